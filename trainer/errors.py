@@ -1,0 +1,38 @@
+"""What can end a run, each with the exit code that tells a scheduler who must retry."""
+
+
+class GraftError(Exception):
+    """The base of all errors that end a run with one message instead of a traceback.
+
+    Attributes:
+        exit_code: the process's exit status; TFJob's `ExitCode` policy retries codes >= 128.
+    """
+
+    exit_code = 1
+
+
+class UserError(GraftError):
+    """The input is wrong (flag, data, backbone, bucket, cluster): retrying cannot help.
+
+    The message names the flag, file, worker or bucket, the value, and the rule it breaks.
+    """
+
+    exit_code = 2
+
+
+class Diverged(GraftError):
+    """The loss is not finite, again after one roll-back to a checkpoint."""
+
+    exit_code = 1
+
+
+class PeerLost(GraftError):
+    """Another worker is gone or nothing moves; nothing is wrong here. The whole gang restarts."""
+
+    exit_code = 138
+
+
+class Preempted(GraftError):
+    """SIGTERM was received and the checkpoint is saved; resume when there is room again."""
+
+    exit_code = 143

@@ -1,0 +1,1 @@
+"""Backbones and the classifier on top of them."""
