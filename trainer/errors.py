@@ -36,3 +36,9 @@ class Preempted(GraftError):
     """SIGTERM was received and the checkpoint is saved; resume when there is room again."""
 
     exit_code = 143
+
+
+class ExportMismatch(GraftError):
+    """The exported model, loaded anew, does not score what the trained model scored."""
+
+    exit_code = 1

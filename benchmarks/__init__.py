@@ -1,0 +1,1 @@
+"""Graft beside the seed's script and other peers: whole processes, in turn, as ratios."""

@@ -1,0 +1,41 @@
+"""`graft <command>`, also `python -m trainer <command>`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import trainer
+from trainer.command_line import HELP
+
+# A command is a module with `main(argv)`; none is imported before it is asked for.
+COMMANDS = {
+    "train": ("trainer.task", "train a classifier; the same command again resumes"),
+    "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
+    "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` names; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in HELP:
+        print(trainer.__doc__)
+        print("\nusage: graft <command> [flags]    (graft <command> --help lists the flags)\n")
+        for name, (_, purpose) in COMMANDS.items():
+            print(f"  {name:<10} {purpose}")
+        return 0
+    if argv[0] == "--version":
+        print(f"graft {trainer.__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        print(
+            f"graft: {argv[0]}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr
+        )
+        return 2
+    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

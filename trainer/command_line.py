@@ -1,0 +1,113 @@
+"""How every command reads its words: absl flags in groups, a short help, one clear refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from trainer.errors import GraftError, UserError
+
+HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        name: as typed after `--`.
+        default: None where it has none.
+        text: what it does, in a line.
+        kind: str, int, float or bool; `list` for values separated by commas.
+        choices: the values it takes, if they are few.
+    """
+
+    name: str
+    default: Any
+    text: str
+    kind: type = str
+    choices: tuple[str, ...] = ()
+
+
+Groups = dict[str, tuple[Flag, ...]]
+
+
+def parse(argv: Sequence[str], groups: Groups) -> tuple[dict[str, Any], list[str]]:
+    """Read `argv` (without the program's name): values by flag name, and what is no flag.
+
+    `--flagfile=FILE` reads flags from a file, one a line.
+
+    Raises:
+        UserError: an unknown flag, or a value that is not of the flag's kind.
+    """
+    values = flags.FlagValues()
+    for flag in (flag for group in groups.values() for flag in group):
+        _define(flag, values)
+    try:
+        words = values(["graft", *argv])[1:]
+    except flags.Error as error:
+        raise UserError(f"{error} (--help lists the flags)") from error
+    except OSError as error:
+        raise UserError(f"--flagfile={error.filename}: {error.strerror}") from error
+    names = [flag.name for group in groups.values() for flag in group]
+    return {name: values[name].value for name in names}, list(words)
+
+
+def usage(synopsis: str, purpose: str, groups: Groups) -> str:
+    """The text of `--help`: what the command does, and its flags by group."""
+    lines = [purpose, "", f"usage: {synopsis}"]
+    for title, members in groups.items():
+        lines += ["", title]
+        for flag in members:
+            lines += _usage_lines(flag)
+    return "\n".join(lines)
+
+
+def run(main: Callable[[], int]) -> int:
+    """Call `main` and turn what it raises into one message on stderr and an exit code."""
+    try:
+        return main()
+    except GraftError as error:
+        print(f"graft: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("graft: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _define(flag: Flag, values: flags.FlagValues) -> None:
+    if flag.choices and flag.kind is str:
+        flags.DEFINE_enum(flag.name, flag.default, flag.choices, flag.text, flag_values=values)
+    elif flag.kind is bool:
+        flags.DEFINE_boolean(flag.name, flag.default, flag.text, flag_values=values)
+    elif flag.kind is int:
+        flags.DEFINE_integer(flag.name, flag.default, flag.text, flag_values=values)
+    elif flag.kind is float:
+        flags.DEFINE_float(flag.name, flag.default, flag.text, flag_values=values)
+    elif flag.kind is list:
+        flags.DEFINE_list(flag.name, flag.default, flag.text, flag_values=values)
+    else:
+        flags.DEFINE_string(flag.name, flag.default, flag.text, flag_values=values)
+
+
+def _usage_lines(flag: Flag) -> list[str]:
+    if flag.kind is bool:
+        head = f"--[no]{flag.name}"
+        text = f"{flag.text} ({'on' if flag.default else 'off'})"
+    else:
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        head = f"--{flag.name}" + ("" if default in (None, "") else f"={default}")
+        text = flag.text + (f": {' | '.join(flag.choices)}" if flag.choices else "")
+    wrapped = textwrap.wrap(text, 62)
+    first = f"  {head:<33} {wrapped[0]}"
+    if len(head) > 33:
+        return [f"  {head}", *(" " * 36 + line for line in wrapped)]
+    return [first, *(" " * 36 + line for line in wrapped[1:])]

@@ -1,0 +1,164 @@
+"""What a person, or a cluster's log collector, reads while a run goes on.
+
+Three voices say the same things: a progress bar on a terminal, plain lines elsewhere, and one
+JSON object a line for clusters (Cloud Logging's `severity` and `message`, and the figures).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINE_EVERY_SECS = 10.0
+
+
+class Voice(Protocol):
+    """What the stages of a run may say."""
+
+    def say(self, message: str, **figures: Any) -> None:
+        """One thing worth a line."""
+
+    def warn(self, message: str) -> None:
+        """One thing that the user should act on."""
+
+    def advance(self, task: str, done: int, total: int, **figures: float) -> None:
+        """`task` has come to `done` of `total`; `figures` are shown beside it."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+def voice(log_format: str, stream: TextIO = sys.stdout) -> Voice:
+    """The voice for `--log_format` on `stream`: `auto` asks whether it is a terminal."""
+    if log_format == "json":
+        return JsonVoice(stream)
+    if log_format == "auto" and stream.isatty():
+        return TerminalVoice(stream)
+    return LineVoice(stream)
+
+
+class LineVoice:
+    """Plain lines; a task in progress gets one every few seconds.
+
+    Args:
+        stream: where to.
+        clock: seconds since some fixed time.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last = -_LINE_EVERY_SECS
+
+    def say(self, message: str, **figures: Any) -> None:
+        """See Voice."""
+        print(message, file=self._stream, flush=True)
+
+    def warn(self, message: str) -> None:
+        """See Voice."""
+        self.say(f"warning: {message}")
+
+    def advance(self, task: str, done: int, total: int, **figures: float) -> None:
+        """See Voice."""
+        now = self._clock()
+        if done < total and now - self._last < _LINE_EVERY_SECS:
+            return
+        self._last = now
+        shown = "".join(f"  {name} {value}" for name, value in _formatted(figures).items())
+        self.say(f"{task} {done:,}/{total:,}{shown}")
+
+    def close(self) -> None:
+        """See Voice."""
+
+
+class JsonVoice:
+    """One JSON object a line, as Cloud Logging reads it:
+    https://cloud.google.com/logging/docs/structured-logging.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last = -_LINE_EVERY_SECS
+
+    def say(self, message: str, **figures: Any) -> None:
+        """See Voice."""
+        self._write("INFO", message, figures)
+
+    def warn(self, message: str) -> None:
+        """See Voice."""
+        self._write("WARNING", message, {})
+
+    def advance(self, task: str, done: int, total: int, **figures: float) -> None:
+        """See Voice."""
+        now = self._clock()
+        if done < total and now - self._last < _LINE_EVERY_SECS:
+            return
+        self._last = now
+        self._write("INFO", f"{task} {done}/{total}", {"done": done, "total": total, **figures})
+
+    def close(self) -> None:
+        """See Voice."""
+
+    def _write(self, severity: str, message: str, figures: dict[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        line = {"severity": severity, "time": now, "message": message, **figures}
+        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+class TerminalVoice:
+    """A progress bar for the task in hand, and lines above it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._progress: Progress | None = None
+        self._task: tuple[str, Any] | None = None
+
+    def say(self, message: str, **figures: Any) -> None:
+        """See Voice."""
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """See Voice."""
+        self._console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    def advance(self, task: str, done: int, total: int, **figures: float) -> None:
+        """See Voice."""
+        shown = "  ".join(f"{name} {value}" for name, value in _formatted(figures).items())
+        if self._progress is None or self._task is None or self._task[0] != task:
+            self.close()
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[shown]}"),
+                TimeRemainingColumn(compact=True),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+            # Started at `done`: a resumed run's speed is not that of the run before it.
+            self._task = task, self._progress.add_task(task, total=total, completed=done, shown="")
+        self._progress.update(self._task[1], completed=done, total=total, shown=shown)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """See Voice."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._task = None
+
+
+def _formatted(figures: dict[str, float]) -> dict[str, str]:
+    return {
+        name.replace("_", " "): f"{value:.0f}" if abs(value) >= 100 else f"{value:.4f}"
+        for name, value in figures.items()
+    }

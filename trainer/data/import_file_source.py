@@ -1,0 +1,119 @@
+"""Vertex AI import files for single-label image classification: CSV and JSON lines.
+
+The formats:
+https://cloud.google.com/vertex-ai/docs/image-data/classification/prepare-data
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from trainer.data.source import ListedSource, Listing, check_classes, split_by_hash
+from trainer.errors import UserError
+
+SUFFIXES = (".csv", ".jsonl")
+
+_SPLITS = {
+    "training": "train",
+    "train": "train",
+    "validation": "validation",
+    "test": "test",
+    "unassigned": "",
+    "": "",
+}
+_ML_USE_LABEL = "aiplatform.googleapis.com/ml_use"
+
+# One row: where it stands, the split as written, the image's path, its label.
+_Row = tuple[str, str, str, str]
+
+
+def open_import_file(path: str) -> ListedSource:
+    """The images that an import file names; relative paths are relative to the file.
+
+    Rows of `[ML_USE,]PATH,LABEL`, or JSON objects with `imageGcsUri`,
+    `classificationAnnotation.displayName` and, for the split, `dataItemResourceLabels`. A row
+    without a split gets one by a hash of its path. An id is the path as written.
+
+    Raises:
+        UserError: a row that cannot be read (named by its line), an image named twice, no rows,
+            one class, or a label in another split that train lacks.
+    """
+    name = f"--dataset={path}"
+    with tf.io.gfile.GFile(path, "r") as stream:
+        text = stream.read()
+    rows = _csv_rows if path.lower().endswith(".csv") else _json_rows
+    splits: dict[str, list[tuple[str, str]]] = {"train": [], "validation": []}
+    seen: dict[str, str] = {}
+    for where, ml_use, image, label in rows(f"{name}: line", text):
+        split = _SPLITS.get(ml_use.strip().lower())
+        if split is None:
+            raise UserError(f"{where}: ML_USE is {ml_use!r}; training, validation or test")
+        if not image or not label:
+            raise UserError(f"{where}: must name an image and its label")
+        if image in seen:
+            raise UserError(f"{where}: {image} is already in {seen[image]}")
+        seen[image] = where.rpartition(": ")[2]
+        splits.setdefault(split or split_by_hash(image), []).append((image, label))
+    class_names = tuple(sorted({label for _, label in splits["train"]}))
+    for split, found in splits.items():
+        for image, label in found:
+            if label not in class_names:
+                raise UserError(f"{name}: label {label!r} of split {split!r} is not in train")
+    if not seen:
+        raise UserError(f"{name}: no images")
+    listings = {
+        split: _listing(os.path.dirname(path), class_names, found)
+        for split, found in splits.items()
+    }
+    check_classes(name, listings, class_names)
+    return ListedSource(name, class_names, listings)
+
+
+def _csv_rows(where: str, text: str) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    for cells in reader:
+        line = f"{where} {reader.line_num}"
+        if not any(cells):
+            continue
+        # The first column may be left out, and more than one label is another kind of task.
+        if len(cells) == 3:
+            yield line, cells[0], cells[1].strip(), cells[2].strip()
+        elif len(cells) == 2:
+            yield line, "", cells[0].strip(), cells[1].strip()
+        else:
+            raise UserError(f"{line}: {len(cells)} columns; must be [ML_USE,]PATH,LABEL")
+
+
+def _json_rows(where: str, text: str) -> Iterator[_Row]:
+    for number, row in enumerate(text.splitlines(), start=1):
+        line = f"{where} {number}"
+        if not row.strip():
+            continue
+        try:
+            item = json.loads(row)
+            image = item["imageGcsUri"]
+            label = item["classificationAnnotation"]["displayName"]
+            ml_use = item.get("dataItemResourceLabels", {}).get(_ML_USE_LABEL, "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{line}: must be a JSON object with imageGcsUri and "
+                f"classificationAnnotation.displayName ({type(error).__name__}: {error})"
+            ) from error
+        yield line, str(ml_use), str(image), str(label)
+
+
+def _listing(directory: str, class_names: tuple[str, ...], found: list[tuple[str, str]]) -> Listing:
+    index = {label: i for i, label in enumerate(class_names)}
+    return Listing(
+        paths=tuple(
+            image if "://" in image else os.path.join(directory, image) for image, _ in found
+        ),
+        labels=tuple(index[label] for _, label in found),
+        ids=tuple(image for image, _ in found),
+    )

@@ -1,0 +1,194 @@
+"""The one interface to data, and the sources that can list their examples.
+
+A source is cut into logical shards, fixed for a run. `examples` is a pure function of its
+arguments, so the position of a run in its data is a number, never an iterator's state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol, Union
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.errors import UserError
+
+# An epoch or an offset: a Python number, or an int64 scalar inside of a tf.data pipeline.
+Index = Union[int, tf.Tensor]
+
+
+class Source(Protocol):
+    """Examples by split: encoded images, their labels, and an id that names each."""
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the labels."""
+
+    @property
+    def digest(self) -> str:
+        """Names the content: which examples with which labels, in hexadecimal digits."""
+
+    def num_examples(self, split: str) -> int:
+        """How many examples `split` holds.
+
+        Raises:
+            UserError: there is no such split; the message lists those there are.
+        """
+
+    def label_counts(self, split: str) -> np.ndarray:
+        """Examples per class of `split`: int64 [classes]."""
+
+    def examples(
+        self,
+        split: str,
+        shard: int,
+        num_shards: int,
+        *,
+        epoch: Index = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        skip: Index = 0,
+    ) -> tf.data.Dataset:
+        """Logical shard `shard` of `num_shards` in the order of one epoch, without `skip` first.
+
+        Shards are disjoint, together they are the split, and their sizes are those of
+        `shard_bounds`. The membership does not depend on `epoch`, the order does.
+
+        Returns:
+            scalars {"encoded": string, an image file's bytes; "label": int64; "id": string}.
+        """
+
+
+def shard_bounds(num_examples: int, shard: int, num_shards: int) -> tuple[int, int]:
+    """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
+    return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The examples of one split: where each image is, what it shows, and what it is called."""
+
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    ids: tuple[str, ...]
+
+
+class ListedSource:
+    """Images in files of their own, each read when it is its turn.
+
+    Args:
+        name: what a message calls it.
+        class_names: the classes, in the order of the labels.
+        splits: the examples by split.
+    """
+
+    def __init__(
+        self, name: str, class_names: tuple[str, ...], splits: Mapping[str, Listing]
+    ) -> None:
+        self.name = name
+        self.class_names = class_names
+        # By a hash of the id: a shard's members do not follow from how files sort, and it
+        # holds every class where files are sorted by class.
+        self._splits = {split: _in_hash_order(listing) for split, listing in splits.items()}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of every split's ids and labels; a file's bytes are not read for it."""
+        whole = hashlib.sha256(repr(self.class_names).encode())
+        for split, listing in sorted(self._splits.items()):
+            for label, example_id in zip(listing.labels, listing.ids):
+                whole.update(f"{split}\0{label}\0{example_id}\n".encode())
+        return whole.hexdigest()
+
+    def num_examples(self, split: str) -> int:
+        """See Source."""
+        return len(self._listing(split).paths)
+
+    def label_counts(self, split: str) -> np.ndarray:
+        """See Source."""
+        return np.bincount(self._listing(split).labels, minlength=len(self.class_names))
+
+    def examples(
+        self,
+        split: str,
+        shard: int,
+        num_shards: int,
+        *,
+        epoch: Index = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        skip: Index = 0,
+    ) -> tf.data.Dataset:
+        """See Source. The order is a permutation of the shard by (seed, epoch): a skip is a seek."""
+        listing = self._listing(split)
+        begin, end = shard_bounds(len(listing.paths), shard, num_shards)
+        if begin == end:  # index_shuffle has no permutation of nothing
+            end, skip = begin + 1, 1
+        paths = tf.constant(listing.paths[begin:end], tf.string)
+        labels = tf.constant(listing.labels[begin:end], tf.int64)
+        ids = tf.constant(listing.ids[begin:end], tf.string)
+        last = end - begin - 1
+
+        def read(position: tf.Tensor) -> dict[str, tf.Tensor]:
+            index = position
+            if shuffle:
+                order = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+                index = tf.random.experimental.index_shuffle(position, order, last)
+            return {
+                "encoded": tf.io.read_file(paths[index]),
+                "label": labels[index],
+                "id": ids[index],
+            }
+
+        positions = tf.data.Dataset.range(tf.cast(skip, tf.int64), end - begin)
+        return positions.map(read, num_parallel_calls=4, deterministic=True)
+
+    def _listing(self, split: str) -> Listing:
+        if split not in self._splits:
+            raise UserError(
+                f"{self.name} has no split {split!r}; it has {', '.join(sorted(self._splits))}"
+            )
+        return self._splits[split]
+
+
+def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[str, ...]) -> None:
+    """Refuse data that cannot train a classifier.
+
+    Raises:
+        UserError: fewer than two classes, or a class without an image in the training split.
+    """
+    if len(class_names) < 2:
+        raise UserError(
+            f"{name} holds {len(class_names)} class ({', '.join(class_names)}); "
+            "a classifier needs two"
+        )
+    counts = np.bincount(splits["train"].labels, minlength=len(class_names))
+    for class_name, count in zip(class_names, counts):
+        if not count:
+            raise UserError(f"{name}: class {class_name!r} has no image in the training split")
+
+
+def split_by_hash(example_id: str) -> str:
+    """A split for an example that has none: train for 80 %, validation for 20 %, for good."""
+    part = hashlib.sha256(example_id.encode()).digest()[0]
+    return "validation" if part % 5 == 0 else "train"
+
+
+def _in_hash_order(listing: Listing) -> Listing:
+    order = sorted(
+        range(len(listing.ids)),
+        key=lambda i: hashlib.sha256(listing.ids[i].encode()).digest(),
+    )
+    return Listing(
+        paths=tuple(listing.paths[i] for i in order),
+        labels=tuple(listing.labels[i] for i in order),
+        ids=tuple(listing.ids[i] for i in order),
+    )

@@ -1,0 +1,252 @@
+"""TensorFlow Datasets: prepared directories, and names that TFDS prepares.
+
+Only the description of a data set comes from TFDS. Its TFRecord files are read here, as encoded
+bytes: order and position must be ours, and skipping must not decode. The layout of files and
+records: https://www.tensorflow.org/datasets/external_tfrecord
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.source import Index, shard_bounds
+from trainer.errors import UserError
+from trainer.locks import locked
+
+# One run of records in a file: its path, how many records come before, how many belong to us.
+_Run = tuple[str, int, int]
+
+
+def open_prepared(directory: str, shuffle_buffer_size: int) -> TfdsSource:
+    """A prepared TFDS directory, or the directory of its one version.
+
+    Raises:
+        UserError: the directory holds no TFDS data, or its examples are no images with labels.
+    """
+    import tensorflow_datasets as tfds
+
+    name = f"--dataset={directory}"
+    try:
+        builder = tfds.builder_from_directory(_version_directory(directory))
+    except Exception as error:
+        raise UserError(f"{name}: not readable as a TFDS directory ({_line(error)})") from error
+    return TfdsSource(name, builder, shuffle_buffer_size)
+
+
+def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSource:
+    """A data set by its TFDS name (`beans`, `name/config:version`), prepared if it is not yet.
+
+    Args:
+        dataset: the name.
+        data_dir: where TFDS keeps prepared data sets; empty for its default.
+        shuffle_buffer_size: see TfdsSource.
+
+    Raises:
+        UserError: TFDS has no such name, or cannot download or prepare it.
+    """
+    import tensorflow_datasets as tfds
+
+    name = f"--dataset={dataset}"
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir or None)
+    except Exception as error:
+        raise UserError(
+            f"{name}: neither a file or directory nor a data set that TFDS knows ({_line(error)})"
+        ) from error
+    if not os.path.exists(os.path.join(str(builder.data_dir), "dataset_info.json")):
+        # Two processes that prepare at once corrupt the result: one does, the others wait.
+        with locked(os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")):
+            try:
+                with contextlib.redirect_stdout(None):
+                    builder.download_and_prepare()
+            except Exception as error:
+                raise UserError(
+                    f"{name}: TFDS could not download and prepare it in {builder.data_dir} "
+                    f"({_line(error)}); prepare it where there is a network and name the "
+                    "directory with --data_dir"
+                ) from error
+    return TfdsSource(name, builder, shuffle_buffer_size)
+
+
+class TfdsSource:
+    """A prepared TFDS data set of images with one label each.
+
+    An epoch's order: the shard's files and a buffer are shuffled with seeds of (seed, epoch,
+    shard). A skip reads the skipped records' bytes and decodes nothing.
+
+    Args:
+        name: what a message calls it.
+        builder: the `tfds.core.DatasetBuilder`, prepared.
+        shuffle_buffer_size: examples in the shuffle buffers of all logical shards together.
+
+    Raises:
+        UserError: no image or no class label among its features, or files that are no TFRecords.
+    """
+
+    def __init__(self, name: str, builder: Any, shuffle_buffer_size: int) -> None:
+        self.name = name
+        self._info = builder.info
+        self._shuffle_buffer_size = shuffle_buffer_size
+        self._image_key, self._label_key = _keys(name, self._info)
+        self.class_names = tuple(self._info.features[self._label_key].names)
+        if len(self.class_names) < 2:
+            raise UserError(f"{name} holds {len(self.class_names)} class; a classifier needs two")
+        if self._info.file_format and self._info.file_format.value != "tfrecord":
+            raise UserError(f"{name}: its files are {self._info.file_format.value}, not tfrecord")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the classes, and of every split's shards: their names, counts and bytes."""
+        whole = hashlib.sha256(repr(self.class_names).encode())
+        for split, info in sorted(self._info.splits.items()):
+            files = [os.path.basename(str(path)) for path in info.filepaths]
+            whole.update(f"{split} {files} {info.shard_lengths} {info.num_bytes}\n".encode())
+        return whole.hexdigest()
+
+    def num_examples(self, split: str) -> int:
+        """See Source. `split` may be a slice in TFDS's notation, such as `train[90%:]`."""
+        return sum(take for _, _, take in self._runs(split))
+
+    def label_counts(self, split: str) -> np.ndarray:
+        """See Source. Reads every record of the split once, and decodes no image."""
+        counts = np.zeros(len(self.class_names), np.int64)
+        labels = self.examples(split, 0, 1, shuffle=False).map(lambda example: example["label"])
+        for batch in labels.batch(1024).as_numpy_iterator():
+            counts += np.bincount(batch, minlength=len(counts))
+        return counts
+
+    def examples(
+        self,
+        split: str,
+        shard: int,
+        num_shards: int,
+        *,
+        epoch: Index = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        skip: Index = 0,
+    ) -> tf.data.Dataset:
+        """See Source."""
+        runs = _cut(self._runs(split), shard, num_shards)
+        files = tf.data.Dataset.from_tensor_slices(
+            (
+                tf.constant([path for path, _, _ in runs], tf.string),
+                tf.constant([before for _, before, _ in runs], tf.int64),
+                tf.constant([take for _, _, take in runs], tf.int64),
+            )
+        )
+        order = self._order(epoch, seed, shard, num_shards)
+        if shuffle and len(runs) > 1:
+            files = files.shuffle(len(runs), seed=order, reshuffle_each_iteration=False)
+        records = files.flat_map(_read_run)
+        if shuffle:
+            size = max(1, self._shuffle_buffer_size // num_shards)
+            records = records.shuffle(size, seed=order, reshuffle_each_iteration=False)
+        return records.skip(skip).map(self._parse, num_parallel_calls=2, deterministic=True)
+
+    def _order(self, epoch: Index, seed: int, shard: int, num_shards: int) -> tf.Tensor:
+        pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64) * num_shards + shard])
+        return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
+
+    def _parse(self, example_id: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = tf.io.parse_single_example(
+            record,
+            {
+                self._image_key: tf.io.FixedLenFeature([], tf.string),
+                self._label_key: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        return {
+            "encoded": features[self._image_key],
+            "label": features[self._label_key],
+            "id": example_id,
+        }
+
+    def _runs(self, split: str) -> list[_Run]:
+        try:
+            instructions = self._info.splits[split].file_instructions
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{self.name} has no split {split!r}; it has {', '.join(sorted(self._info.splits))}"
+            ) from error
+        runs = []
+        for instruction in instructions:
+            whole = instruction.examples_in_shard
+            take = whole - instruction.skip if instruction.take == -1 else instruction.take
+            runs.append((str(instruction.filename), instruction.skip, take))
+        return runs
+
+
+def _read_run(path: tf.Tensor, before: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+    """Pairs (id, record): the id is the file's name and the record's place in it, as in TFDS."""
+    file = tf.strings.split(path, "/")[-1]
+    return (
+        tf.data.TFRecordDataset(path)
+        .enumerate()
+        .skip(before)
+        .take(take)
+        .map(
+            lambda place, record: (
+                tf.strings.join([file, tf.strings.as_string(place)], "__"),
+                record,
+            )
+        )
+    )
+
+
+def _cut(runs: list[_Run], shard: int, num_shards: int) -> list[_Run]:
+    begin, end = shard_bounds(sum(take for _, _, take in runs), shard, num_shards)
+    cut, position = [], 0
+    for path, before, take in runs:
+        first, last = max(begin, position), min(end, position + take)
+        if first < last:
+            cut.append((path, before + first - position, last - first))
+        position += take
+    return cut
+
+
+def _keys(name: str, info: Any) -> tuple[str, str]:
+    import tensorflow_datasets as tfds
+
+    images = [k for k, v in info.features.items() if isinstance(v, tfds.features.Image)]
+    labels = [k for k, v in info.features.items() if isinstance(v, tfds.features.ClassLabel)]
+    keys = info.supervised_keys or ()
+    for key, candidates in zip(keys, (images, labels)):
+        if key in candidates:
+            candidates[:] = [key]
+    if len(images) != 1 or len(labels) != 1:
+        raise UserError(
+            f"{name}: must have one Image and one ClassLabel among its features; "
+            f"it has {', '.join(f'{k} ({type(v).__name__})' for k, v in info.features.items())}"
+        )
+    return images[0], labels[0]
+
+
+def _version_directory(directory: str) -> str:
+    if tf.io.gfile.exists(os.path.join(directory, "dataset_info.json")):
+        return directory
+    below = [os.path.join(directory, name.rstrip("/")) for name in tf.io.gfile.listdir(directory)]
+    versions = [d for d in below if tf.io.gfile.exists(os.path.join(d, "dataset_info.json"))]
+    if len(versions) != 1:
+        raise ValueError(f"{len(versions)} versions below it")
+    return versions[0]
+
+
+def is_prepared(directory: str) -> bool:
+    """Whether `directory` holds a prepared TFDS data set, or the one version of one."""
+    try:
+        _version_directory(directory)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,109 @@
+"""Every example of a split, exactly once, on any number of replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a model did on a split.
+
+    Attributes:
+        loss: mean cross-entropy over the examples, in nats.
+        confusion: int64 [classes, classes], examples by (label, prediction).
+        class_names: in the order of both axes.
+    """
+
+    loss: float
+    confusion: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples were scored: all but padding and skipped images."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of examples whose highest score is their label's."""
+        return float(np.trace(self.confusion) / max(self.num_examples, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `metrics.json` holds it; precision and recall are null where nothing divides."""
+        hits = np.diag(self.confusion)
+        labels, predictions = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        return {
+            "num_examples": self.num_examples,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "per_class": {
+                name: {
+                    "num_examples": int(labels[i]),
+                    "precision": _ratio(hits[i], predictions[i]),
+                    "recall": _ratio(hits[i], labels[i]),
+                }
+                for i, name in enumerate(self.class_names)
+            },
+            "confusion_matrix": self.confusion.tolist(),
+        }
+
+
+class Evaluator:
+    """Scores one split again and again while its model learns; traced once.
+
+    Args:
+        strategy: where it runs.
+        logits: images float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, classes].
+        batches: the split's padded batches, see input_pipeline.evaluation_batches; global ones.
+        class_names: in the order of the logits.
+        should_stop: asked before each batch; True gives the evaluation up.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        logits: Callable[[tf.Tensor], tf.Tensor],
+        batches: tf.distribute.DistributedDataset,
+        class_names: tuple[str, ...],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._strategy = strategy
+        self._batches = batches
+        self._class_names = class_names
+        self._should_stop = should_stop
+
+        def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            outputs = logits(batch["image"])
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], outputs)
+            predictions = tf.argmax(outputs, axis=-1)
+            return batch["label"], predictions, losses, batch["weight"]
+
+        self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)))
+
+    def run(self) -> Evaluation | None:
+        """Score the split with the weights as they are; None if asked to stop."""
+        num_classes = len(self._class_names)
+        confusion = np.zeros((num_classes, num_classes), np.int64)
+        losses: list[np.ndarray] = []
+        for batch in self._batches:
+            if self._should_stop():
+                return None
+            columns = [self._strategy.experimental_local_results(c) for c in self._score(batch)]
+            label, prediction, loss, weight = (
+                np.concatenate([part.numpy() for part in column]) for column in columns
+            )
+            real = weight > 0
+            np.add.at(confusion, (label[real], prediction[real]), 1)
+            losses.append(loss[real])
+        every = np.concatenate(losses).astype(np.float64)
+        return Evaluation(float(every.mean()) if every.size else 0.0, confusion, self._class_names)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

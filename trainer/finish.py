@@ -1,0 +1,87 @@
+"""After the loop: the best weights, their evaluation, the export, its check, `metrics.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainer import export, storage
+from trainer.errors import Preempted
+from trainer.evaluate import Evaluation
+from trainer.run import Run
+from trainer.run_state import RunState
+
+METRICS = "metrics.json"
+
+
+def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[str, Any]:
+    """Export the weights of the best evaluation, and write what they are worth.
+
+    Args:
+        run: what was trained.
+        state: as the loop left it.
+        wall_secs: seconds that all processes of the run have taken so far.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        ExportMismatch: the export, loaded anew, does not score what the model scored.
+        Preempted: SIGTERM came; the same command goes on here.
+    """
+    config = run.config
+    run.checkpoints.restore_best(state)
+    evaluation = _evaluate(run, config.validation_split)
+    directory = os.path.join(config.workdir, "export")
+    run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
+    export.export(
+        run.classifier,
+        run.source.class_names,
+        directory,
+        formats=config.export_formats,
+        facts={"global_step": state.best["global_step"], **run.identity},
+    )
+    export.check(
+        directory, run.source, config.validation_split, evaluation, config.global_batch_size
+    )
+    metrics = {
+        "global_step": state.global_step,
+        "num_params": run.classifier.num_params,
+        "num_trainable_params": run.classifier.num_trainable_params,
+        "class_names": list(run.source.class_names),
+        "train": state.train,
+        "eval": evaluation.to_dict(),
+        "best": {key: state.best[key] for key in ("global_step", "accuracy")},
+    }
+    if config.test_split:
+        metrics["test"] = _evaluate(run, config.test_split).to_dict()
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    metrics["num_skipped"] = len(state.skipped)
+    metrics["skipped"] = dict(sorted(state.skipped.items()))
+    metrics["wall_secs"] = round(wall_secs(), 3)
+    metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
+    storage.write_json(os.path.join(config.workdir, METRICS), metrics)
+    return metrics
+
+
+def read_finished(workdir: str, state: RunState) -> dict[str, Any] | None:
+    """`metrics.json` of a run that ended as `state` stands, its export whole; else None."""
+    directory = os.path.join(workdir, "export")
+    manifest = storage.read_manifest(directory)
+    if manifest is None or storage.damage(directory, manifest) is not None:
+        return None
+    try:
+        metrics = json.loads(Path(workdir, METRICS).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return metrics if metrics.get("global_step") == state.global_step else None
+
+
+def _evaluate(run: Run, split: str) -> Evaluation:
+    evaluation = run.evaluator(split).run()
+    if evaluation is None:
+        raise Preempted("stopped by SIGTERM after the last step; the same command exports")
+    return evaluation

@@ -1,0 +1,120 @@
+"""The trainer's flags: their names, defaults and meanings, and how they become a Config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from trainer import config as c
+from trainer.command_line import Flag, Groups, parse
+from trainer.config import Config
+from trainer.errors import UserError
+
+PURPOSE = "Train a classifier on your images: a new head on a pretrained backbone."
+
+TRAINER: Groups = {
+    "The run": (
+        Flag("workdir", "", "where everything is kept; the same workdir again resumes"),
+        Flag("seed", 0, "of initial weights, order and augmentation", int),
+        Flag("strategy", "auto", "devices", choices=c.STRATEGIES),
+        Flag("precision", "float32", "of the arithmetic", choices=c.PRECISIONS),
+        Flag("deterministic", True, "same devices, same bits", bool),
+        Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
+        Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),
+        Flag("log_every_steps", 10, "steps between two points of a training curve", int),
+    ),
+    "Data": (
+        Flag(
+            "dataset",
+            "leaves",
+            "leaves (embedded, synthetic), a TFDS name such as beans, a prepared TFDS directory, "
+            "a folder of images by label, or a Vertex AI import file (.csv, .jsonl)",
+        ),
+        Flag("data_dir", "", "where TFDS keeps prepared data sets"),
+        Flag("train_split", "train", "name of the split to train on"),
+        Flag("validation_split", "validation", "name of the split to choose the best weights by"),
+        Flag("test_split", "", "name of a split to score once, at the end"),
+        Flag("image_size", 0, "pixels a side; 0: what the backbone asks for", int),
+        Flag("image_range", "auto", "pixel values the backbone expects: auto, or LOW,HIGH"),
+        Flag("augment", "none", "of training images", choices=c.AUGMENT_POLICIES),
+        Flag("mixup_alpha", 0.0, "MixUp's Beta parameter; 0: off", float),
+        Flag("cutmix_alpha", 0.0, "CutMix's Beta parameter; 0: off", float),
+        Flag("bad_images", "error", "what to do with a broken image", choices=c.BAD_IMAGES),
+        Flag("shuffle_buffer_size", 1024, "examples held to shuffle a streamed source", int),
+        Flag("num_logical_shards", 0, "parts the data are cut into; 0: gcd(batch, 8)", int),
+    ),
+    "Model": (
+        Flag(
+            "backbone",
+            "efficientnet_lite0",
+            "efficientnet_lite0 (embedded), a TF Hub or Kaggle handle, or a SavedModel "
+            "directory or archive",
+        ),
+        Flag("freeze_backbone", True, "train the head only", bool),
+        Flag("freeze_batch_norm", True, "fine-tuning keeps the backbone's statistics", bool),
+        Flag("hidden_units", ["128"], "sizes of the head's hidden layers; empty for none", list),
+        Flag("dropout", 0.0, "share of inputs that each layer of the head drops", float),
+    ),
+    "Optimization": (
+        Flag("num_epochs", None, "length in passes over the data (10)", int),
+        Flag("num_steps", None, "length in steps, instead", int),
+        Flag("global_batch_size", 32, "examples a step, over all devices", int),
+        Flag("optimizer", "adam", "update rule", choices=c.OPTIMIZERS),
+        Flag("learning_rate", 1e-3, "at its highest", float),
+        Flag("learning_rate_schedule", "cosine", "after warm-up", choices=c.SCHEDULES),
+        Flag("warmup_steps", 0, "steps of linear warm-up", int),
+        Flag("weight_decay", 0.0, "decoupled, per step and learning rate", float),
+        Flag("gradient_clip_norm", 0.0, "global norm to clip at; 0: off", float),
+        Flag("label_smoothing", 0.0, "share of each label spread over the classes", float),
+        Flag("class_weights", "none", "of the loss", choices=c.CLASS_WEIGHTS),
+    ),
+    "Evaluation, checkpoints, export": (
+        Flag("eval_every_epochs", 1, "epochs between evaluations", int),
+        Flag("early_stopping_patience", 0, "evaluations without a better one; 0: off", int),
+        Flag("checkpoint_every_steps", None, "steps between checkpoints", int),
+        Flag("checkpoint_every_secs", None, "seconds between checkpoints, instead (30)", float),
+        Flag("keep_checkpoints", 2, "newest checkpoints to keep, beside the best", int),
+        Flag("export_formats", ["saved_model"], "any of " + ", ".join(c.EXPORT_FORMATS), list),
+    ),
+}
+
+
+def config_from_argv(argv: Sequence[str]) -> Config:
+    """The run that the trainer's command line asks for.
+
+    Raises:
+        UserError: an unknown flag, a bad value, a missing --workdir, or a word that is no flag.
+    """
+    values, words = parse(argv, TRAINER)
+    if words:
+        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    return config_from_values(values)
+
+
+def config_from_values(values: dict[str, Any]) -> Config:
+    """`values` by flag name, as parsed, as a Config."""
+    if not values["workdir"]:
+        raise UserError("--workdir: required; a directory to keep the run in")
+    try:
+        hidden_units = tuple(int(word) for word in values["hidden_units"] if word.strip())
+    except ValueError as error:
+        raise UserError(
+            f"--hidden_units={','.join(values['hidden_units'])}: must be whole numbers, "
+            "separated by commas"
+        ) from error
+    values = {
+        **values,
+        "hidden_units": hidden_units,
+        "export_formats": tuple(values["export_formats"]),
+        "cache_dir": values["cache_dir"] or default_cache_dir(),
+    }
+    if values["checkpoint_every_steps"] is None and values["checkpoint_every_secs"] is None:
+        values["checkpoint_every_secs"] = 30.0
+    return Config(**values)
+
+
+def default_cache_dir() -> str:
+    """`GRAFT_CACHE_DIR`, or the user's cache directory (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.expanduser(os.environ.get("GRAFT_CACHE_DIR") or os.path.join(base, "graft"))

@@ -1,0 +1,191 @@
+"""`graft pack`: any data set as sharded TFRecords in TFDS format."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from trainer.command_line import HELP, Flag, Groups, parse, run, usage
+from trainer.console import Voice, voice
+from trainer.errors import UserError
+from trainer.flags import default_cache_dir
+from trainer.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from trainer.data.source import Source
+
+SYNOPSIS = "graft pack --dataset=DATA --output_dir=DIR [flags]"
+PURPOSE = "Write any data set as sharded TFRecords in TFDS format; images are copied as they are."
+FLAGS: Groups = {
+    "Flags": (
+        Flag("dataset", "", "what to pack: as the trainer's --dataset"),
+        Flag("data_dir", "", "where TFDS keeps prepared data sets"),
+        Flag("output_dir", "", "a new directory; train on it with --dataset=DIR"),
+        Flag("splits", ["train", "validation", "test"], "which splits, if they exist", list),
+        Flag("shard_mb", 128, "size of a shard to aim at, in MB", int),
+    )
+}
+
+_VERSION = "1.0.0"
+_SAMPLE = 64  # examples whose sizes stand for all
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pack as the command line says; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if set(HELP) & set(argv):
+        print(usage(SYNOPSIS, PURPOSE, FLAGS))
+        return 0
+    return run(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    values, words = parse(argv, FLAGS)
+    for name in ("dataset", "output_dir"):
+        if not values[name]:
+            raise UserError(f"--{name}: required")
+    if words:
+        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    if values["shard_mb"] < 1:
+        raise UserError(f"--shard_mb={values['shard_mb']}: must be at least 1")
+    output = values["output_dir"].rstrip("/")
+    if os.path.exists(output):
+        raise UserError(f"--output_dir={output}: must not exist yet")
+    import_tensorflow()
+    from trainer.config import Config
+    from trainer.data.catalog import open_source
+
+    speaker = voice("auto")
+    config = Config(
+        workdir=output,
+        dataset=values["dataset"],
+        data_dir=values["data_dir"],
+        cache_dir=default_cache_dir(),
+    )
+    try:
+        counts = pack(
+            open_source(config), values["splits"], output, values["shard_mb"] * 2**20, speaker
+        )
+    finally:
+        speaker.close()
+    sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    speaker.say(f"packed {sizes} images; train on them with --dataset={output}")
+    return 0
+
+
+def pack(
+    source: Source, splits: Sequence[str], output: str, shard_bytes: int, speaker: Voice
+) -> dict[str, int]:
+    """Write `splits` of `source` to the new directory `output`, one thread a shard.
+
+    Returns:
+        How many examples each split holds.
+
+    Raises:
+        UserError: `source` has none of the splits, or `output` cannot be written to.
+    """
+    import tensorflow_datasets as tfds
+
+    name = re.sub(r"\W+", "_", os.path.basename(output)).lower() or "packed"
+    scratch = f"{output}.incomplete"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        os.makedirs(scratch)
+    except OSError as error:
+        raise UserError(f"--output_dir={output}: {error.strerror}") from error
+    infos, counts = [], {}
+    for split in splits:
+        try:
+            count = source.num_examples(split)
+        except UserError:
+            continue
+        if not count:
+            continue
+        num_shards = _num_shards(source, split, count, shard_bytes)
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=scratch, dataset_name=name, split=split, filetype_suffix="tfrecord"
+        )
+        paths = [
+            str(template.sharded_filepath(shard_index=i, num_shards=num_shards))
+            for i in range(num_shards)
+        ]
+        lengths, num_bytes = _write_split(source, split, paths, count, speaker)
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
+            )
+        )
+        counts[split] = count
+    if not infos:
+        raise UserError(f"{source.name} has none of the splits {', '.join(splits)}")
+    features = tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=list(source.class_names)),
+        }
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=scratch,
+        features=features,
+        split_infos=infos,
+        version=_VERSION,
+        description=f"Packed from {source.name}.",
+        supervised_keys=("image", "label"),
+        check_data=False,
+    )
+    os.rename(scratch, output)
+    return counts
+
+
+def _write_split(
+    source: Source, split: str, paths: list[str], count: int, speaker: Voice
+) -> tuple[list[int], int]:
+    """Write one split's shards; returns the examples in each, and the bytes in all."""
+    import tensorflow as tf
+
+    done = 0
+
+    def write(shard: int) -> tuple[int, int]:
+        nonlocal done
+        length = num_bytes = 0
+        examples = source.examples(split, shard, len(paths), shuffle=False)
+        with tf.io.TFRecordWriter(paths[shard]) as writer:
+            for example in examples.prefetch(16).as_numpy_iterator():
+                record = _record(example)
+                writer.write(record)
+                length, num_bytes = length + 1, num_bytes + len(record)
+                done += 1  # for the eye only; a lost count is corrected at the end
+                speaker.advance(f"packing {split}", min(done, count - 1), count)
+        return length, num_bytes
+
+    with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:
+        results = list(pool.map(write, range(len(paths))))
+    speaker.advance(f"packing {split}", count, count)
+    return [length for length, _ in results], sum(num_bytes for _, num_bytes in results)
+
+
+def _record(example: dict[str, Any]) -> bytes:
+    import tensorflow as tf
+
+    def of_bytes(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    label = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(example["label"])]))
+    feature = {
+        "id": of_bytes(example["id"]),
+        "image": of_bytes(example["encoded"]),
+        "label": label,
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def _num_shards(source: Source, split: str, count: int, shard_bytes: int) -> int:
+    sample = source.examples(split, 0, 1, shuffle=False).take(_SAMPLE).as_numpy_iterator()
+    sizes = [len(example["encoded"]) for example in sample]
+    return min(count, max(1, round(count * sum(sizes) / len(sizes) / shard_bytes)))

@@ -1,0 +1,30 @@
+"""TensorFlow's start-up messages, kept off the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow in silence; what it says is shown only if it cannot be imported.
+
+    Its C++ code logs to file descriptor 2 before any level can be set, so the descriptor itself
+    is turned away meanwhile. From then on errors and warnings come through; a level that the user
+    has set in the environment is left alone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

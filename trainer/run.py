@@ -1,0 +1,154 @@
+"""A run put together: data, devices, model, checkpoints; nothing of it depends on a step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from trainer import optimizers, steps
+from trainer import strategy as strategies
+from trainer.checkpoints import Checkpoints
+from trainer.config import Config, value_range
+from trainer.console import Voice
+from trainer.data import catalog
+from trainer.data.decode_checked import BadImages
+from trainer.data.input_pipeline import InputPipeline
+from trainer.data.source import Source
+from trainer.evaluate import Evaluator
+from trainer.models import backbone as backbones
+from trainer.models.classifier import Classifier, Head
+from trainer.preemption import StopRequest
+
+
+@dataclasses.dataclass
+class Run:
+    """What the stages of a run share.
+
+    Attributes:
+        identity: what a resumed run must share with the one that it resumes.
+    """
+
+    config: Config
+    voice: Voice
+    source: Source
+    plan: steps.Plan
+    strategy: tf.distribute.Strategy
+    stop: StopRequest
+    classifier: Classifier
+    optimizer: tf_keras.optimizers.Optimizer
+    pipeline: InputPipeline
+    checkpoints: Checkpoints
+    identity: dict[str, Any]
+
+    def training_batches(self, first_step: int) -> Iterator[Any]:
+        """Global batches of training examples from step `first_step` on, without end."""
+        replicas = self.strategy.num_replicas_in_sync
+        shards = range(self.config.logical_shards)
+
+        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return self.pipeline.training_batches(
+                self.config.train_split, shards, replicas, first_step
+            )
+
+        return iter(self.strategy.distribute_datasets_from_function(batches))
+
+    def evaluator(self, split: str) -> Evaluator:
+        """Scores `split` with the classifier's weights of the moment."""
+        replicas = self.strategy.num_replicas_in_sync
+        shards = range(self.config.logical_shards)
+
+        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return self.pipeline.evaluation_batches(split, shards, replicas)
+
+        return Evaluator(
+            self.strategy,
+            lambda images: self.classifier(images, training=False),
+            self.strategy.distribute_datasets_from_function(batches),
+            self.source.class_names,
+            lambda: self.stop.requested,
+        )
+
+
+def build(config: Config, voice: Voice) -> Run:
+    """Open the data, choose the devices, make the model.
+
+    Raises:
+        UserError: the data, the devices or the backbone cannot work.
+    """
+    source = catalog.open_source(
+        config, lambda done, total: voice.advance("drawing leaves", done, total)
+    )
+    num_train = source.num_examples(config.train_split)
+    plan = steps.plan(config, num_train)
+    num_validation = source.num_examples(config.validation_split)
+    voice.say(
+        f"data       {source.name}: {num_train:,} training and {num_validation:,} validation "
+        f"images in {len(source.class_names)} classes"
+    )
+    strategy = strategies.build(config.strategy, config.logical_shards)
+    stop = StopRequest()
+    stop.install()
+    with strategy.scope():
+        backbone = backbones.load(
+            config.backbone,
+            trainable=not config.freeze_backbone,
+            batch_norm_training=not config.freeze_batch_norm,
+            image_size=config.image_size,
+            value_range=value_range(config.image_range),
+            cache_dir=config.cache_dir,
+        )
+        head = Head(
+            backbone.num_features,
+            config.hidden_units,
+            len(source.class_names),
+            dropout=config.dropout,
+            seed=config.seed,
+        )
+        classifier = Classifier(backbone, head)
+        optimizer = optimizers.build(config, plan.num_steps)
+        optimizer.build(classifier.trainable_variables)
+    voice.say(
+        f"model      {config.backbone}: {classifier.num_params:,} parameters, "
+        f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)}"
+    )
+    identity = {
+        **config.identity(),
+        "backbone_digest": backbone.digest[:16],
+        "class_names": list(source.class_names),
+        "dataset_digest": source.digest[:16],
+        "num_train_examples": num_train,
+    }
+    return Run(
+        config=config,
+        voice=voice,
+        source=source,
+        plan=plan,
+        strategy=strategy,
+        stop=stop,
+        classifier=classifier,
+        optimizer=optimizer,
+        pipeline=InputPipeline(
+            source=source,
+            image_size=backbone.image_size,
+            global_batch_size=config.global_batch_size,
+            num_logical_shards=config.logical_shards,
+            seed=config.seed,
+            bad_images=BadImages(skip=config.bad_images == "skip"),
+            augment=config.augment,
+            mixup_alpha=config.mixup_alpha,
+            cutmix_alpha=config.cutmix_alpha,
+        ),
+        checkpoints=Checkpoints(
+            os.path.join(config.workdir, "checkpoints"),
+            tf.train.Checkpoint(optimizer=optimizer, **classifier.checkpoint_items()),
+            identity,
+            config.keep_checkpoints,
+            voice.warn,
+        ),
+        identity=identity,
+    )

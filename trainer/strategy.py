@@ -1,0 +1,84 @@
+"""Which devices train: the choice of a tf.distribute strategy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from trainer.errors import UserError
+
+
+def build(name: str, num_logical_shards: int) -> tf.distribute.Strategy:
+    """The strategy that `--strategy` asks for on this machine.
+
+    Args:
+        name: `auto`, `one_device`, `mirrored` or `tpu`.
+        num_logical_shards: must be a multiple of the number of replicas.
+
+    Raises:
+        UserError: there is no such device here, or the replicas do not divide the shards.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    cpus = tf.config.list_logical_devices("CPU")
+    kind = choose(name, len(gpus), has_tpu(os.environ))
+    if kind == "tpu":
+        strategy = _tpu()
+    elif kind == "mirrored":
+        strategy = tf.distribute.MirroredStrategy([device.name for device in gpus or cpus])
+    else:
+        strategy = tf.distribute.OneDeviceStrategy((gpus or cpus)[0].name)
+    replicas = strategy.num_replicas_in_sync
+    if num_logical_shards % replicas:
+        raise UserError(
+            f"--num_logical_shards={num_logical_shards}: must be a multiple of the number of "
+            f"devices, {replicas}; use {replicas * -(-num_logical_shards // replicas)}, and a "
+            "--global_batch_size that it divides"
+        )
+    return strategy
+
+
+def choose(name: str, num_gpus: int, tpu: bool) -> str:
+    """`auto` resolved: a TPU where there is one, all GPUs where there are several, else one."""
+    if name != "auto":
+        return name
+    if tpu:
+        return "tpu"
+    return "mirrored" if num_gpus > 1 else "one_device"
+
+
+def has_tpu(environment: Mapping[str, str]) -> bool:
+    """Whether the environment announces a TPU, as Cloud TPU VMs and GKE do."""
+    return any(environment.get(name) for name in ("TPU_NAME", "TPU_WORKER_ID"))
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """The strategy in a few words, such as `1 CPU` or `4 GPU`."""
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    kind = next((kind for kind in ("TPU", "GPU") if kind in kinds), "CPU")
+    return f"{strategy.num_replicas_in_sync} {kind}"
+
+
+def set_precision(precision: str) -> None:
+    """Let TensorFlow's graph optimizer convert what is safe, whatever SavedModel it comes from.
+
+    A Keras policy would not reach a backbone that is loaded: its dtypes are in its graph. Source:
+    https://www.tensorflow.org/api_docs/python/tf/config/optimizer/set_experimental_options
+    """
+    tf.config.optimizer.set_experimental_options(
+        {
+            "auto_mixed_precision": precision == "mixed_float16",
+            "auto_mixed_precision_onednn_bfloat16": precision == "mixed_bfloat16",
+        }
+    )
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise UserError(f"--strategy=tpu: no TPU can be reached ({error})") from error

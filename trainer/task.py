@@ -1,0 +1,53 @@
+"""The trainer: `python -m trainer.task --workdir=DIR`, the module that Vertex AI users expect."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from trainer import flags
+from trainer.command_line import HELP, run, usage
+from trainer.quiet import import_tensorflow
+
+SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the command line says; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if set(HELP) & set(argv):
+        print(usage(SYNOPSIS, flags.PURPOSE, flags.TRAINER))
+        return 0
+    return run(lambda: _train(argv))
+
+
+def _train(argv: Sequence[str]) -> int:
+    started = time.monotonic()
+    config = flags.config_from_argv(argv)
+    import_tensorflow()
+    # TensorFlow takes seconds to import: a bad flag is named before.
+    from trainer.console import voice
+    from trainer.train import train_and_evaluate
+
+    speaker = voice(config.log_format)
+    try:
+        metrics = train_and_evaluate(config, speaker, started)
+    finally:
+        speaker.close()
+    evaluation = metrics["eval"]
+    export = os.path.join(config.workdir, "export")
+    speaker.say(f"curves     tensorboard --logdir={os.path.join(config.workdir, 'logs')}")
+    speaker.say(
+        f"done       accuracy {evaluation['accuracy']:.4f} on {evaluation['num_examples']:,} "
+        f"validation images; model in {export}, figures in "
+        f"{os.path.join(config.workdir, 'metrics.json')}",
+        accuracy=evaluation["accuracy"],
+        export=export,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The run from top to bottom: resume, the loop, and what becomes of the best weights."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from trainer import finish, optimizers, provenance, steps, storage
+from trainer import strategy as strategies
+from trainer.config import Config
+from trainer.console import Voice
+from trainer.errors import Diverged, Preempted
+from trainer.evaluate import Evaluation
+from trainer.run import Run, build
+from trainer.run_state import Row, RunState
+from trainer.summaries import Summaries
+from trainer.train_step import TrainStep, balanced_class_weights
+
+
+def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
+    """Train, or go on training, what `config` describes; export it, and check the export.
+
+    Args:
+        config: the run.
+        voice: told what a person should know.
+        started: `time.monotonic()` when the process began.
+
+    Returns:
+        What `metrics.json` in the workdir holds.
+
+    Raises:
+        UserError: the configuration, the data, the backbone or the workdir cannot work.
+        Diverged: the loss was not finite, twice.
+        Preempted: SIGTERM came; a checkpoint of where the run stood is saved.
+    """
+    storage.ensure_directory(config.workdir, "workdir")
+    tf_keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategies.set_precision(config.precision)
+
+    run = build(config, voice)
+    # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
+    # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
+    state = run.checkpoints.restore_newest()
+    if state is None:
+        state = RunState()
+        _write_config(run)
+        run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
+    else:
+        voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
+        finished = finish.read_finished(config.workdir, state)
+        if finished is not None and _is_over(run, state):
+            return finished
+
+    wall_secs_before = state.wall_secs
+
+    def wall_secs() -> float:
+        return wall_secs_before + time.monotonic() - started
+
+    # 5 data at the next step; 6 the summaries go on.
+    state = train(run, state, wall_secs)
+    return finish.finish(run, state, wall_secs)
+
+
+def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState:
+    """The loop: evaluate and save where it is time, else train up to the next boundary."""
+    config, plan = run.config, run.plan
+    timer = steps.CheckpointTimer(
+        config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
+    )
+    loop_length = steps.LoopLength()
+    train_step = TrainStep(config, run.strategy, run.classifier, run.optimizer, _class_weights(run))
+    evaluator = run.evaluator(config.validation_split)
+    batches = run.training_batches(state.global_step)
+    summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
+    saved_step = state.global_step
+
+    while True:
+        step = state.global_step
+        if plan.is_evaluation(step) and state.evaluated_step != step:
+            evaluation = evaluator.run()
+            if evaluation is not None:
+                _note_evaluation(run, state, summaries, evaluation)
+                saved_step = -1
+        is_over = _is_over(run, state)
+        is_best = state.best.get("global_step") == step
+        if saved_step != step and (is_over or is_best or run.stop.requested or timer.is_due(step)):
+            _save(run, state, summaries, wall_secs())
+            timer.saved()
+            saved_step = step
+        if run.stop.requested:
+            raise Preempted(f"stopped by SIGTERM after step {step:,}; the same command resumes")
+        if is_over:
+            break
+
+        boundary = min(
+            step + loop_length.steps,
+            plan.next_evaluation(step),
+            timer.next_step(step, plan.num_steps),
+        )
+        began = time.monotonic()
+        rows = train_step.run(batches, step, boundary - step)
+        took = time.monotonic() - began
+        if np.isfinite(rows[-1].loss_sum):
+            _note_steps(run, state, summaries, rows, took)
+            loop_length.took(len(rows), took)
+        else:
+            state = _roll_back(run, state, step + len(rows))
+            batches = run.training_batches(state.global_step)
+            summaries.close()
+            summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
+            saved_step = state.global_step
+
+    summaries.close()
+    run.voice.close()
+    return state
+
+
+def _is_over(run: Run, state: RunState) -> bool:
+    is_last = state.global_step >= run.plan.num_steps or state.stopped_early
+    return is_last and state.evaluated_step == state.global_step
+
+
+def _note_steps(
+    run: Run, state: RunState, summaries: Summaries, rows: list[Row], secs: float
+) -> None:
+    """Add the steps of one loop to the state, the curves and the progress bar."""
+    config, plan = run.config, run.plan
+    state.examples_per_sec = len(rows) * config.global_batch_size / secs
+    rate = optimizers.learning_rate(config, plan.num_steps)
+    for row in rows:
+        state.add_step(row, plan.steps_per_epoch)
+        if state.global_step % config.log_every_steps == 0:
+            point = {
+                **state.take_recent(),
+                "learning_rate": float(rate(state.global_step - 1)),
+                "examples_per_sec": state.examples_per_sec,
+            }
+            summaries.write("train", state.global_step, point)
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    run.voice.advance(
+        "training",
+        state.global_step,
+        plan.num_steps,
+        loss=state.train["loss"],
+        accuracy=state.train["accuracy"],
+        images_per_sec=state.examples_per_sec,
+    )
+
+
+def _note_evaluation(
+    run: Run, state: RunState, summaries: Summaries, evaluation: Evaluation
+) -> None:
+    """Add an evaluation of the weights as they are to the state, the curves and the console."""
+    patience = run.config.early_stopping_patience
+    is_best = state.add_evaluation(evaluation.accuracy, evaluation.loss, patience)
+    summaries.write(
+        "eval",
+        state.global_step,
+        {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+    )
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    run.voice.say(
+        f"epoch {run.plan.epoch(state.global_step):>4g}  "
+        f"train loss {state.train['loss']:.4f} accuracy {state.train['accuracy']:.4f}   "
+        f"validation loss {evaluation.loss:.4f} accuracy {evaluation.accuracy:.4f}"
+        + ("  best" if is_best else ""),
+        global_step=state.global_step,
+        validation_loss=evaluation.loss,
+        validation_accuracy=evaluation.accuracy,
+    )
+    if state.stopped_early:
+        run.voice.say(f"stopping   early: no better evaluation in {patience}")
+
+
+def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> None:
+    # The curves first: what a checkpoint has seen is never missing from them.
+    summaries.flush()
+    state.wall_secs = wall_secs
+    run.checkpoints.save(state)
+
+
+def _roll_back(run: Run, state: RunState, step: int) -> RunState:
+    """Back to the newest checkpoint, once: a flipped bit does not come back, a divergence does."""
+    if state.rolled_back:
+        raise Diverged(
+            f"the loss of step {step:,} is not finite, again after going back to a checkpoint; "
+            "a lower --learning_rate, or --gradient_clip_norm=1, may help"
+        )
+    restored = run.checkpoints.restore_newest()
+    assert restored is not None, "a run saves step 0 before it trains"
+    restored.rolled_back = True
+    run.voice.warn(
+        f"the loss of step {step:,} is not finite; going back to step {restored.global_step:,}"
+    )
+    return restored
+
+
+def _class_weights(run: Run) -> np.ndarray:
+    num_classes = len(run.source.class_names)
+    if run.config.class_weights == "none":
+        return np.ones(num_classes, np.float32)
+    return balanced_class_weights(run.source.label_counts(run.config.train_split))
+
+
+def _write_config(run: Run) -> None:
+    content = {
+        "config": run.config.to_dict(),
+        "identity": run.identity,
+        **provenance.describe(),
+    }
+    storage.write_json(os.path.join(run.config.workdir, "config.json"), content)
