@@ -1,0 +1,248 @@
+"""A pretrained network that turns images into features: any reusable SavedModel of TF Hub's kind.
+
+The interface is https://www.tensorflow.org/hub/reusable_saved_models with the signature of
+https://www.tensorflow.org/hub/common_signatures/images. What a model does not say of itself is
+found by asking it: `load` refuses what could not be trained on, before anything is spent on it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.errors import UserError
+from trainer.models import handles
+
+_DEFAULT_IMAGE_SIZE = 224
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Backbone:
+    """A loaded network. Build it with `load`.
+
+    Attributes:
+        handle: as the user gave it.
+        path: the directory of the SavedModel that was loaded, local or gs://.
+        digest: 64 hexadecimal digits that name what it computes; see `handles.digest`.
+        image_size: (height, width) of the images it is called on.
+        value_range: what the network itself expects of its input, lowest and highest value.
+        num_features: the width of its output.
+        batch_norm_training: whether `training=True` reaches the network.
+        module: the loaded object, for checkpoints and for export.
+        variables: all of its variables.
+        trainable_variables: those that training may change; none of a frozen backbone.
+        regularization_losses: functions without arguments, each returning a scalar loss that the
+            model's publisher asks to be added in fine-tuning; none of a frozen backbone.
+    """
+
+    handle: str
+    path: str
+    digest: str
+    image_size: tuple[int, int]
+    value_range: tuple[float, float]
+    num_features: int
+    batch_norm_training: bool
+    module: Any = dataclasses.field(repr=False)
+    variables: tuple[tf.Variable, ...] = dataclasses.field(repr=False)
+    trainable_variables: tuple[tf.Variable, ...] = dataclasses.field(repr=False)
+    regularization_losses: tuple[Callable[[], tf.Tensor], ...] = dataclasses.field(repr=False)
+    _input_dtype: tf.DType = dataclasses.field(repr=False)
+    _takes_training: bool = dataclasses.field(repr=False)
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Computes features; in a tf.function, under a strategy or eagerly.
+
+        Args:
+            images: float [batch, height, width, 3], RGB in [0, 1], of `image_size`. They are
+                mapped to `value_range` and to the network's input type here.
+            training: a Python boolean. Where it is True and `batch_norm_training` holds, the
+                network runs in training mode.
+
+        Returns:
+            float32 [batch, num_features].
+        """
+        features = self._call_module(images, bool(training and self.batch_norm_training))
+        return tf.cast(features, tf.float32)
+
+    def _call_module(self, images: tf.Tensor, training: bool) -> Any:
+        low, high = self.value_range
+        if (low, high) != (0.0, 1.0):
+            images = images * (high - low) + low
+        if self._input_dtype.is_integer:
+            images = tf.round(images)
+        arguments = {"training": training} if self._takes_training else {}
+        return self.module(tf.cast(images, self._input_dtype), **arguments)
+
+
+def load(
+    handle: str,
+    *,
+    trainable: bool,
+    batch_norm_training: bool = False,
+    image_size: int = 0,
+    value_range: tuple[float, float] | None = None,
+    cache_dir: str,
+) -> Backbone:
+    """Loads the backbone that `handle` names and checks that it is one.
+
+    Call it in the scope of the strategy that will train it: its variables are made here.
+
+    Args:
+        handle: `efficientnet_lite0`, the https:// address of a TF Hub or Kaggle model, or the
+            path (local or gs://) of a SavedModel directory or of an archive of one.
+        trainable: whether training may change its variables.
+        batch_norm_training: whether a trainable backbone runs in training mode while it is
+            trained. Off by default, which keeps the batch normalisations' pretrained statistics
+            (and switches off what dropout the model may have): in training mode the statistics
+            would be those of a replica's part of the batch, so that the result would depend on the
+            number of replicas, and a small part makes them noisy. A frozen one never does.
+        image_size: height and width in pixels; 0 takes the model's own, and 224 where it has none.
+        value_range: what the network expects of its input; None takes [0, 255] for one that takes
+            integers, else TF Hub's [0, 1].
+        cache_dir: a local directory for what has to be written, extracted or downloaded.
+
+    Raises:
+        UserError: the handle names nothing readable, or what it names is not a backbone: the
+            message says what was found, the rule, and a way out.
+    """
+    path = handles.resolve(handle, cache_dir)
+    module = _load_module(handle, path)
+    spec = _image_spec(handle, module)
+    variables = tuple(getattr(module, "variables", ()))
+    trainable_variables = tuple(getattr(module, "trainable_variables", ())) if trainable else ()
+    if trainable and not trainable_variables:
+        raise UserError(
+            f"--backbone={handle}: it has no trainable variables (of {len(variables)} in all), "
+            "which fine-tuning needs. Train with --freeze_backbone, or take a model that was saved "
+            "with `trainable_variables`."
+        )
+    backbone = Backbone(
+        handle=handle,
+        path=path,
+        digest=handles.digest(handle, path),
+        image_size=_image_size(handle, spec, image_size),
+        value_range=value_range or ((0.0, 255.0) if spec.dtype.is_integer else (0.0, 1.0)),
+        num_features=0,
+        batch_norm_training=trainable and batch_norm_training,
+        module=module,
+        variables=variables,
+        trainable_variables=trainable_variables,
+        regularization_losses=tuple(getattr(module, "regularization_losses", ()))
+        if trainable
+        else (),
+        _input_dtype=spec.dtype,
+        _takes_training=handles.import_hub().keras_layer.func_has_training_argument(module),
+    )
+    return dataclasses.replace(backbone, num_features=_num_features(backbone))
+
+
+def _load_module(handle: str, path: str) -> Any:
+    """Contract, part one: a SavedModel in TF2's format whose root can be called."""
+    way_out = "Take a TF2 'feature vector' model; on TF Hub and Kaggle they are labelled so."
+    try:
+        names = set(tf.io.gfile.listdir(path))
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"--backbone={handle}: cannot read {path}: {_reason(error)}.") from error
+    if "tfhub_module.pb" in names:
+        raise UserError(
+            f"--backbone={handle}: {path} holds tfhub_module.pb: it is in the TF1 Hub format, "
+            f"which cannot be trained with TensorFlow 2. {way_out}"
+        )
+    if not names & {"saved_model.pb", "saved_model.pbtxt"}:
+        found = ", ".join(sorted(names)[:5]) or "nothing"
+        raise UserError(
+            f"--backbone={handle}: {path} is not a SavedModel: a saved_model.pb must lie "
+            f"directly in it; found {found}. Save the model with tf.saved_model.save."
+        )
+    try:
+        module = handles.import_hub().load(path)
+    # What a damaged SavedModel raises is not documented: anything from KeyError to OpError.
+    except Exception as error:
+        raise UserError(
+            f"--backbone={handle}: the SavedModel in {path} cannot be loaded: {_reason(error)}. "
+            "It must be whole, and of a TensorFlow that this one "
+            f"({tf.__version__}) can read; copy or save it again."
+        ) from error
+    if not callable(module):
+        signatures = ", ".join(sorted(getattr(module, "signatures", {}))) or "none"
+        raise UserError(
+            f"--backbone={handle}: the SavedModel in {path} cannot be called (its signatures: "
+            f"{signatures}), as a TF1 SavedModel or one that was exported to be served. A "
+            f"backbone needs `__call__`. {way_out}"
+        )
+    return module
+
+
+def _image_spec(handle: str, module: Any) -> tf.TensorSpec:
+    """Contract, part two: one argument that takes [batch, height, width, 3]."""
+    functions = getattr(module.__call__, "concrete_functions", [])
+    specs = []
+    for function in functions:
+        tensors = [
+            spec
+            for spec in tf.nest.flatten(function.structured_input_signature)
+            if isinstance(spec, tf.TensorSpec)
+        ]
+        specs.append(tensors[0] if tensors else tf.TensorSpec([], tf.string))
+        shape = specs[-1].shape
+        is_number = specs[-1].dtype.is_floating or specs[-1].dtype.is_integer
+        if is_number and shape.is_compatible_with([None, None, None, 3]):
+            return specs[-1]
+    found = ", ".join(sorted({f"{s.dtype.name} {s.shape}" for s in specs})) or "no traced function"
+    raise UserError(
+        f"--backbone={handle}: it takes {found}; a backbone takes images, "
+        "[batch, height, width, 3]. Take a model for images."
+    )
+
+
+def _image_size(handle: str, spec: tf.TensorSpec, requested: int) -> tuple[int, int]:
+    rank_known = spec.shape.rank is not None
+    height, width = (spec.shape[1], spec.shape[2]) if rank_known else (None, None)
+    if requested and ((height or requested) != requested or (width or requested) != requested):
+        raise UserError(
+            f"--image_size={requested}: --backbone={handle} takes images of {height}x{width} "
+            "only. Leave --image_size out, or take another backbone."
+        )
+    default = requested or _DEFAULT_IMAGE_SIZE
+    return height or default, width or default
+
+
+def _num_features(backbone: Backbone) -> int:
+    """Contract, part three: a gray image gives one row of finite numbers."""
+    height, width = backbone.image_size
+    gray = tf.fill([2, height, width, 3], 0.5)
+    about = f"--backbone={backbone.handle}: called on 2 gray images of {height}x{width} it"
+    strategy = tf.distribute.get_strategy()
+    call = tf.function(lambda images: backbone._call_module(images, False), autograph=False)
+    try:
+        # Mirrored variables of a loaded function can only be read in a replica.
+        features = strategy.experimental_local_results(strategy.run(call, args=(gray,)))[0]
+    except Exception as error:
+        raise UserError(
+            f"{about} fails: {_reason(error)}. A backbone takes a batch of any number of images; "
+            "another --image_size may be what it needs."
+        ) from error
+    if not isinstance(features, tf.Tensor) or features.shape.rank != 2:
+        shape = getattr(features, "shape", None)
+        found = f"a {type(features).__name__}" if shape is None else f"shape {shape}"
+        raise UserError(
+            f"{about} returns {found}; a backbone returns one row of features an image, "
+            "[batch, features]. Take the 'feature vector' variant of the model."
+        )
+    if not np.all(np.isfinite(features.numpy())):
+        raise UserError(
+            f"{about} returns numbers that are not finite. The model is damaged, or expects other "
+            f"values than {backbone.value_range}: set --image_range."
+        )
+    return int(features.shape[1])
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that says something; TensorFlow surrounds it by pages of graph."""
+    frame = ("Graph execution error", "Detected at node", "Stack trace for op", " ", "\t")
+    lines = [
+        line for line in str(error).splitlines() if line.strip() and not line.startswith(frame)
+    ]
+    return (lines or [type(error).__name__])[0].strip()[:300].rstrip(".: ")

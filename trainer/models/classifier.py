@@ -1,0 +1,209 @@
+"""The classifier: a backbone and the new head that is trained on top of it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from trainer.models.backbone import Backbone
+
+
+class Head(tf.Module):
+    """Dense layers with ReLU between them, from features to logits.
+
+    The default of the trainer, one hidden layer of 128 units, has 164,355 parameters on 1,280
+    features and three classes. A checkpoint names its variables `hidden/<i>/kernel`,
+    `hidden/<i>/bias`, `logits/kernel` and `logits/bias`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_units: Sequence[int],
+        num_classes: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
+        """Makes the variables, in the scope of the strategy that will train them.
+
+        Args:
+            num_features: the width of the features.
+            hidden_units: the width of each hidden layer; an empty one gives a linear classifier.
+            num_classes: the number of logits.
+            dropout: the share of its inputs that each layer drops in training, in [0, 1).
+            seed: of the initial values (Glorot uniform; biases are zero): equal seeds, equal heads.
+        """
+        super().__init__(name="head")
+        self._dropout = dropout
+        self.hidden = [
+            tf_keras.layers.Dense(
+                units,
+                activation="relu",
+                kernel_initializer=tf_keras.initializers.GlorotUniform(seed + index),
+                name=f"hidden_{index}",
+            )
+            for index, units in enumerate(hidden_units)
+        ]
+        # Logits in half precision would cost the loss its small differences.
+        self.logits = tf_keras.layers.Dense(
+            num_classes,
+            kernel_initializer=tf_keras.initializers.GlorotUniform(seed + len(self.hidden)),
+            dtype="float32",
+            name="logits",
+        )
+        width = num_features
+        for layer in self.layers:
+            layer.build([None, width])
+            width = layer.units
+
+    @property
+    def layers(self) -> list[Any]:
+        """The Dense layers, from features to logits."""
+        return [*self.hidden, self.logits]
+
+    @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        """Kernel and bias of each layer, from features to logits; these are all variables."""
+        return tuple(v for layer in self.layers for v in layer.trainable_variables)
+
+    def __call__(
+        self,
+        features: tf.Tensor,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        positions: tf.Tensor | None = None,
+        global_batch_size: int | None = None,
+    ) -> tf.Tensor:
+        """Computes logits.
+
+        The dropout masks of a step are a function of `seed` for the whole global batch, of which
+        each replica takes the rows of its examples. So they depend neither on how the batch is
+        divided nor on what ran before, and there is no generator's state to save.
+
+        Args:
+            features: float [batch, num_features].
+            training: a Python boolean; whether to drop.
+            seed: integer [2], (the run's seed, step). This and the next two are needed where
+                `training` is True and the dropout is not 0.
+            positions: integer [batch], the position of each example in the global batch, in
+                [0, global_batch_size).
+            global_batch_size: the number of examples in the global batch.
+
+        Returns:
+            float32 [batch, num_classes], whatever the mixed precision policy.
+
+        Raises:
+            ValueError: the arguments that dropout needs are missing.
+        """
+        x = features
+        for index, layer in enumerate(self.layers):
+            if training and self._dropout:
+                if seed is None or positions is None or global_batch_size is None:
+                    raise ValueError("dropout needs seed, positions and global_batch_size")
+                noise = tf.random.stateless_uniform(
+                    [global_batch_size, x.shape[-1]],
+                    tf.cast(seed, tf.int64) + tf.constant([index, 0], tf.int64),
+                    # The same numbers on every kind of device.
+                    alg="philox",
+                )
+                kept = tf.cast(tf.gather(noise, positions) >= self._dropout, x.dtype)
+                x = x * kept / (1.0 - self._dropout)
+            x = layer(x)
+        return x
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """From images to logits.
+
+    Attributes:
+        backbone: frozen or trainable; see `backbone.load`.
+        head: made for the backbone's `num_features`.
+        fast_features: what computes a frozen backbone's features in its place, in training, in
+            evaluation and in the export; see `inference_graph.freeze`. None for a trainable one.
+    """
+
+    backbone: Backbone
+    head: Head
+    fast_features: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def __call__(self, images: tf.Tensor, training: bool = False, **dropout: Any) -> tf.Tensor:
+        """Computes logits.
+
+        Args:
+            images: float [batch, height, width, 3], RGB in [0, 1], of the backbone's `image_size`.
+            training: a Python boolean.
+            **dropout: `seed`, `positions` and `global_batch_size`; see `Head`.
+
+        Returns:
+            float32 [batch, num_classes].
+        """
+        if self.fast_features is not None:
+            features = self.fast_features(images)
+        else:
+            features = self.backbone(images, training)
+        return self.head(features, training, **dropout)
+
+    @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        """The head's, then those of a backbone that is not frozen."""
+        return self.head.trainable_variables + self.backbone.trainable_variables
+
+    @property
+    def num_params(self) -> int:
+        """The number of numbers in all variables, moving statistics included."""
+        return _count(self.head.trainable_variables) + _count(self.backbone.variables)
+
+    @property
+    def num_trainable_params(self) -> int:
+        """The number of numbers that training may change."""
+        return _count(self.trainable_variables)
+
+    def checkpoint_items(self) -> dict[str, Any]:
+        """What a checkpoint has to hold, by name.
+
+        The head; and the backbone if training may change it. A frozen one is named by its digest.
+        """
+        items: dict[str, Any] = {"head": self.head}
+        if self.backbone.trainable_variables:
+            items["backbone"] = self.backbone.module
+        return items
+
+    def summary(self) -> str:
+        """A table of the layers in the shape of Keras's `model.summary()`; several lines."""
+        rows = [
+            (
+                "backbone (SavedModel)",
+                f"(None, {self.backbone.num_features})",
+                f"{_count(self.backbone.variables):,}",
+            )
+        ]
+        for layer in self.head.layers:
+            shape = f"(None, {layer.units})"
+            rows.append((f"{layer.name} (Dense)", shape, f"{layer.count_params():,}"))
+        total, trainable = self.num_params, self.num_trainable_params
+        return "\n".join(
+            [
+                f'Model: "{self.backbone.handle}"',
+                "_" * 65,
+                _row("Layer (type)", "Output Shape", "Param #"),
+                "=" * 65,
+                *(_row(*row) for row in rows),
+                "=" * 65,
+                f"Total params: {total:,}",
+                f"Trainable params: {trainable:,}",
+                f"Non-trainable params: {total - trainable:,}",
+                "_" * 65,
+            ]
+        )
+
+
+def _row(layer: str, shape: str, params: str) -> str:
+    return f" {layer:<27} {shape:<25} {params}"
+
+
+def _count(variables: Sequence[tf.Variable]) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)

@@ -1,0 +1,222 @@
+"""From a backbone's handle to the directory of its SavedModel, cached where it must be.
+
+What a cache directory of ours holds is complete: it is written beside its place and moved there in
+one step, so that two processes at once, or a kill at any moment, do no harm.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import tarfile
+import time
+import uuid
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.errors import UserError
+from trainer.models import efficientnet_lite0
+
+EMBEDDED = "efficientnet_lite0"
+
+_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_CONNECT_TIMEOUT_SECS = 20
+_ABANDONED_AFTER_SECS = 60 * 60
+_KINDS = (
+    f"A handle is '{EMBEDDED}', the https:// address of a TF Hub or Kaggle model, or the path "
+    "(local or gs://) of a SavedModel directory or of an archive (.tar.gz, .tgz, .tar) of one."
+)
+
+
+def resolve(handle: str, cache_dir: str) -> str:
+    """Finds, makes, extracts or downloads the SavedModel that `handle` names.
+
+    Args:
+        handle: see `_KINDS`, which is also what the error messages say.
+        cache_dir: a local directory, made when needed, for what is written, extracted or
+            downloaded. `TFHUB_CACHE_DIR`, where it is set, wins for downloads.
+
+    Returns:
+        A directory that existed a moment ago, local or gs://; what is in it is not checked.
+
+    Raises:
+        UserError: the handle names nothing that can be read, or the cache cannot be written.
+    """
+    if handle == EMBEDDED:
+        name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
+        return _cached(cache_dir, name, _write_embedded)
+    if re.match(r"[a-z][a-z0-9+.-]*://", handle):
+        return _resolve_remote(handle, cache_dir)
+    path = os.path.abspath(os.path.expanduser(handle))
+    if os.path.isdir(path):
+        return path
+    if not os.path.isfile(path):
+        raise UserError(f"--backbone={handle}: there is no {path}. {_KINDS}")
+    if not path.lower().endswith(_ARCHIVE_SUFFIXES):
+        raise UserError(f"--backbone={handle}: a file that is not an archive. {_KINDS}")
+    return _resolve_archive(handle, path, cache_dir)
+
+
+def digest(handle: str, path: str) -> str:
+    """Names what the backbone computes: equal digests, equal features.
+
+    Args:
+        handle: what the user gave.
+        path: what `resolve` made of it.
+
+    Returns:
+        64 hexadecimal digits: sha256 over the names and bytes of the files that TensorFlow loads
+        from a SavedModel; for the embedded backbone over its weights and architecture, since
+        TensorFlow does not write the same bytes twice.
+    """
+    if handle == EMBEDDED:
+        return efficientnet_lite0.DIGEST
+    whole = hashlib.sha256()
+    for file in _loaded_files(path):
+        with tf.io.gfile.GFile(tf.io.gfile.join(path, file), "rb") as stream:
+            whole.update(f"{file}\0{_sha256(stream)}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def import_hub() -> Any:
+    """The `tensorflow_hub` package, without the warning that its import of `pkg_resources` is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow_hub
+    return tensorflow_hub
+
+
+def _loaded_files(path: str) -> list[str]:
+    found = []
+    for directory, _, names in tf.io.gfile.walk(path):
+        relative = os.path.relpath(directory, path).replace(os.sep, "/").rstrip("/")
+        for name in names:
+            file = name if relative == "." else f"{relative}/{name}"
+            if file in ("saved_model.pb", "saved_model.pbtxt") or file.startswith(
+                ("variables/", "assets/")
+            ):
+                found.append(file)
+    return sorted(found)
+
+
+def _resolve_remote(handle: str, cache_dir: str) -> str:
+    hub = import_hub()
+    before = os.environ.get("TFHUB_CACHE_DIR")
+    timeout = socket.getdefaulttimeout()
+    # TF Hub takes its cache from the environment only, and opens connections without a deadline.
+    os.environ["TFHUB_CACHE_DIR"] = before or _absolute(cache_dir, "tfhub")
+    socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECS)
+    try:
+        path = hub.resolve(handle)
+    # The resolvers raise OSError, ValueError, RuntimeError, tarfile's and TensorFlow's own errors.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"--backbone={handle}: cannot be fetched: {reason}. Check the address and the network; "
+            "without one, download the model elsewhere and give the path of its archive. "
+            f"{_KINDS}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+        if before is None:
+            del os.environ["TFHUB_CACHE_DIR"]
+    return path
+
+
+def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
+    def extract(target: str) -> None:
+        with tarfile.open(path) as archive:
+            # Python before 3.10.12 and 3.11.4 has no filter that keeps a member inside `target`.
+            if not hasattr(tarfile, "data_filter"):
+                raise tarfile.TarError("this Python is too old to extract archives safely")
+            archive.extractall(target, filter="data")
+
+    try:
+        with open(path, "rb") as file:
+            name = f"archive-{_sha256(file)[:16]}"
+        root = _cached(cache_dir, name, extract)
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(
+            f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "
+            "of a SavedModel; or extract it yourself and give the directory."
+        ) from error
+    # Most archives hold the files themselves; some hold them in one directory.
+    entries = os.listdir(root)
+    if len(entries) == 1 and os.path.isdir(os.path.join(root, entries[0])):
+        return os.path.join(root, entries[0])
+    return root
+
+
+def _write_embedded(target: str) -> None:
+    # The scope of a tf.distribute strategy belongs to a thread. In a new one the variables that
+    # are written are plain, whatever scope the caller is in.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(efficientnet_lite0.write_saved_model, target).result()
+
+
+def _cached(cache_dir: str, name: str, write: Callable[[str], None]) -> str:
+    """The directory `name` of the cache, filled by `write(directory)` if it is not there yet."""
+    target = _absolute(cache_dir, name)
+    if os.path.isdir(target):
+        return target
+    temporary = f"{target}.{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    try:
+        os.makedirs(temporary)
+        _remove_abandoned(os.path.dirname(target))
+    except OSError as error:
+        raise UserError(
+            f"--backbone needs a directory that can be written to keep models in: {cache_dir} "
+            f"cannot be: {error}."
+        ) from error
+    try:
+        write(temporary)
+        _sync(temporary)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            # Another process was faster: a rename onto a directory that is not empty fails.
+            if not os.path.isdir(target):
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _sync(root: str) -> None:
+    """Without it, a machine that goes down could leave the move done and the files empty."""
+    for directory, _, names in os.walk(root):
+        for name in names:
+            descriptor = os.open(os.path.join(directory, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _remove_abandoned(directory: str) -> None:
+    """Deletes what processes that were killed have left."""
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".tmp") and entry.is_dir(follow_symlinks=False):
+            # Another process may be doing the same.
+            try:
+                if time.time() - entry.stat().st_mtime > _ABANDONED_AFTER_SECS:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+            except FileNotFoundError:
+                pass
+
+
+def _sha256(stream: Any) -> str:
+    whole = hashlib.sha256()
+    while chunk := stream.read(1 << 22):
+        whole.update(chunk)
+    return whole.hexdigest()
+
+
+def _absolute(cache_dir: str, name: str) -> str:
+    return os.path.join(os.path.abspath(os.path.expanduser(cache_dir)), name)

@@ -1,0 +1,165 @@
+"""A frozen backbone as one constant graph, its batch normalisations folded into the convolutions.
+
+In inference a batch normalisation is a multiplication and an addition per channel. The convolution
+before it can do both: its weights are multiplied once, here, and a bias is added, which oneDNN
+computes together with the convolution (https://arxiv.org/abs/1712.05877, section 3.2). Left as it
+is, the normalisation is 40 % of EfficientNet-Lite0's time on a CPU.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from trainer.models import handles
+from trainer.models.backbone import Backbone
+
+# Of the largest feature: folding rounds each weight once more.
+_TOLERANCE = 1e-4
+
+Features = Callable[[tf.Tensor], tf.Tensor]
+
+
+def freeze(backbone: Backbone) -> Features:
+    """Makes the fast function of a frozen backbone.
+
+    Args:
+        backbone: one that was loaded with `trainable=False`.
+
+    Returns:
+        A function from images, float32 [batch, height, width, 3] in [0, 1], to features, float32
+        [batch, num_features]: the backbone's, but for rounding (1e-4 of the largest feature). It
+        holds constants instead of variables, so that it runs under any strategy. The backbone
+        itself, where the rewriting fails or changes the features by more than that.
+
+    Raises:
+        ValueError: the backbone is trainable; constants could not follow its training.
+    """
+    if backbone.trainable_variables:
+        raise ValueError("a backbone that is trained cannot be frozen into constants")
+    # In a thread of its own, as it is outside of any strategy: there the variables are plain.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(_freeze, backbone).result() or (lambda images: backbone(images))
+
+
+def _freeze(backbone: Backbone) -> Features | None:
+    module = handles.import_hub().load(backbone.path)
+    original = dataclasses.replace(backbone, module=module)
+    spec = tf.TensorSpec([None, *backbone.image_size, 3], tf.float32, name="images")
+    try:
+        concrete = tf.function(original, autograph=False).get_concrete_function(spec)
+        frozen = convert_variables_to_constants_v2(concrete)
+        (source,), (result,) = frozen.inputs, frozen.outputs
+        # Pruned before too, or what is dead would count as another use of a convolution.
+        graph = _pruned(_without_detours(frozen.graph.as_graph_def()), result.name)
+        graph = _pruned(_folded(graph), result.name)
+
+        def call(images: tf.Tensor) -> tf.Tensor:
+            (features,) = tf.graph_util.import_graph_def(
+                graph, input_map={source.name: images}, return_elements=[result.name], name=""
+            )
+            return tf.ensure_shape(features, [None, backbone.num_features])
+
+        fast = tf.compat.v1.wrap_function(call, [spec])
+        images = tf.random.stateless_uniform([2, *backbone.image_size, 3], [0, 0])
+        expected, actual = original(images).numpy(), fast(images).numpy()
+    # An optimisation: whatever stands in its way, the backbone as it came is right.
+    except Exception as error:
+        logging.info("the backbone runs as it came: %s", error)
+        return None
+    difference = np.abs(actual - expected).max() / np.abs(expected).max()
+    if not difference <= _TOLERANCE:
+        logging.info("the backbone runs as it came: folded, it differs by %g", difference)
+        return None
+    return fast
+
+
+def _without_detours(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """The graph with every input taken from where it is computed.
+
+    What was a function before it was put in line has left a chain of identities behind each of
+    its arguments, and control edges, which in a graph without variables have nothing to order.
+    """
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        references = [reference for reference in node.input if not reference.startswith("^")]
+        del node.input[:]
+        node.input.extend(_origin(nodes, reference) for reference in references)
+    return graph
+
+
+def _origin(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> str:
+    while nodes[_name(reference)].op == "Identity":
+        reference = nodes[_name(reference)].input[0]
+    return reference
+
+
+def _folded(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """The graph with each inference-mode FusedBatchNorm of a convolution turned into a BiasAdd."""
+    nodes = {node.name: node for node in graph.node}
+    uses = Counter(_name(reference) for node in graph.node for reference in node.input)
+    for norm in list(graph.node):
+        convolution = nodes.get(_name(norm.input[0])) if norm.input else None
+        if not (
+            norm.op.startswith("FusedBatchNorm")
+            and not norm.attr["is_training"].b
+            and convolution is not None
+            and convolution.op in ("Conv2D", "DepthwiseConv2dNative")
+            and uses[convolution.name] == 1
+            and convolution.attr["data_format"].s == norm.attr["data_format"].s == b"NHWC"
+        ):
+            continue
+        references = (convolution.input[1], *norm.input[1:5])
+        constants = [c for c in (_constant(nodes, name) for name in references) if c is not None]
+        if len(constants) != len(references):
+            continue
+        weights, gamma, beta, mean, variance = (c.astype(np.float64) for c in constants)
+        scale = gamma / np.sqrt(variance + norm.attr["epsilon"].f)
+        # [height, width, in, out]; a depthwise one's outputs are [in, multiplier], flattened.
+        per_output = scale.reshape(weights.shape[2:]) if _is_depthwise(convolution) else scale
+        for suffix, value in (("weights", weights * per_output), ("bias", beta - mean * scale)):
+            constant = graph.node.add(name=f"{norm.name}/folded_{suffix}", op="Const")
+            constant.attr["dtype"].type = tf.float32.as_datatype_enum
+            constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
+        convolution.input[1] = f"{norm.name}/folded_weights"
+        norm.op = "BiasAdd"
+        del norm.input[1:]
+        norm.input.append(f"{norm.name}/folded_bias")
+        data_type = norm.attr["T"].type
+        norm.attr.clear()
+        norm.attr["T"].type = data_type
+        norm.attr["data_format"].s = b"NHWC"
+    return graph
+
+
+def _pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
+    """What `result` is computed from; the weights from before the folding are not part of it."""
+    nodes = {node.name: node for node in graph.node}
+    reached: set[str] = set()
+    ahead = [_name(result)]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead.extend(_name(reference) for reference in nodes[name].input)
+    kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
+    kept.node.extend(node for node in graph.node if node.name in reached)
+    return kept
+
+
+def _name(reference: str) -> str:
+    return reference.split(":")[0]
+
+
+def _is_depthwise(node: tf.compat.v1.NodeDef) -> bool:
+    return node.op == "DepthwiseConv2dNative"
+
+
+def _constant(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> np.ndarray | None:
+    node = nodes[_name(reference)]
+    return tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
