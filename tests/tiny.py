@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +14,7 @@ COLORS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 
 
 def write_images(root: Path, counts: Mapping[str, int], size: int = 48, seed: int = 0) -> None:
-    """Write `counts[label]` noisy PNGs of one colour each under root/<label>/; easy to tell apart."""
+    """Write `counts[label]` noisy PNGs of one colour each under root/<label>/."""
     rng = np.random.default_rng(seed)
     for label, count in counts.items():
         directory = root / label
@@ -25,8 +27,8 @@ def write_images(root: Path, counts: Mapping[str, int], size: int = 48, seed: in
 
 def write_folder(root: Path, train: int = 24, validation: int = 8) -> Path:
     """An image folder with split directories and the classes of COLORS."""
-    write_images(root / "train", {label: train for label in COLORS}, seed=1)
-    write_images(root / "validation", {label: validation for label in COLORS}, seed=2)
+    write_images(root / "train", dict.fromkeys(COLORS, train), seed=1)
+    write_images(root / "validation", dict.fromkeys(COLORS, validation), seed=2)
     return root
 
 
@@ -65,3 +67,44 @@ def write_backbone(directory: Path, size: int = 32) -> Path:
     saved.regularization_losses = []
     tf.saved_model.save(saved, str(directory))
     return directory
+
+
+BEANS = ("angular_leaf_spot", "bean_rust", "healthy")
+
+
+def write_beans(data_dir: Path, num_shards: int = 3) -> Path:
+    """A prepared `beans/0.1.0` below `data_dir`, written by TFDS: 30, 9 and 6 JPEGs of 24×24."""
+    import tensorflow_datasets as tfds
+
+    class Beans(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        """What TFDS's own `beans` prepares, but for the size of the images."""
+
+        name = "beans"
+        VERSION = tfds.core.Version("0.1.0")
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=BEANS),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
+            sizes = {"train": 30, "validation": 9, "test": 6}
+            return {split: self._generate_examples(size) for split, size in sizes.items()}
+
+        def _generate_examples(self, count: int) -> Iterator[tuple[int, Any]]:
+            for i in range(count):
+                encoded = io.BytesIO()
+                Image.new("RGB", (24, 24), (8 * i, 10 * count % 256, 60)).save(encoded, "JPEG")
+                encoded.seek(0)
+                yield i, {"image": encoded, "label": i % 3}
+
+    config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
+    builder = Beans(data_dir=str(data_dir))
+    builder.download_and_prepare(download_config=config, download_dir=str(data_dir / "downloads"))
+    return data_dir / "beans" / "0.1.0"

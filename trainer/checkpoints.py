@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from trainer.run_state import RunState
 
 _PREFIX = "variables"
 _STATE = "state.json"
+_NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
 
 
 class Checkpoints:
@@ -44,6 +46,7 @@ class Checkpoints:
         self._identity = identity
         self._keep = keep
         self._warn = warn
+        self._damaged: set[str] = set()
 
     def save(self, state: RunState) -> None:
         """Publish a checkpoint of now; sweep those that are neither new nor the best."""
@@ -100,6 +103,7 @@ class Checkpoints:
             )
         damage = storage.damage(path, manifest)
         if damage is not None:
+            self._damaged.add(name)
             self._warn(f"passing over a damaged checkpoint: {damage}")
             return None
         status = self._trackable.read(os.path.join(path, _PREFIX))
@@ -111,17 +115,28 @@ class Checkpoints:
         complete = self._complete()
         best = [name for name in complete if _step(name) == state.best.get("global_step")]
         kept = {*complete[-self._keep :], *best[-1:]}
-        for name in storage.list_names(self._directory):
+        for name in self._names():
             if name not in kept:
                 storage.remove(self._path(name))
 
     def _complete(self) -> list[str]:
-        names = storage.list_names(self._directory)
-        return [n for n in names if storage.read_manifest(self._path(n)) is not None]
+        whole = (n for n in self._names() if storage.read_manifest(self._path(n)) is not None)
+        # A damaged one is no newest one: the sweep would keep it instead of a good one.
+        return [name for name in whole if name not in self._damaged]
+
+    def _names(self) -> list[str]:
+        """Our names, from the oldest on; what else lies in the directory is not ours to touch."""
+        return sorted(filter(_NAME.fullmatch, storage.list_names(self._directory)), key=_order)
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
 
 
+def _order(name: str) -> tuple[int, int]:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
+
+
 def _step(name: str) -> int:
-    return int(name.split("_")[1])
+    return _order(name)[0]

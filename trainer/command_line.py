@@ -46,6 +46,7 @@ def parse(argv: Sequence[str], groups: Groups) -> tuple[dict[str, Any], list[str
         UserError: an unknown flag, or a value that is not of the flag's kind.
     """
     values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # flags may follow words
     for flag in (flag for group in groups.values() for flag in group):
         _define(flag, values)
     try:

@@ -68,7 +68,7 @@ class Config:
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     bad_images: str = "error"
-    shuffle_buffer_size: int = 1024
+    shuffle_buffer_size: int = 2048
     # model
     backbone: str = "efficientnet_lite0"
     freeze_backbone: bool = True
@@ -207,7 +207,7 @@ def value_range(text: str) -> tuple[float, float] | None:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = 0.0
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise UserError(f"--image_range={text}: must be auto, or LOW,HIGH such as 0,1 or -1,1")
     return low, high
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LINE_EVERY_SECS = 10.0
 
@@ -35,8 +36,9 @@ class Voice(Protocol):
         """Leave the terminal as it was."""
 
 
-def voice(log_format: str, stream: TextIO = sys.stdout) -> Voice:
-    """The voice for `--log_format` on `stream`: `auto` asks whether it is a terminal."""
+def voice(log_format: str, stream: TextIO | None = None) -> Voice:
+    """The voice for `--log_format` on `stream` (stdout): `auto` asks whether it is a terminal."""
+    stream = sys.stdout if stream is None else stream
     if log_format == "json":
         return JsonVoice(stream)
     if log_format == "auto" and stream.isatty():
@@ -109,6 +111,8 @@ class JsonVoice:
 
     def _write(self, severity: str, message: str, figures: dict[str, Any]) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        # JSON knows no NaN: a collector would take the whole line for text.
+        figures = {k: v if _is_json(v) else str(v) for k, v in figures.items()}
         line = {"severity": severity, "time": now, "message": message, **figures}
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
 
@@ -117,7 +121,9 @@ class TerminalVoice:
     """A progress bar for the task in hand, and lines above it."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, highlight=False)
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, emoji=False)
         self._progress: Progress | None = None
         self._task: tuple[str, Any] | None = None
 
@@ -131,6 +137,8 @@ class TerminalVoice:
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         shown = "  ".join(f"{name} {value}" for name, value in _formatted(figures).items())
         if self._progress is None or self._task is None or self._task[0] != task:
             self.close()
@@ -155,6 +163,10 @@ class TerminalVoice:
         if self._progress is not None:
             self._progress.stop()
         self._progress = self._task = None
+
+
+def _is_json(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _formatted(figures: dict[str, float]) -> dict[str, str]:

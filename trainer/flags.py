@@ -41,7 +41,7 @@ TRAINER: Groups = {
         Flag("mixup_alpha", 0.0, "MixUp's Beta parameter; 0: off", float),
         Flag("cutmix_alpha", 0.0, "CutMix's Beta parameter; 0: off", float),
         Flag("bad_images", "error", "what to do with a broken image", choices=c.BAD_IMAGES),
-        Flag("shuffle_buffer_size", 1024, "examples held to shuffle a streamed source", int),
+        Flag("shuffle_buffer_size", 2048, "examples held to shuffle a streamed source", int),
         Flag("num_logical_shards", 0, "parts the data are cut into; 0: gcd(batch, 8)", int),
     ),
     "Model": (

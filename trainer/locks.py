@@ -14,7 +14,7 @@ def locked(path: str) -> Iterator[None]:
 
     The kernel lets go of an `flock` when its holder ends, however it ends: no lock is ever stale.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(path, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

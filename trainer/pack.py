@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -89,15 +90,38 @@ def pack(
     Raises:
         UserError: `source` has none of the splits, or `output` cannot be written to.
     """
-    import tensorflow_datasets as tfds
+    import tensorflow as tf
 
-    name = re.sub(r"\W+", "_", os.path.basename(output)).lower() or "packed"
+    # What TFDS takes for a name: ASCII, and a letter first.
+    name = re.sub("[^a-z0-9]+|^[^a-z]+", "_", os.path.basename(output).lower()).strip("_")
+    name = name or "packed"
     scratch = f"{output}.incomplete"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         os.makedirs(scratch)
     except OSError as error:
         raise UserError(f"--output_dir={output}: {error.strerror}") from error
+    try:
+        counts = _write(source, splits, scratch, name, shard_bytes, speaker)
+        os.rename(scratch, output)
+    except tf.errors.OpError as error:  # an image that is gone, a full disk
+        raise UserError(f"{source.name}: cannot be packed ({error.message})") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return counts
+
+
+def _write(
+    source: Source,
+    splits: Sequence[str],
+    scratch: str,
+    name: str,
+    shard_bytes: int,
+    speaker: Voice,
+) -> dict[str, int]:
+    """Write the shards and what TFDS says of them; see pack."""
+    import tensorflow_datasets as tfds
+
     infos, counts = [], {}
     for split in splits:
         try:
@@ -139,7 +163,6 @@ def pack(
         supervised_keys=("image", "label"),
         check_data=False,
     )
-    os.rename(scratch, output)
     return counts
 
 
@@ -150,6 +173,7 @@ def _write_split(
     import tensorflow as tf
 
     done = 0
+    lock = threading.Lock()  # of the count and of the voice
 
     def write(shard: int) -> tuple[int, int]:
         nonlocal done
@@ -160,13 +184,13 @@ def _write_split(
                 record = _record(example)
                 writer.write(record)
                 length, num_bytes = length + 1, num_bytes + len(record)
-                done += 1  # for the eye only; a lost count is corrected at the end
-                speaker.advance(f"packing {split}", min(done, count - 1), count)
+                with lock:
+                    done += 1
+                    speaker.advance(f"packing {split}", done, count)
         return length, num_bytes
 
     with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:
         results = list(pool.map(write, range(len(paths))))
-    speaker.advance(f"packing {split}", count, count)
     return [length for length, _ in results], sum(num_bytes for _, num_bytes in results)
 
 

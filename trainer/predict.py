@@ -92,18 +92,21 @@ def find_images(words: Sequence[str]) -> list[str]:
         if os.path.isfile(word):
             matches = [word]
         elif os.path.isdir(word):
-            matches = sorted(
-                os.path.join(directory, name)
-                for directory, _, names in os.walk(word)
-                for name in names
-                if is_image(name)
-            )
+            matches = _images_below(word)
         else:
             matches = sorted(filter(os.path.isfile, glob.glob(word, recursive=True)))
         if not matches:
             raise UserError(f"{word}: no such file, or no images ({', '.join(SUFFIXES)})")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _images_below(root: str) -> list[str]:
+    found = []
+    for directory, subdirectories, names in os.walk(root):
+        subdirectories[:] = [entry for entry in subdirectories if not entry.startswith(".")]
+        found += [os.path.join(directory, name) for name in names if is_image(name)]
+    return sorted(found)
 
 
 def predict(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Prediction]:
@@ -154,14 +157,15 @@ def _print_table(predictions: Iterator[Prediction], top: int, stream: TextIO) ->
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text  # a path is no markup, whatever brackets it holds
 
     table = Table("image", "class", "score", box=box.SIMPLE_HEAD)
     table.columns[2].justify = "right"
     for p in predictions:
         if p.error:
-            table.add_row(p.path, f"[red]{p.error}[/red]", "")
+            table.add_row(Text(p.path), Text(p.error, "red"), "")
         for i, (name, score) in enumerate(zip(p.classes[:top], p.scores[:top], strict=True)):
-            table.add_row("" if i else p.path, name, f"{score:.4f}")
+            table.add_row(Text("" if i else p.path), Text(name), f"{score:.4f}")
     # As wide as it must be where nobody looks: a path cut short is no path.
     Console(file=stream, width=None if stream.isatty() else 10_000).print(table)
 

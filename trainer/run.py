@@ -21,6 +21,7 @@ from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
 from trainer.evaluate import Evaluator
 from trainer.models import backbone as backbones
+from trainer.models import inference_graph
 from trainer.models.classifier import Classifier, Head
 from trainer.preemption import StopRequest
 
@@ -109,7 +110,8 @@ def build(config: Config, voice: Voice) -> Run:
             dropout=config.dropout,
             seed=config.seed,
         )
-        classifier = Classifier(backbone, head)
+        fast_features = inference_graph.freeze(backbone) if config.freeze_backbone else None
+        classifier = Classifier(backbone, head, fast_features)
         optimizer = optimizers.build(config, plan.num_steps)
         optimizer.build(classifier.trainable_variables)
     voice.say(

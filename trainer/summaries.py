@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -48,6 +49,8 @@ class Summaries:
 def forget_after(directory: str, step: int) -> None:
     """Remove from the event files of `directory` what belongs to steps after `step`."""
     for name in list_names(directory):
+        if "tfevents" not in name:  # TensorBoard's own test
+            continue
         path = os.path.join(directory, name)
         records = []
         # A kill may have cut the last record; those before it are whole.
@@ -59,13 +62,12 @@ def forget_after(directory: str, step: int) -> None:
         if not any(event_pb2.Event.FromString(record).HasField("summary") for record in kept):
             os.remove(path)
             continue
-        scratch = path + ".kept"
-        with tf.io.TFRecordWriter(scratch) as writer:
-            for record in kept:
-                writer.write(record)
-        with open(scratch, "rb") as stream:
-            write_atomically(path, stream.read())
-        os.remove(scratch)
+        # Elsewhere: TensorBoard would read what a kill leaves beside the file as points.
+        with tempfile.NamedTemporaryFile(prefix="graft-summaries-") as scratch:
+            with tf.io.TFRecordWriter(scratch.name) as writer:
+                for record in kept:
+                    writer.write(record)
+            write_atomically(path, scratch.read())
 
 
 def _framed_size(records: list[bytes]) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from trainer import finish, optimizers, provenance, steps, storage
 from trainer import strategy as strategies
@@ -40,7 +39,8 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         Preempted: SIGTERM came; a checkpoint of where the run stood is saved.
     """
     storage.ensure_directory(config.workdir, "workdir")
-    tf_keras.utils.set_random_seed(config.seed)
+    # No global seed: every random number here has a seed of its own, and op determinism refuses
+    # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategies.set_precision(config.precision)
@@ -81,6 +81,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     batches = run.training_batches(state.global_step)
     summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
     saved_step = state.global_step
+    is_first_loop = True
 
     while True:
         step = state.global_step
@@ -111,6 +112,10 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         if np.isfinite(rows[-1].loss_sum):
             _note_steps(run, state, summaries, rows, took)
             loop_length.took(len(rows), took)
+            if is_first_loop:
+                secs = wall_secs() - state.wall_secs
+                run.voice.say(f"training   {secs:.1f} s after the start", first_step_secs=secs)
+                is_first_loop = False
         else:
             state = _roll_back(run, state, step + len(rows))
             batches = run.training_batches(state.global_step)

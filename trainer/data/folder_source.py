@@ -38,11 +38,14 @@ def open_folder(root: str) -> ListedSource:
             train lacks.
     """
     name = f"--dataset={root}"
-    top = _directories(root)
-    if top and all(entry.lower() in SPLIT_DIRECTORIES for entry in top):
-        splits = _with_split_directories(name, root, top)
-    else:
-        splits = _without_split_directories(root, top)
+    try:
+        top = _directories(root)
+        if top and all(entry.lower() in SPLIT_DIRECTORIES for entry in top):
+            splits = _with_split_directories(name, root, top)
+        else:
+            splits = _without_split_directories(root, top)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: file names must be UTF-8; {error.object!r} is not") from error
     if not any(found for labels in splits.values() for found in labels.values()):
         raise UserError(
             f"{name}: no images; expected <label>/*.jpg or <split>/<label>/*.jpg below it "

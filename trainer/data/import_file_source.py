@@ -45,8 +45,11 @@ def open_import_file(path: str) -> ListedSource:
             one class, or a label in another split that train lacks.
     """
     name = f"--dataset={path}"
-    with tf.io.gfile.GFile(path, "r") as stream:
-        text = stream.read()
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        try:
+            text = stream.read().decode("utf-8-sig")  # spreadsheets write a byte order mark
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}: must be UTF-8 text ({error})") from error
     rows = _csv_rows if path.lower().endswith(".csv") else _json_rows
     splits: dict[str, list[tuple[str, str]]] = {"train": [], "validation": []}
     seen: dict[str, str] = {}
@@ -76,8 +79,14 @@ def open_import_file(path: str) -> ListedSource:
 
 
 def _csv_rows(where: str, text: str) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    for cells in reader:
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(f"{where} {reader.line_num}: {error}") from error
         line = f"{where} {reader.line_num}"
         if not any(cells):
             continue
@@ -91,7 +100,7 @@ def _csv_rows(where: str, text: str) -> Iterator[_Row]:
 
 
 def _json_rows(where: str, text: str) -> Iterator[_Row]:
-    for number, row in enumerate(text.splitlines(), start=1):
+    for number, row in enumerate(text.split("\n"), start=1):
         line = f"{where} {number}"
         if not row.strip():
             continue
@@ -100,12 +109,14 @@ def _json_rows(where: str, text: str) -> Iterator[_Row]:
             image = item["imageGcsUri"]
             label = item["classificationAnnotation"]["displayName"]
             ml_use = item.get("dataItemResourceLabels", {}).get(_ML_USE_LABEL, "")
+            if not all(isinstance(value, str) for value in (image, label, ml_use)):
+                raise TypeError("all of them text")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{line}: must be a JSON object with imageGcsUri and "
                 f"classificationAnnotation.displayName ({type(error).__name__}: {error})"
             ) from error
-        yield line, str(ml_use), str(image), str(label)
+        yield line, ml_use, image, label
 
 
 def _listing(directory: str, class_names: tuple[str, ...], found: list[tuple[str, str]]) -> Listing:

@@ -8,12 +8,13 @@ any number of workers, and a resumed run starts at its step instead of replaying
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from trainer.data import augment
-from trainer.data.decode_checked import BadImages, decode_or_report
+from trainer.data.decode_checked import BadImages, load_images
 from trainer.data.source import Source
 
 _FOREVER = tf.int64.max
@@ -66,20 +67,22 @@ class InputPipeline:
             decoded, "position": int32 [batch] in the global batch}.
         """
         streams = [self._shard_stream(split, shard, first_step) for shard in shards]
-        positions = tf.constant(
-            [shard * self.block + i for shard in shards for i in range(self.block)]
+        positions = [shard * self.block + i for shard in shards for i in range(self.block)]
+        numbered = tf.data.Dataset.zip(
+            self._by_blocks(streams), tf.data.Dataset.from_tensor_slices(positions).repeat()
+        )
+        examples = load_images(
+            numbered.map(lambda example, position: {**example, "position": position}),
+            self.image_size,
+            self.bad_images,
+            parallelism=_num_cores(),
+            window=lambda example: augment.crop_window(self.augment, self._seeds(example)),
+            transform=lambda image, example: augment.augment(
+                image, self.augment, self._seeds(example)
+            ),
         )
         batch_size = len(shards) * self.block // num_replicas
-        blocks = tf.data.Dataset.range(len(streams) * self.block).map(lambda i: i // self.block)
-        examples = tf.data.Dataset.choose_from_datasets(streams, blocks.repeat())
-        examples = tf.data.Dataset.zip(
-            examples, tf.data.Dataset.from_tensor_slices(positions).repeat()
-        )
-        examples = examples.map(
-            self._training_example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        batches = examples.batch(batch_size, drop_remainder=True)
-        batches = batches.map(self._mixed, num_parallel_calls=2, deterministic=True)
+        batches = examples.batch(batch_size, drop_remainder=True).map(self._training_batch)
         return batches.prefetch(2 * num_replicas)
 
     def evaluation_batches(
@@ -102,15 +105,25 @@ class InputPipeline:
             .take(padded)
             for shard in shards
         ]
-        blocks = tf.data.Dataset.range(len(streams) * self.block).map(lambda i: i // self.block)
-        examples = tf.data.Dataset.choose_from_datasets(
-            streams, blocks.repeat(padded // self.block)
-        )
-        examples = examples.map(
-            self._evaluation_example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        examples = load_images(
+            self._by_blocks(streams),
+            self.image_size,
+            self.bad_images,
+            parallelism=_num_cores(),
         )
         batch_size = len(shards) * self.block // num_replicas
-        return examples.batch(batch_size, drop_remainder=True).prefetch(2 * num_replicas)
+        batches = examples.batch(batch_size, drop_remainder=True).map(_evaluation_batch)
+        return batches.prefetch(2 * num_replicas)
+
+    def _by_blocks(self, streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
+        """A block of the first stream, a block of the second, …, until the streams end."""
+        turns = tf.data.Dataset.range(len(streams) * self.block).map(lambda i: i // self.block)
+        return tf.data.Dataset.choose_from_datasets(
+            streams, turns.repeat(), stop_on_empty_dataset=True
+        )
+
+    def _seeds(self, example: dict[str, tf.Tensor]) -> tf.Tensor:
+        return augment.example_seed(self.seed, example["epoch"], example["id"])
 
     def _shard_stream(self, split: str, shard: int, first_step: int) -> tf.data.Dataset:
         """Examples of one logical shard, epoch after epoch, from the first of `first_step` on."""
@@ -134,49 +147,35 @@ class InputPipeline:
 
         return tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_of_examples)
 
-    def _training_example(
-        self, example: dict[str, tf.Tensor], position: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        seeds = augment.example_seed(self.seed, example["epoch"], example["id"])
-        image, is_good = decode_or_report(
-            example["encoded"],
-            example["id"],
-            self.image_size,
-            self.bad_images,
-            step=example["step"],
-            window=augment.crop_window(self.augment, seeds),
-        )
+    def _training_batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        images = batch["image"]
+        targets = tf.one_hot(batch["label"], len(self.source.class_names))
+        if self.mixup_alpha or self.cutmix_alpha:
+            leaders = [batch[key][:: self.block] for key in ("epoch", "id")]
+            seeds = tf.map_fn(
+                lambda leader: augment.example_seed(self.seed, *leader),
+                leaders,
+                fn_output_signature=tf.TensorSpec([2], tf.int64),
+            )
+            images, targets = augment.mix(
+                images, targets, self.block, self.mixup_alpha, self.cutmix_alpha, seeds
+            )
         return {
-            "image": augment.augment(image, self.augment, seeds),
-            "target": tf.one_hot(example["label"], len(self.source.class_names)),
-            "weight": tf.cast(is_good, tf.float32),
-            "position": position,
-            "seeds": seeds,
+            "image": images,
+            "target": targets,
+            "weight": tf.cast(batch["is_good"], tf.float32),
+            "position": batch["position"],
         }
 
-    def _mixed(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        seeds = batch.pop("seeds")
-        if self.mixup_alpha or self.cutmix_alpha:
-            batch["image"], batch["target"] = augment.mix(
-                batch["image"],
-                batch["target"],
-                self.block,
-                self.mixup_alpha,
-                self.cutmix_alpha,
-                seeds[:: self.block],
-            )
-        return batch
 
-    def _evaluation_example(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        image = tf.zeros((*self.image_size, 3))
-        is_good = tf.constant(False)
-        if_real = example["id"] != b""
-        image, is_good = tf.cond(
-            if_real,
-            lambda: decode_or_report(
-                example["encoded"], example["id"], self.image_size, self.bad_images, step=0
-            ),
-            lambda: (image, is_good),
-        )
-        weight = tf.cast(is_good, tf.float32)
-        return {"image": image, "label": example["label"], "weight": weight}
+def _evaluation_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {
+        "image": batch["image"],
+        "label": batch["label"],
+        "weight": tf.cast(batch["is_good"], tf.float32),
+    }
+
+
+def _num_cores() -> int:
+    """The cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0))

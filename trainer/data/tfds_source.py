@@ -11,17 +11,24 @@ import contextlib
 import functools
 import hashlib
 import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.data.source import Index, shard_bounds
+from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.errors import UserError
 from trainer.locks import locked
 
 # One run of records in a file: its path, how many records come before, how many belong to us.
 _Run = tuple[str, int, int]
+
+_CONNECT_SECS = 10.0
 
 
 def open_prepared(directory: str, shuffle_buffer_size: int) -> TfdsSource:
@@ -60,31 +67,34 @@ def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSou
         raise UserError(
             f"{name}: neither a file or directory nor a data set that TFDS knows ({_line(error)})"
         ) from error
-    if not os.path.exists(os.path.join(str(builder.data_dir), "dataset_info.json")):
-        # Two processes that prepare at once corrupt the result: one does, the others wait.
-        with locked(os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")):
-            try:
+    if not tf.io.gfile.exists(os.path.join(str(builder.data_dir), "dataset_info.json")):
+        try:
+            _connect(builder.url_infos)
+            # Two processes that prepare at once corrupt the result: one does, the others wait.
+            with locked(os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")):
                 with contextlib.redirect_stdout(None):
                     builder.download_and_prepare()
-            except Exception as error:
-                raise UserError(
-                    f"{name}: TFDS could not download and prepare it in {builder.data_dir} "
-                    f"({_line(error)}); prepare it where there is a network and name the "
-                    "directory with --data_dir"
-                ) from error
+        except Exception as error:
+            raise UserError(
+                f"{name}: TFDS could not download and prepare it in {builder.data_dir} "
+                f"({_line(error)}); prepare it where there is a network and name the "
+                "directory with --data_dir"
+            ) from error
+        # Anew: a builder does not notice what another process has prepared meanwhile.
+        builder = tfds.builder(dataset, data_dir=data_dir or None)
     return TfdsSource(name, builder, shuffle_buffer_size)
 
 
 class TfdsSource:
     """A prepared TFDS data set of images with one label each.
 
-    An epoch's order: the shard's files and a buffer are shuffled with seeds of (seed, epoch,
-    shard). A skip reads the skipped records' bytes and decodes nothing.
+    An epoch's order: the shard's files, and the records within windows, are shuffled with seeds of
+    (seed, epoch, shard). A skip reads the skipped records' bytes and decodes nothing.
 
     Args:
         name: what a message calls it.
         builder: the `tfds.core.DatasetBuilder`, prepared.
-        shuffle_buffer_size: examples in the shuffle buffers of all logical shards together.
+        shuffle_buffer_size: examples in the shuffle windows of all logical shards together.
 
     Raises:
         UserError: no image or no class label among its features, or files that are no TFRecords.
@@ -135,21 +145,27 @@ class TfdsSource:
     ) -> tf.data.Dataset:
         """See Source."""
         runs = _cut(self._runs(split), shard, num_shards)
-        files = tf.data.Dataset.from_tensor_slices(
-            (
-                tf.constant([path for path, _, _ in runs], tf.string),
-                tf.constant([before for _, before, _ in runs], tf.int64),
-                tf.constant([take for _, _, take in runs], tf.int64),
-            )
+        paths, befores, takes = (
+            tf.constant([run[i] for run in runs], dtype)
+            for i, dtype in enumerate((tf.string, tf.int64, tf.int64))
         )
         order = self._order(epoch, seed, shard, num_shards)
-        if shuffle and len(runs) > 1:
-            files = files.shuffle(len(runs), seed=order, reshuffle_each_iteration=False)
-        records = files.flat_map(_read_run)
-        if shuffle:
+
+        def read(place: tf.Tensor) -> tf.data.Dataset:
+            if shuffle and len(runs) > 1:
+                place = tf.random.experimental.index_shuffle(
+                    place, tf.stack([order, 0]), len(runs) - 1
+                )
+            return _read_run(paths[place], befores[place], takes[place])
+
+        records = tf.data.Dataset.range(len(runs)).flat_map(read)
+        if shuffle and runs:
+            count = sum(take for _, _, take in runs)
             size = max(1, self._shuffle_buffer_size // num_shards)
-            records = records.shuffle(size, seed=order, reshuffle_each_iteration=False)
-        return records.skip(skip).map(self._parse, num_parallel_calls=2, deterministic=True)
+            records = shuffle_in_windows(records, count, size, order, skip)
+        else:
+            records = records.skip(skip)
+        return records.map(self._parse, num_parallel_calls=2, deterministic=True)
 
     def _order(self, epoch: Index, seed: int, shard: int, num_shards: int) -> tf.Tensor:
         pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64) * num_shards + shard])
@@ -232,20 +248,38 @@ def _keys(name: str, info: Any) -> tuple[str, str]:
 def _version_directory(directory: str) -> str:
     if tf.io.gfile.exists(os.path.join(directory, "dataset_info.json")):
         return directory
-    below = [os.path.join(directory, name.rstrip("/")) for name in tf.io.gfile.listdir(directory)]
-    versions = [d for d in below if tf.io.gfile.exists(os.path.join(d, "dataset_info.json"))]
+    versions = _versions(directory)
     if len(versions) != 1:
-        raise ValueError(f"{len(versions)} versions below it")
+        names = ", ".join(map(os.path.basename, versions)) or "none"
+        raise ValueError(f"must have one version below it, has {names}")
     return versions[0]
 
 
+def _versions(directory: str) -> list[str]:
+    below = [os.path.join(directory, name.rstrip("/")) for name in tf.io.gfile.listdir(directory)]
+    return sorted(d for d in below if tf.io.gfile.exists(os.path.join(d, "dataset_info.json")))
+
+
 def is_prepared(directory: str) -> bool:
-    """Whether `directory` holds a prepared TFDS data set, or the one version of one."""
-    try:
-        _version_directory(directory)
-    except ValueError:
-        return False
-    return True
+    """Whether `directory` holds a prepared TFDS data set, or versions of one."""
+    is_version = tf.io.gfile.exists(os.path.join(directory, "dataset_info.json"))
+    return is_version or bool(_versions(directory))
+
+
+def _connect(urls: Iterable[str]) -> None:
+    """Fail at once where a download would: TFDS tries ten times, for minutes, before it says so.
+
+    Raises:
+        ConnectionError: a host cannot be reached; the message names it.
+    """
+    if urllib.request.getproxies():
+        return  # the proxy knows hosts that we do not
+    for host in sorted({urllib.parse.urlsplit(url).netloc for url in urls}):
+        name, _, port = host.partition(":")
+        try:
+            socket.create_connection((name, int(port or 443)), _CONNECT_SECS).close()
+        except OSError as error:
+            raise ConnectionError(f"{host} cannot be reached: {error.strerror or error}") from error
 
 
 def _line(error: Exception) -> str:

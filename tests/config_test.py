@@ -1,0 +1,153 @@
+import dataclasses
+import math
+
+import pytest
+
+from trainer import config as c
+from trainer.config import Config
+from trainer.errors import UserError
+
+
+def refusal(**settings):
+    with pytest.raises(UserError) as caught:
+        Config(**{"workdir": "w", **settings})
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_seeds_job():
+    config = Config(workdir="w")
+    assert (config.hidden_units, config.optimizer, config.global_batch_size) == ((128,), "adam", 32)
+    assert (config.learning_rate, config.freeze_backbone, config.num_epochs) == (1e-3, True, None)
+    assert (config.logical_shards, config.dataset) == (8, "leaves")
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config(workdir="w").seed = 1
+
+
+def test_every_rule_is_about_a_field():
+    fields = {field.name for field in dataclasses.fields(Config)}
+    assert (c._RANGES.keys() | c._CHOICES.keys() | c._MAY_CHANGE_ON_RESUME) <= fields
+
+
+@pytest.mark.parametrize("name", ["workdir", "dataset", "backbone"])
+def test_a_place_must_be_named(name):
+    assert refusal(**{name: ""}).startswith(f"--{name}=: must be a")
+
+
+@pytest.mark.parametrize("name", sorted(c._CHOICES))
+def test_choices(name):
+    rule = ", ".join(map(repr, c._CHOICES[name]))
+    assert refusal(**{name: "Nonsense"}) == f"--{name}=Nonsense: must be one of {rule}"
+    for choice in c._CHOICES[name]:
+        assert getattr(Config(workdir="w", **{name: choice}), name) == choice
+
+
+@pytest.mark.parametrize("name", sorted(c._RANGES))
+def test_ranges(name):
+    low, high = c._RANGES[name]
+    rule = f"must be at least {low}" + ("" if high == math.inf else f" and below {high}")
+    for bad in (low - 1, low - 1e-9, high, math.nan, -math.inf):
+        assert refusal(**{name: bad}) == f"--{name}={bad}: {rule}"
+    assert getattr(Config(workdir="w", **{name: low}), name) == low
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_units": (64, 0)}, "--hidden_units=64,0: must be positive sizes, separated by"),
+        ({"export_formats": ("onnx",)}, "--export_formats=onnx: must be out of saved_model, tflite"),
+        ({"num_epochs": 1, "num_steps": 2}, "--num_epochs=1 and --num_steps=2: give one of the"),
+        (
+            {"checkpoint_every_steps": 5, "checkpoint_every_secs": 6.0},
+            "--checkpoint_every_steps=5 and --checkpoint_every_secs=6.0: give one of the two",
+        ),
+        (
+            {"num_logical_shards": 12, "global_batch_size": 32},
+            "--num_logical_shards=12: must divide --global_batch_size=32; 4 does",
+        ),
+        (
+            {"mixup_alpha": 0.2, "global_batch_size": 8},
+            "--mixup_alpha, --cutmix_alpha: mixing needs two examples of a logical shard",
+        ),
+        ({"image_range": "0"}, "--image_range=0: must be auto, or LOW,HIGH such as 0,1"),
+        ({"image_range": "1,0"}, "--image_range=1,0: must be auto"),
+        ({"image_range": "0,1,2"}, "--image_range=0,1,2: must be auto"),
+        ({"image_range": "0,nan"}, "--image_range=0,nan: must be auto"),
+        ({"image_range": "0,inf"}, "--image_range=0,inf: must be auto"),
+    ],
+)
+def test_rules_between_and_beside(settings, message):
+    assert refusal(**settings).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("auto", None), ("0,1", (0.0, 1.0)), ("-1, 1", (-1.0, 1.0))]
+)
+def test_value_range(text, expected):
+    assert c.value_range(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "flag", "shards"), [(32, 0, 8), (12, 0, 4), (7, 0, 1), (32, 16, 16), (32, 1, 1)]
+)
+def test_logical_shards(batch, flag, shards):
+    config = Config(workdir="w", global_batch_size=batch, num_logical_shards=flag)
+    assert config.logical_shards == shards
+
+
+def test_to_dict_is_json_and_complete():
+    config = Config(workdir="w", hidden_units=(8, 4))
+    values = config.to_dict()
+    assert values.keys() == {field.name for field in dataclasses.fields(Config)}
+    assert values["hidden_units"] == [8, 4]
+    assert values["export_formats"] == ["saved_model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_same"),
+    [
+        ("workdir", "elsewhere", True),
+        ("num_epochs", 99, True),
+        ("num_steps", 99, True),
+        ("log_format", "json", True),
+        ("strategy", "mirrored", True),
+        ("checkpoint_every_steps", 7, True),
+        ("bad_images", "skip", True),
+        ("cache_dir", "c", True),
+        ("num_logical_shards", 8, True),  # what 0 means
+        ("seed", 1, False),
+        ("dataset", "beans", False),
+        ("train_split", "train[:50%]", False),
+        ("global_batch_size", 64, False),
+        ("num_logical_shards", 4, False),
+        ("hidden_units", (64,), False),
+        ("learning_rate", 0.1, False),
+        ("augment", "light", False),
+        ("precision", "mixed_bfloat16", False),
+        ("freeze_backbone", False, False),
+        ("shuffle_buffer_size", 2, False),
+    ],
+)
+def test_identity_leaves_out_what_may_change(name, value, is_same):
+    then = Config(workdir="w").identity()
+    now = Config(**{"workdir": "w", name: value}).identity()
+    assert (then == now) == is_same
+    assert (c.digest(then) == c.digest(now)) == is_same
+    assert bool(c.differences(then, now)) != is_same
+
+
+def test_digest_is_stable_and_blind_to_order():
+    assert c.digest({"a": 1, "ü": [2]}) == c.digest({"ü": [2], "a": 1}) == "b4a370bd9b62c88d"
+
+
+def test_differences_name_both_values():
+    then = {"seed": 0, "class_names": ["a", "b"], "gone": 1, "same": 5}
+    now = {"seed": 1, "class_names": ["a", "c"], "new": 2, "same": 5}
+    assert c.differences(then, now) == [
+        "class_names: a,b there, a,c now",
+        "gone: 1 there, None now",
+        "new: None there, 2 now",
+        "seed: 0 there, 1 now",
+    ]

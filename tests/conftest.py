@@ -1,0 +1,19 @@
+"""What several test files share and is slow to make."""
+
+import pytest
+
+from trainer import flags
+
+
+@pytest.fixture(scope="session")
+def cache_dir():
+    """Where embedded data and backbones are prepared, as for a user: once for all runs."""
+    return flags.default_cache_dir()
+
+
+@pytest.fixture(scope="session")
+def leaves_dir(cache_dir):
+    """The embedded data set, prepared."""
+    from trainer.data import leaves
+
+    return leaves.prepare(cache_dir)

@@ -1,0 +1,129 @@
+"""The order of a run's examples is a function of (seed, step), on any number of owners."""
+
+import numpy as np
+import pytest
+from trainer.data.decode_checked import BadImages
+
+from tests import tiny
+from trainer.data.folder_source import open_folder
+from trainer.data.input_pipeline import InputPipeline
+
+NUM_SHARDS = 4
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    # 3 × 9 = 27 training images: 3 steps an epoch, 3 images left out.
+    return open_folder(
+        str(tiny.write_folder(tmp_path_factory.mktemp("data"), train=9, validation=5))
+    )
+
+
+def pipeline(source, **changes):
+    settings = {
+        "source": source,
+        "image_size": (16, 16),
+        "global_batch_size": BATCH,
+        "num_logical_shards": NUM_SHARDS,
+        "seed": 7,
+        "bad_images": BadImages(skip=False),
+        **changes,
+    }
+    return InputPipeline(**settings)
+
+
+def steps(source, shards, first_step, num_steps, **changes):
+    """[step][position] -> image as bytes, from the batches of one owner with one replica."""
+    batches = pipeline(source, **changes).training_batches("train", shards, 1, first_step)
+    return [
+        dict(zip(b["position"].tolist(), (image.tobytes() for image in b["image"]), strict=True))
+        for b in batches.take(num_steps).as_numpy_iterator()
+    ]
+
+
+def test_a_step_holds_the_same_examples_on_one_two_and_four_owners(source):
+    alone = steps(source, range(4), 0, 7)
+    for owners in ([[0, 1], [2, 3]], [[0], [1], [2], [3]]):
+        parts = [steps(source, shards, 0, 7) for shards in owners]
+        merged = [
+            {k: v for part in step for k, v in part.items()} for step in zip(*parts, strict=True)
+        ]
+        assert merged == alone
+
+
+@pytest.mark.parametrize("policy", ["none", "light"])
+def test_starting_at_a_step_is_the_same_as_coming_to_it(source, policy):
+    whole = steps(source, range(4), 0, 8, augment=policy)
+    for first_step in (1, 3, 5):  # within an epoch, at its border, within the next
+        assert (
+            steps(source, range(4), first_step, 8 - first_step, augment=policy)
+            == whole[first_step:]
+        )
+
+
+def test_an_epoch_repeats_no_example_and_the_next_has_another_order(source):
+    whole = steps(source, range(4), 0, 6)
+    epochs = [
+        [image for step in whole[a:b] for image in step.values()] for a, b in ((0, 3), (3, 6))
+    ]
+    assert [len(set(epoch)) for epoch in epochs] == [24, 24]
+    assert epochs[0] != epochs[1]
+    # What is left out is another remainder each time, and comes back.
+    assert set(epochs[0]) != set(epochs[1])
+
+
+def test_another_seed_is_another_order(source):
+    assert steps(source, range(4), 0, 1) != steps(source, range(4), 0, 1, seed=8)
+
+
+def test_replicas_get_whole_blocks_in_order(source):
+    batches = pipeline(source).training_batches("train", range(4), 2, 0)
+    first, second = batches.take(2).as_numpy_iterator()
+    assert first["position"].tolist() == [0, 1, 2, 3]
+    assert second["position"].tolist() == [4, 5, 6, 7]
+    assert first["target"].shape == (4, 3)
+    assert first["image"].dtype == np.float32
+
+
+@pytest.mark.parametrize("owners", [[range(4)], [[0, 1], [2, 3]], [[0], [1], [2], [3]]])
+def test_evaluation_sees_every_example_once_and_pads_alike(source, owners):
+    images, counts = [], []
+    for shards in owners:
+        batches = list(
+            pipeline(source).evaluation_batches("validation", shards, 1).as_numpy_iterator()
+        )
+        counts.append([len(batch["weight"]) for batch in batches])
+        for batch in batches:
+            images += [
+                i.tobytes() for i, w in zip(batch["image"], batch["weight"], strict=True) if w
+            ]
+    assert len(images) == len(set(images)) == 15
+    assert all(count == counts[0] for count in counts)
+
+
+def test_mixing_stays_within_a_logical_shard(source):
+    mixed = pipeline(source, mixup_alpha=1.0).training_batches("train", range(4), 1, 0)
+    plain = pipeline(source).training_batches("train", range(4), 1, 0)
+    m, p = next(mixed.as_numpy_iterator()), next(plain.as_numpy_iterator())
+    for block in range(4):
+        pair = slice(2 * block, 2 * block + 2)
+        # A mix of two within the block keeps the block's sums.
+        np.testing.assert_allclose(m["target"][pair].sum(0), p["target"][pair].sum(0), atol=1e-6)
+        np.testing.assert_allclose(m["image"][pair].sum(0), p["image"][pair].sum(0), atol=1e-5)
+    assert not np.array_equal(m["image"], p["image"])
+
+
+def test_a_broken_image_weighs_nothing_and_is_reported_at_its_step(tmp_path):
+    root = tiny.write_folder(tmp_path, train=8, validation=4)
+    broken = root / "train" / "red" / "000.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    bad_images = BadImages(skip=True)
+    batches = pipeline(open_folder(str(root)), bad_images=bad_images).training_batches(
+        "train", range(4), 1, 0
+    )
+    weights = [batch["weight"].tolist() for batch in batches.take(3).as_numpy_iterator()]
+    assert sum(map(sum, weights)) == 23  # one epoch of 24
+    step = next(i for i, row in enumerate(weights) if 0.0 in row)
+    assert bad_images.before_step(step) == {}
+    assert list(bad_images.before_step(step + 1)) == ["train/red/000.png"]

@@ -1,0 +1,205 @@
+"""The embedded data set: what is drawn, how it is prepared, and how hard it is."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.data import leaf_drawing, leaves
+from trainer.errors import UserError
+from trainer.flags import default_cache_dir
+
+NAMES = ["angular_leaf_spot", "bean_rust", "healthy"]
+SIZES = {"train": 1034, "validation": 133, "test": 128}
+PREPARE = """
+import sys
+from trainer.data import leaves
+def progress(done, total):
+    print(done, total, flush=True)
+print(leaves.prepare(sys.argv[1], progress), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def leaves_dir():
+    return leaves.prepare(default_cache_dir())
+
+
+@pytest.fixture(scope="session")
+def builder(leaves_dir):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(leaves_dir)
+
+
+@pytest.fixture(scope="session")
+def examples(builder):
+    return read(builder)
+
+
+def read(builder):
+    """For each split the encoded images and the labels, in the order of the files."""
+    import tensorflow_datasets as tfds
+
+    skip = {"image": tfds.decode.SkipDecoding()}
+    splits = {}
+    for split in SIZES:
+        rows = list(tfds.as_numpy(builder.as_dataset(split, decoders=skip)))
+        splits[split] = [row["image"] for row in rows], np.array([row["label"] for row in rows])
+    return splits
+
+
+def start_preparing(directory):
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, str(directory)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def serve(requests, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.data.leaf_drawing"],
+        input="".join(f"{split} {index}\n" for split, index in requests).encode(),
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout
+
+
+class TestDrawing:
+    def test_two_processes_draw_the_same_bytes(self):
+        requests = [("train", 0), ("train", 1), ("train", 2), ("validation", 7), ("test", 127)]
+        one = serve(requests, PYTHONHASHSEED="1", OPENBLAS_NUM_THREADS="1")
+        assert one == serve(requests[:2], PYTHONHASHSEED="2") + serve(requests[2:])
+
+    def test_splits_differ(self):
+        assert leaf_drawing.draw_leaf("train", 0) != leaf_drawing.draw_leaf("test", 0)
+
+    @pytest.mark.parametrize("index", range(3))
+    def test_a_picture(self, index):
+        pixels, label = leaf_drawing.draw_pixels("validation", index)
+        assert pixels.shape == (500, 500, 3)
+        assert pixels.dtype == np.uint8
+        assert label == index
+        assert pixels.std() > 10
+        encoded = Image.open(io.BytesIO(leaf_drawing.draw_leaf("validation", index)[0]))
+        assert (encoded.format, encoded.mode, encoded.size) == ("JPEG", "RGB", (500, 500))
+        assert np.abs(np.asarray(encoded, int) - pixels).mean() < 10
+
+    @pytest.mark.parametrize(("split", "index"), [("dev", 0), ("train", 1034), ("test", -1)])
+    def test_no_such_example(self, split, index):
+        with pytest.raises(ValueError, match="no example"):
+            leaf_drawing.draw_leaf(split, index)
+
+    @pytest.mark.parametrize("module", ["leaf_drawing", "leaves"])
+    def test_tensorflow_is_not_imported(self, module):
+        code = f"import sys, trainer.data.{module}; sys.exit('tensorflow' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestPrepared:
+    def test_features_are_those_of_beans(self, builder):
+        assert builder.info.full_name == "leaves/1.0.0"
+        assert "ynthetic" in builder.info.description
+        assert builder.info.supervised_keys == ("image", "label")
+        assert builder.info.features["label"].names == NAMES
+        assert builder.info.features["image"].shape == (500, 500, 3)
+
+    @pytest.mark.parametrize(
+        ("split", "per_class"),
+        [("train", [345, 345, 344]), ("validation", [45, 44, 44]), ("test", [43, 43, 42])],
+    )
+    def test_counts(self, builder, examples, split, per_class):
+        assert builder.info.splits[split].num_examples == SIZES[split]
+        assert builder.info.splits[split].num_shards == 1
+        assert np.bincount(examples[split][1]).tolist() == per_class
+
+    @pytest.mark.parametrize("split", SIZES)
+    def test_jpegs_are_stored_as_drawn_and_in_order(self, examples, split):
+        images, labels = examples[split]
+        for index in (0, 1, SIZES[split] - 1):
+            assert (images[index], labels[index]) == leaf_drawing.draw_leaf(split, index)
+
+    def test_no_two_pictures_are_equal(self, examples):
+        assert len({image for images, _ in examples.values() for image in images}) == 1295
+
+    def test_pixels_alone_do_not_tell_the_classes(self, examples):
+        """A linear classifier of 32×32 pixels stays under 70 %, whatever its regularisation."""
+        small = {split: thumbnails(images) for split, (images, _) in examples.items()}
+        labels = {split: labels for split, (_, labels) in examples.items()}
+        mean, std = small["train"].mean(0), small["train"].std(0)
+        small = {split: (pixels - mean) / std for split, pixels in small.items()}
+        for penalty in (1e-2, 1.0, 10.0):
+            weights = softmax_regression(small["train"], labels["train"], penalty)
+            for split in ("validation", "test"):
+                accuracy = np.mean((small[split] @ weights).argmax(1) == labels[split])
+                assert accuracy < 0.7, f"{split} accuracy {accuracy:.3f} at penalty {penalty}"
+
+
+def thumbnails(images):
+    """Encoded JPEGs to float32 `(n, 3072)` in [0, 1]."""
+    rows = []
+    for encoded in images:
+        image = Image.open(io.BytesIO(encoded))
+        image.draft("RGB", (64, 64))
+        rows.append(np.asarray(image.resize((32, 32), Image.Resampling.BOX)).ravel())
+    return np.stack(rows).astype(np.float32) / 255
+
+
+def softmax_regression(pixels, labels, penalty):
+    """Weights `(3072, 3)` after 400 steps of gradient descent with momentum."""
+    target = np.eye(3, dtype=np.float32)[labels]
+    weights = np.zeros((pixels.shape[1], 3), np.float32)
+    velocity = np.zeros_like(weights)
+    for _ in range(400):
+        logits = pixels @ weights
+        scores = np.exp(logits - logits.max(1, keepdims=True))
+        scores /= scores.sum(1, keepdims=True)
+        gradient = pixels.T @ (scores - target) / len(pixels) + penalty * weights
+        velocity = 0.9 * velocity - 1e-3 * gradient
+        weights += velocity
+    return weights
+
+
+class TestPreparing:
+    def test_a_second_call_returns_at_once(self, leaves_dir):
+        calls = []
+        assert leaves.prepare(default_cache_dir(), lambda *done: calls.append(done)) == leaves_dir
+        assert calls == []
+
+    def test_killed_in_the_middle_then_two_at_once(self, tmp_path, examples):
+        import tensorflow_datasets as tfds
+
+        target = tmp_path / "leaves" / "1.0.0"
+        with start_preparing(tmp_path) as killed:
+            lines = [next(killed.stdout) for _ in range(20)]
+            killed.send_signal(signal.SIGKILL)
+            # Reads to the end: what is left of the process would hold the pipe open.
+            killed.communicate(timeout=60)
+        assert lines[:2] == ["1 1295\n", "2 1295\n"]
+        assert not target.exists()
+        assert list((tmp_path / "leaves").glob("incomplete.*"))
+
+        with start_preparing(tmp_path) as one, start_preparing(tmp_path) as other:
+            outputs = [process.communicate(timeout=300)[0] for process in (one, other)]
+        assert (one.returncode, other.returncode) == (0, 0)
+        drawn, waited = sorted((output.splitlines() for output in outputs), key=len, reverse=True)
+        assert drawn == [f"{done} 1295" for done in range(1, 1296)] + [str(target)]
+        assert waited == [str(target)]
+        assert not list((tmp_path / "leaves").glob("incomplete.*"))
+        # What another preparation wrote. The files themselves may differ: the order in which a
+        # record names its features is not fixed in Protocol Buffers.
+        again = read(tfds.builder_from_directory(str(target)))
+        for split, (images, labels) in examples.items():
+            assert again[split][0] == images
+            assert again[split][1].tolist() == labels.tolist()
+
+    def test_cache_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match=r"--cache_dir=.*can be written to"):
+            leaves.prepare(str(tmp_path / "file" / "cache"))

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import pytest
+
+from trainer.locks import locked
+
+HOLDER = """
+import sys
+from trainer.locks import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+print("released", flush=True)
+"""
+
+
+def hold(path):
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def is_free(path):
+    """Whether a third process gets the lock at once."""
+    program = (
+        "import fcntl, sys\n"
+        "with open(sys.argv[1]) as f: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    )
+    return not subprocess.run(
+        [sys.executable, "-c", program, str(path)], stderr=subprocess.DEVNULL
+    ).returncode
+
+
+def test_one_process_at_a_time(tmp_path):
+    path = tmp_path / "new" / "lock"
+    with hold(path) as first:
+        assert first.stdout.readline() == "held\n"
+        assert not is_free(path)
+        with hold(path) as second:
+            first.stdin.write("\n")
+            first.stdin.flush()
+            assert first.stdout.readline() == "released\n"
+            assert second.stdout.readline() == "held\n"
+            assert not is_free(path)
+            second.communicate("\n")
+    assert is_free(path)
+
+
+def test_the_dead_hold_nothing(tmp_path):
+    path = tmp_path / "lock"
+    with hold(path) as process:
+        assert process.stdout.readline() == "held\n"
+        process.kill()
+        process.wait()
+        with locked(str(path)):
+            assert not is_free(path)
+    assert is_free(path)
+
+
+def test_an_error_lets_go(tmp_path):
+    path = tmp_path / "lock"
+    with pytest.raises(ZeroDivisionError), locked(str(path)):
+        raise ZeroDivisionError
+    assert is_free(path)
+
+
+def test_a_bare_file_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with locked("lock"):
+        assert not is_free(tmp_path / "lock")

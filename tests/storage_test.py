@@ -1,0 +1,181 @@
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer import storage
+from trainer.errors import UserError
+
+
+def scratch_with(tmp_path, files):
+    for name, content in files.items():
+        path = tmp_path / "scratch" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return str(tmp_path / "scratch")
+
+
+@pytest.fixture
+def published(tmp_path):
+    scratch = scratch_with(tmp_path, {"a.bin": b"123456789", "sub/b.txt": b"", ".hidden": b""})
+    directory = str(tmp_path / "runs" / "größe 1" / "step_1")
+    storage.publish(scratch, directory, {"step": 1})
+    return Path(directory)
+
+
+def test_publish(published):
+    manifest = storage.read_manifest(published)
+    assert manifest == storage.Manifest(
+        # e3069283 is CRC-32C's check value: https://reveng.sourceforge.io/crc-catalogue/
+        files={
+            ".hidden": {"size": 0, "crc32c": "00000000"},
+            "a.bin": {"size": 9, "crc32c": "e3069283"},
+            "sub/b.txt": {"size": 0, "crc32c": "00000000"},
+        },
+        facts={"step": 1},
+    )
+    assert (published / "a.bin").read_bytes() == b"123456789"
+    assert storage.damage(published, manifest) is None
+    assert json.loads((published / storage.MANIFEST).read_text())["facts"] == {"step": 1}
+
+
+def test_publish_replaces_as_a_whole(published, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "new").write_bytes(b"new")
+    manifest = storage.publish(str(tmp_path / "other"), str(published), {"step": 2})
+    assert sorted(os.listdir(published)) == [storage.MANIFEST, "new"]
+    assert storage.read_manifest(published) == manifest
+    assert (tmp_path / "other" / "new").exists()
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[4] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("do", "words"),
+    [
+        (flip, "a.bin: its checksum does not match"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "a.bin: 8 bytes instead of 9"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"0"), "a.bin: 10 bytes instead of 9"),
+        (lambda path: path.unlink(), "a.bin: No such file or directory"),
+    ],
+)
+def test_damage_is_found_and_named(published, do, words):
+    do(published / "a.bin")
+    found = storage.damage(published, storage.read_manifest(published))
+    assert found == f"{published}/{words}"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"files": 3, "facts": {}}', b"\xff"])
+def test_what_cannot_be_read_is_no_manifest(published, content):
+    (published / storage.MANIFEST).write_bytes(content)
+    assert storage.read_manifest(published) is None
+
+
+def test_no_manifest(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert storage.read_manifest(tmp_path) is None
+    assert storage.read_manifest(tmp_path / "absent") is None
+    assert storage.read_manifest(tmp_path / "file") is None
+
+
+def test_remove(published):
+    storage.remove(published)
+    assert not published.exists()
+    storage.remove(published)
+
+
+def test_list_names(tmp_path):
+    assert storage.list_names(tmp_path / "absent") == []
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).mkdir()
+    assert storage.list_names(tmp_path) == [".c", "a", "b"]
+
+
+PUBLISHER = """
+import sys
+from trainer import storage
+step = 0
+while True:
+    step += 1
+    storage.publish(sys.argv[1], f"{sys.argv[2]}/step_{step % 3}", {"step": step})
+    if step > 2:
+        storage.remove(f"{sys.argv[2]}/step_{(step + 1) % 3}")
+    print(step, flush=True)
+"""
+
+
+def test_what_a_kill_leaves_is_whole_or_nothing(tmp_path):
+    seed = int(time.time())
+    print("seed", seed)
+    moments = random.Random(seed)
+    files = {f"{i}/data": bytes([i]) * 50_000 for i in range(6)}
+    scratch, target = scratch_with(tmp_path, files), tmp_path / "target"
+    num_whole = num_unfinished = 0
+    for _ in range(12):
+        command = [sys.executable, "-c", PUBLISHER, scratch, str(target)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            for _ in range(moments.randint(1, 4)):
+                process.stdout.readline()
+            time.sleep(moments.uniform(0, 0.02))  # anywhere in the next one
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        for name in storage.list_names(target):
+            manifest = storage.read_manifest(target / name)
+            num_unfinished += manifest is None
+            if manifest is not None:
+                num_whole += 1
+                assert manifest.files.keys() == files.keys()
+                assert storage.damage(target / name, manifest) is None
+    assert num_whole > 0
+    print(num_whole, "whole,", num_unfinished, "unfinished")
+
+
+def test_write_atomically(tmp_path):
+    path = tmp_path / "new" / "file"
+    storage.write_atomically(str(path), b"one")
+    storage.write_atomically(str(path), b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(path.parent) == ["file"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_write_atomically_leaves_the_old_content_where_it_fails(tmp_path):
+    (tmp_path / "file").mkdir()  # cannot be replaced by a file
+    with pytest.raises(IsADirectoryError):
+        storage.write_atomically(str(tmp_path / "file"), b"one")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_json(tmp_path):
+    storage.write_json(str(tmp_path / "f.json"), {"b": "ü", "a": [1.5]})
+    text = (tmp_path / "f.json").read_text(encoding="utf-8")
+    assert text == '{\n  "b": "ü",\n  "a": [\n    1.5\n  ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.write_json(str(tmp_path / "f.json"), float("nan"))
+
+
+def test_ensure_directory(tmp_path):
+    storage.ensure_directory(str(tmp_path / "a" / "b"), "workdir")
+    assert os.listdir(tmp_path / "a" / "b") == []
+
+
+def test_ensure_directory_refuses(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for path, cause in ((file, "File exists"), (file / "below", "Not a directory")):
+        with pytest.raises(UserError) as caught:
+            storage.ensure_directory(str(path), "workdir")
+        assert str(caught.value) == f"--workdir={path}: must be a writable directory ({cause})"
+    with pytest.raises(UserError, match=r"--workdir=gs://b/run: must be a local directory"):
+        storage.ensure_directory("gs://b/run", "workdir")

@@ -1,0 +1,337 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tests import tiny
+from trainer.data.source import shard_bounds
+from trainer.data.tfds_source import is_prepared, open_named, open_prepared
+from trainer.errors import UserError
+
+BUFFER = 16
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("größe 1")
+    tiny.write_beans(root, num_shards=3)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(data_dir):
+    return data_dir / "beans" / "0.1.0"
+
+
+@pytest.fixture(scope="module")
+def source(prepared):
+    return open_prepared(str(prepared), BUFFER)
+
+
+def ids(dataset):
+    return [example["id"].decode() for example in dataset.as_numpy_iterator()]
+
+
+def as_tfds_reads_it(prepared, split):
+    """(id, encoded, label) of each example, in TFDS's order."""
+    read = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1)
+    dataset = tfds.builder_from_directory(prepared).as_dataset(
+        split=split, read_config=read, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    return [
+        (e["tfds_id"].decode(), e["image"], int(e["label"])) for e in dataset.as_numpy_iterator()
+    ]
+
+
+def as_we_read_it(source, split):
+    return [
+        (e["id"].decode(), e["encoded"], int(e["label"]))
+        for e in source.examples(split, 0, 1, shuffle=False).as_numpy_iterator()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [
+        ("train", 30),
+        ("validation", 9),
+        ("test", 6),
+        ("train[50%:]", 15),
+        ("train[:7]", 7),
+        ("train[5:-4]", 21),
+        ("train+test", 36),
+    ],
+)
+def test_the_same_examples_as_tfds(prepared, source, split, count):
+    examples = as_we_read_it(source, split)
+    assert examples == as_tfds_reads_it(prepared, split)
+    assert len(examples) == source.num_examples(split) == count
+    assert source.label_counts(split).tolist() == [
+        sum(label == k for _, _, label in examples) for k in range(3)
+    ]
+    assert examples[0][1].startswith(b"\xff\xd8")
+
+
+def test_it_was_written_in_several_shards(prepared):
+    names = sorted(path.name for path in prepared.glob("beans-train*"))
+    assert names == [f"beans-train.tfrecord-{i:05d}-of-00003" for i in range(3)]
+
+
+def test_slices_are_complementary(source):
+    first, second = (ids(source.examples(s, 0, 1)) for s in ("train[:40%]", "train[40%:]"))
+    assert sorted(first + second) == sorted(ids(source.examples("train", 0, 1)))
+
+
+@pytest.mark.parametrize("num_shards", [1, 4, 32])
+def test_shards_are_disjoint_and_together_the_split(source, num_shards):
+    shards = [ids(source.examples("train", i, num_shards, epoch=3)) for i in range(num_shards)]
+    everything = ids(source.examples("train", 0, 1, shuffle=False))
+    assert sorted(sum(shards, [])) == sorted(everything)
+    for i, shard in enumerate(shards):
+        begin, end = shard_bounds(30, i, num_shards)
+        assert sorted(shard) == sorted(everything[begin:end])
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(source):
+    orders = {
+        (seed, epoch): ids(source.examples("train", 1, 2, seed=seed, epoch=epoch))
+        for seed in (0, 2**31 - 1)
+        for epoch in (0, 1, 1000)
+    }
+    assert len(set(map(tuple, orders.values()))) == len(orders)
+    for (seed, epoch), order in orders.items():
+        assert ids(source.examples("train", 1, 2, seed=seed, epoch=epoch)) == order
+
+
+def test_files_are_shuffled_too(prepared):
+    without_buffer = open_prepared(str(prepared), 1)
+    firsts = {ids(without_buffer.examples("train", 0, 1, epoch=e))[0] for e in range(12)}
+    assert firsts == {f"beans-train.tfrecord-{i:05d}-of-00003__0" for i in range(3)}
+
+
+@pytest.mark.parametrize("skip", [0, 1, 14, 15, 40])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_skip_is_as_good_as_dropping(source, skip, shuffle):
+    whole = ids(source.examples("train", 1, 2, epoch=5, seed=3, shuffle=shuffle))
+    rest = ids(source.examples("train", 1, 2, epoch=5, seed=3, shuffle=shuffle, skip=skip))
+    assert len(whole) == 15
+    assert rest == whole[skip:]
+
+
+def test_epochs_and_skips_may_be_tensors(source):
+    def epoch_of_examples(epoch):
+        skip = tf.where(epoch == 2, tf.constant(4, tf.int64), 0)
+        return source.examples("train", 1, 3, epoch=epoch, seed=9, skip=skip)
+
+    dataset = tf.data.Dataset.range(2, 5).flat_map(epoch_of_examples)
+    epochs = [ids(source.examples("train", 1, 3, epoch=e, seed=9)) for e in (2, 3, 4)]
+    assert ids(dataset) == epochs[0][4:] + epochs[1] + epochs[2]
+
+
+@pytest.mark.parametrize("split", ["dev", "dev[:10%]", "train[:10", "train[:200%]", ""])
+def test_an_unknown_split_is_named(source, split):
+    message = re.escape(f"{source.name} has no split {split!r}; it has test, train, validation")
+    with pytest.raises(UserError, match=message):
+        source.num_examples(split)
+
+
+def test_every_way_to_the_same_data(data_dir, prepared, source):
+    ways = [
+        open_prepared(str(prepared) + "/", BUFFER),
+        open_prepared(str(prepared.parent), BUFFER),
+        open_named("beans", str(data_dir), BUFFER),  # the seed's case
+        open_named("beans:0.1.0", str(data_dir), BUFFER),
+    ]
+    assert source.class_names == tiny.BEANS
+    for way in ways:
+        assert way.class_names == tiny.BEANS
+        assert way.digest == source.digest
+        assert as_we_read_it(way, "validation") == as_we_read_it(source, "validation")
+    assert sorted(os.listdir(data_dir)) == ["beans", "downloads"]
+
+
+def test_digest_names_the_content(tmp_path, prepared, source):
+    copy = tmp_path / "copy"
+    shutil.copytree(prepared, copy)
+    assert open_prepared(str(copy), BUFFER).digest == source.digest
+    info = json.loads((copy / "dataset_info.json").read_text())
+    info["splits"][0]["numBytes"] = str(int(info["splits"][0]["numBytes"]) + 1)
+    (copy / "dataset_info.json").write_text(json.dumps(info))
+    assert open_prepared(str(copy), BUFFER).digest != source.digest
+
+
+def test_is_prepared(data_dir, prepared):
+    assert is_prepared(str(prepared))
+    assert is_prepared(str(prepared.parent))
+    assert not is_prepared(str(data_dir))
+
+
+def test_two_versions_are_refused(tmp_path, prepared):
+    for version in ("0.1.0", "0.2.0"):
+        shutil.copytree(prepared, tmp_path / version)
+    assert is_prepared(str(tmp_path))
+    message = rf"--dataset={tmp_path}: not readable .* one version below it, has 0\.1\.0, 0\.2\.0"
+    with pytest.raises(UserError, match=message):
+        open_prepared(str(tmp_path), BUFFER)
+
+
+def write_metadata(directory, features, **options):
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=directory, dataset_name="odd", split="train", filetype_suffix="tfrecord"
+    )
+    directory.mkdir()
+    tf.io.TFRecordWriter(str(template.sharded_filepath(shard_index=0, num_shards=1))).close()
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(directory),
+        features=tfds.features.FeaturesDict(features),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name="train", shard_lengths=[0], num_bytes=0, filename_template=template
+            )
+        ],
+        version="1.0.0",
+        check_data=False,
+        **options,
+    )
+    return str(directory)
+
+
+IMAGE = {"image": tfds.features.Image(shape=(None, None, 3))}
+TWO_LABELS = {
+    "coarse": tfds.features.ClassLabel(names=["a", "b"]),
+    "fine": tfds.features.ClassLabel(names=["c", "d", "e"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            {**IMAGE, "text": tfds.features.Text()},
+            r"must have one Image and one ClassLabel .*; it has image \(Image\), text \(Text\)",
+        ),
+        ({**IMAGE, **TWO_LABELS}, "must have one Image and one ClassLabel among its features"),
+        ({**IMAGE, "label": tfds.features.ClassLabel(names=["a"])}, "holds 1 class; a classifier"),
+    ],
+)
+def test_other_features_are_refused(tmp_path, features, message):
+    with pytest.raises(UserError, match=message):
+        open_prepared(write_metadata(tmp_path / "odd", features), BUFFER)
+
+
+def test_supervised_keys_choose_among_labels(tmp_path):
+    directory = write_metadata(
+        tmp_path / "odd", {**IMAGE, **TWO_LABELS}, supervised_keys=("image", "fine")
+    )
+    assert open_prepared(directory, BUFFER).class_names == ("c", "d", "e")
+
+
+def test_what_is_no_tfds_directory_is_refused(tmp_path):
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(UserError, match=f"--dataset={tmp_path}: not readable as a TFDS directory"):
+        open_prepared(str(tmp_path), BUFFER)
+
+
+@pytest.mark.parametrize("name", ["no_such_data", "Not a name!", "beans:9.9.9"])
+def test_an_unknown_name_is_refused(tmp_path, name):
+    message = re.escape(f"--dataset={name}: neither a file or directory nor a data set that TFDS")
+    with pytest.raises(UserError, match=message):
+        open_named(name, str(tmp_path), BUFFER)
+    assert os.listdir(tmp_path) == []
+
+
+OFFLINE = """
+import socket, sys
+from trainer.data.tfds_source import open_named
+from trainer.errors import UserError
+def refuse(*arguments, **options):
+    raise socket.gaierror(-2, "Name or service not known")
+socket.getaddrinfo = refuse
+try:
+    open_named("beans", sys.argv[1], 16)
+except UserError as error:
+    print(error)
+"""
+
+
+def test_not_prepared_and_no_network(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    began = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-c", OFFLINE, str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout == (
+        "--dataset=beans: TFDS could not download and prepare it in "
+        f"{tmp_path}/new/beans/0.1.0 (ConnectionError: storage.googleapis.com cannot be reached: "
+        "Name or service not known); prepare it where there is a network and name the directory "
+        "with --data_dir\n"
+    ), process.stderr
+    assert time.monotonic() - began < 60  # TFDS by itself takes minutes
+    assert os.listdir(tmp_path) == []
+
+
+PREPARER = """
+import io, sys, time
+import tensorflow_datasets as tfds
+from PIL import Image
+from trainer.data.tfds_source import open_named
+
+class SlowDots(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["a", "b"])}))
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+    def _generate_examples(self):
+        with open(sys.argv[2], "a") as log:
+            log.write("generated\\n")
+        time.sleep(1)  # long enough for the other process to come
+        for i in range(4):
+            encoded = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(encoded, "PNG")
+            encoded.seek(0)
+            yield i, {"image": encoded, "label": i % 2}
+
+print("ready", flush=True)
+sys.stdin.readline()
+source = open_named("slow_dots", sys.argv[1], 16)
+print(source.num_examples("train"), source.label_counts("train").tolist(), source.digest)
+"""
+
+
+def test_of_two_processes_one_prepares(tmp_path):
+    log = tmp_path / "log"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PREPARER, str(tmp_path / "data"), str(log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    answers = {out.splitlines()[-1].rpartition(" ")[0] for out, _ in said}
+    assert answers == {"4 [2, 2]"}
+    assert len({out.splitlines()[-1] for out, _ in said}) == 1
+    assert log.read_text() == "generated\n"

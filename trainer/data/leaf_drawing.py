@@ -1,0 +1,230 @@
+"""Drawn bean leaves: synthetic pictures for the embedded data set `leaves`, no photographs.
+
+A leaf is grown as geometry (outline, veins, the lattice of small cells that the finest veins
+enclose), then painted as colour and relief under one light. The three classes share everything
+but the form of their lesions: `angular_leaf_spot` fills vein-bounded cells and so has straight
+edges, `bean_rust` scatters small raised discs with a yellow halo, `healthy` has neither. Brown
+dirt, holes, dew, pale flecks and yellowing come to all three alike, so that the mean colour of
+a picture says little. Planes of colour are float32 `(3, H, W)` in linear light.
+
+This file imports neither TensorFlow nor TFDS: the processes of a drawing pool start fast.
+"""
+
+import io
+import signal
+import struct
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.data.leaf_anatomy import Ink, Plane, grow, noise, resized, softened
+from trainer.data.leaf_lesions import angular_spots, no_lesions, rust_pustules
+from trainer.data.leaf_painting import IMAGE_SIZE, Afflict, Light, mix, paint
+
+CLASS_NAMES = ("angular_leaf_spot", "bean_rust", "healthy")  # the order of TFDS `beans`
+SPLIT_SIZES = {"train": 1034, "validation": 133, "test": 128}  # as in TFDS `beans`
+
+HEADER = struct.Struct("<BI")  # label and number of bytes, before each drawing that is served
+
+_ENTROPY = 20210323
+_FAR = IMAGE_SIZE // 2  # what is out of focus is drawn at half size and enlarged
+
+
+def draw_leaf(split: str, index: int) -> tuple[bytes, int]:
+    """Draw one example, a pure function of its arguments.
+
+    Args:
+        split: a key of `SPLIT_SIZES`.
+        index: position in the split, `0 <= index < SPLIT_SIZES[split]`.
+
+    Returns:
+        The JPEG file's bytes (RGB, 500 × 500) and the label, an index into `CLASS_NAMES`.
+
+    Raises:
+        ValueError: there is no such split or index.
+    """
+    image, label, quality = _draw(split, index)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue(), label
+
+
+def draw_pixels(split: str, index: int) -> tuple[NDArray[np.uint8], int]:
+    """The same example before JPEG compression: uint8 `(500, 500, 3)` RGB, and its label."""
+    image, label, _ = _draw(split, index)
+    return np.asarray(image), label
+
+
+def serve() -> None:
+    """Draw what lines of `<split> <index>` on standard input ask for, until it ends.
+
+    Each drawing goes to standard output as `HEADER` and the JPEG file's bytes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends us
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # in silence
+    for line in sys.stdin:
+        split, index = line.split()
+        jpeg, label = draw_leaf(split, int(index))
+        sys.stdout.buffer.write(HEADER.pack(label, len(jpeg)) + jpeg)
+        sys.stdout.buffer.flush()
+
+
+def _draw(split: str, index: int) -> tuple[Image.Image, int, int]:
+    if split not in SPLIT_SIZES or not 0 <= index < SPLIT_SIZES[split]:
+        raise ValueError(f"no example {index} in split {split!r}; the splits are {SPLIT_SIZES}")
+    seed = np.random.SeedSequence(_ENTROPY, spawn_key=(list(SPLIT_SIZES).index(split), index))
+    rng = np.random.Generator(np.random.PCG64(seed))
+    label = index % len(CLASS_NAMES)
+    scene = _compose(rng, (angular_spots, rust_pustules, no_lesions)[label])
+    return _develop(rng, scene), label, int(rng.integers(72, 96))
+
+
+def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
+    """A leaf before a background, perhaps among others: linear colour `(3, 500, 500)`."""
+    bearing = rng.uniform(0, 2 * np.pi)
+    light = Light(
+        towards=np.array([np.cos(bearing), np.sin(bearing)], np.float32),
+        hardness=rng.uniform(0.3, 1),
+        gloss=rng.uniform(0, 0.5),
+    )
+    angle = rng.uniform(0, 2 * np.pi)
+    centre = rng.normal(IMAGE_SIZE / 2, 28, 2)
+    blade = grow(rng, centre, rng.uniform(370, 600), angle)
+    leaf, cover = paint(rng, blade, IMAGE_SIZE, light, afflict)
+
+    scene = _ground(rng)
+    for _ in range(rng.integers(0, 4)):
+        _add_far_leaf(rng, scene, light, afflict, rng.uniform(-0.1, 1.1, 2), dim=True)
+    _cast_shadow(scene, resized(cover, _FAR), light, rng.uniform(3, 14))
+    scene = _resized_all(scene, IMAGE_SIZE)
+    scene += (leaf - scene) * cover
+    if rng.random() < 0.25:
+        # A leaf in front, across a corner and out of focus.
+        away = rng.uniform(0, 2 * np.pi)
+        corner = 0.5 + rng.uniform(0.54, 0.7) * np.array([np.cos(away), np.sin(away)])
+        front = np.zeros((3, _FAR, _FAR), np.float32)
+        shown = _add_far_leaf(rng, front, light, afflict, corner, dim=False)
+        shown = resized(shown, IMAGE_SIZE).clip(0, 1)
+        scene += _resized_all(front, IMAGE_SIZE) - scene * shown
+    if rng.random() < 0.35:
+        # Sun through leaves that are out of the picture.
+        dapple = (noise(rng, int(rng.integers(4, 9)), 125) * 2.5 + rng.normal()).clip(-1, 1)
+        scene *= resized(1 + dapple * np.float32(rng.uniform(0.1, 0.4)), IMAGE_SIZE)
+    return scene
+
+
+def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
+    """The camera: exposure, white balance, vignette, lens blur and sensor noise, to 8-bit sRGB."""
+    warmth, tint = rng.normal(0, 0.12), rng.normal(0, 0.03)
+    gains = np.exp([warmth, tint, -warmth]) * 2.0 ** rng.normal(0.75, 0.38)
+    axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32) ** 2
+    scene *= 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
+    scene *= gains.astype(np.float32)[:, None, None]
+    np.maximum(scene, 0, out=scene)
+    scene *= 1 / (1 + 0.45 * scene)  # a film's shoulder, so that highlights do not clip hard
+    np.sqrt(scene, out=scene)
+    grain = (rng.random(scene.shape[1:], np.float32) - 0.5) * np.float32(rng.uniform(3, 22))
+    scene *= 255
+    scene += grain
+    bands = [Image.fromarray(band) for band in scene.clip(0, 255).astype(np.uint8)]
+    image = Image.merge("RGB", bands)
+    if rng.random() < 0.4:
+        # Out of focus, or from a camera of fewer pixels.
+        side = int(rng.choice([250, 300, 360, 420]))
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+        image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return image
+
+
+def _resized_all(planes: Plane, size: int) -> Plane:
+    return np.stack([resized(plane, size) for plane in planes])
+
+
+def _add_far_leaf(
+    rng: np.random.Generator,
+    scene: Plane,
+    light: Light,
+    afflict: Afflict,
+    centre: NDArray[np.float64],
+    dim: bool,
+) -> Plane:
+    """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place; returns its cover."""
+    size = int(rng.choice([_FAR, _FAR // 2, _FAR // 2, _FAR // 5]))  # the fewer, the less sharp
+    length = size * rng.uniform(0.5, 1.2)
+    blade = grow(rng, centre * size, length, rng.uniform(0, 2 * np.pi))
+    ill = rng.random() < 0.35
+    leaf, cover = paint(rng, blade, size, light, afflict if ill else no_lesions)
+    leaf, cover = (_resized_all(planes, _FAR) for planes in (leaf, cover[None]))
+    cover = cover[0].clip(0, 1)
+    _cast_shadow(scene, cover, light, rng.uniform(2, 10))
+    leaf *= np.float32(rng.uniform(0.35, 0.85) if dim else rng.uniform(0.8, 1.2))
+    scene += (leaf - scene) * cover
+    return cover
+
+
+def _cast_shadow(scene: Plane, cover: Plane, light: Light, depth: float) -> None:
+    """Darken `scene` in place where a leaf `depth` pixels above it takes the light."""
+    dx, dy = (light.towards * depth).round().astype(int)
+    wide = np.pad(softened(cover, 5), 16, "edge")  # depths are below 16
+    shade = wide[16 + dy : 16 + dy + _FAR, 16 + dx : 16 + dx + _FAR]
+    scene *= 1 - shade.clip(0, 1) * np.float32(0.35 + 0.4 * light.hardness)
+
+
+def _ground(rng: np.random.Generator) -> Plane:
+    """A background, linear colour `(3, 250, 250)`."""
+    kind = (_soil, _foliage, _plain, _straw)[rng.choice(4, p=[0.35, 0.3, 0.15, 0.2])]
+    return kind(rng).astype(np.float32)
+
+
+def _soil(rng: np.random.Generator) -> Plane:
+    red = rng.uniform(0.2, 0.5)
+    brown = np.array([red, red * rng.uniform(0.78, 0.9), red * rng.uniform(0.5, 0.72)]) ** 2
+    height = sum(noise(rng, k, _FAR) * a for k, a in ((5, 0.2), (22, 0.4), (70, 0.5), (170, 0.3)))
+    crumbs = np.maximum(noise(rng, 45, _FAR), height)
+    rough = 1 + 0.3 * height + 0.9 * np.diff(crumbs, axis=1, append=0)
+    return brown[:, None, None] * rough.clip(0.12, 2.5)
+
+
+def _foliage(rng: np.random.Generator) -> Plane:
+    green = rng.uniform([0.12, 0.25, 0.05], [0.35, 0.45, 0.2]) ** 2
+    scene = green[:, None, None] * (1 + 0.5 * noise(rng, 5, 125)).clip(0.15, 2)
+    scene = scene.astype(np.float32)
+    for _ in range(rng.integers(6, 16)):
+        ink = Ink(125)
+        x, y = rng.uniform(0, 125, 2)
+        radius = rng.uniform(6, 34)
+        ink.disc(x, y, radius, radius * rng.uniform(0.3, 1))
+        tone = rng.uniform([0.15, 0.3, 0.04], [0.42, 0.5, 0.25]) ** 2 * rng.uniform(0.3, 1.5)
+        soft = softened(ink.plane(), int(rng.choice([3, 6, 12]))).clip(0, 1)
+        mix(scene, tone, soft * np.float32(0.7))
+    return _resized_all(scene, _FAR)
+
+
+def _plain(rng: np.random.Generator) -> Plane:
+    """Paper, cloth or sky: one tone with a gradient and a fine tooth."""
+    tone = (rng.uniform(0.35, 0.9) * rng.uniform(0.93, 1.05, 3)) ** 2
+    slope = np.linspace(-1, 1, _FAR) * rng.normal(0, 0.2)
+    across = np.linspace(-1, 1, _FAR)[:, None] * rng.normal(0, 0.2)
+    tooth = noise(rng, 125, _FAR) * rng.uniform(0, 0.08) + noise(rng, 4, _FAR) * 0.05
+    return tone[:, None, None] * (1 + slope + across + tooth).clip(0.2, 2)
+
+
+def _straw(rng: np.random.Generator) -> Plane:
+    scene = _soil(rng).astype(np.float32) * 0.6
+    tone = (rng.uniform(0.5, 0.78) * np.array([1, rng.uniform(0.84, 0.92), 0.6])) ** 2
+    for _ in range(4):
+        ink = Ink(_FAR)
+        for _ in range(rng.integers(10, 40)):
+            start, bearing = rng.uniform(-30, _FAR + 30, 2), rng.uniform(0, 2 * np.pi)
+            reach = rng.uniform(20, 120) * np.array([np.cos(bearing), np.sin(bearing)])
+            ink.line(np.stack([start, start + reach]), rng.uniform(0.8, 3), rng.uniform(0.5, 1))
+        shadow = np.roll(ink.plane(), (2, 2), (0, 1))
+        scene *= 1 - 0.5 * shadow
+        mix(scene, tone * rng.uniform(0.4, 1.1), ink.plane())
+    return scene
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,87 @@
+"""The lesions of a drawn bean leaf: two diseases of one range of colours and different forms."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.leaf_anatomy import Blade, Ink, Plane, softened
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """What a disease does to a leaf, as planes in [0, 1] and linear colours `(3,)`.
+
+    Attributes:
+        cover: where the tissue is dead or burst.
+        halo: where it has turned yellow.
+        relief: raised (positive) or sunken (negative) surface, in pixels of height.
+        colour: of the covered tissue.
+        rim: colour of its margin.
+    """
+
+    cover: Plane
+    halo: Plane
+    relief: Plane
+    colour: NDArray[np.float32]
+    rim: NDArray[np.float32]
+
+
+def angular_spots(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+    """Brown patches that fill whole cells of the lattice, and so have straight edges."""
+    severity = rng.uniform()
+    ink = Ink(size)
+    for _ in range(round(5 * 7**severity)):
+        lattice = blade.lattices[rng.integers(2)]
+        last = np.array(lattice.shape[:2]) - 1
+        reach = rng.uniform(1.3, 1.8 + 1.6 * severity)
+        turn = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 8)))[:, None]
+        around = reach * rng.uniform(0.8, 1.3) * np.concatenate([np.cos(turn), np.sin(turn)], 1)
+        row, column = (rng.uniform(0, last) + around).round().astype(int).clip(0, last).T
+        ink.polygon(lattice[row, column])
+    cover = ink.plane()
+    halo = softened(cover, 10) * np.float32(rng.uniform(0, 0.5))
+    return Lesions(cover * _strength(rng), halo, -0.7 * cover, *_browns(rng))
+
+
+def rust_pustules(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+    """Many small raised discs, in loose groups, each in a yellow ring."""
+    severity = rng.uniform()
+    ink, rings = Ink(size), Ink(size)
+    num_groups = int(rng.integers(2, 7))
+    groups = [(int(rng.integers(2)), rng.uniform(0, 1, 2)) for _ in range(num_groups)]
+    spread, radius = rng.uniform(0.08, 0.4), blade.length * rng.uniform(0.0046, 0.008)
+    for _ in range(round(20 * 12**severity)):
+        side, middle = groups[int(rng.integers(num_groups))]
+        lattice = blade.lattices[side]
+        place = (middle + rng.normal(0, spread, 2)).clip(0, 0.999) * (
+            np.array(lattice.shape[:2]) - 1
+        )
+        row, column = place.astype(int)
+        u, v = place - [row, column]
+        near = lattice[row, column] * (1 - v) + lattice[row, column + 1] * v
+        far = lattice[row + 1, column] * (1 - v) + lattice[row + 1, column + 1] * v
+        x, y = near * (1 - u) + far * u
+        r = radius * rng.lognormal(0, 0.35)
+        ink.disc(x, y, r * rng.uniform(0.85, 1.15), r)
+        rings.disc(x, y, 2.4 * r, 2.4 * r)
+    cover = ink.plane()
+    halo = softened(rings.plane(), 6) * np.float32(rng.uniform(0.2, 0.75))
+    return Lesions(cover * _strength(rng), halo, 2.2 * cover, *_browns(rng))
+
+
+def no_lesions(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+    """A healthy leaf."""
+    nothing = np.zeros((size, size), np.float32)
+    return Lesions(nothing, nothing, nothing, *_browns(rng))
+
+
+def _strength(rng: np.random.Generator) -> np.float32:
+    return np.float32(rng.uniform(0.65, 0.97))
+
+
+def _browns(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    # The two diseases draw from one range of browns, so that colour does not tell them apart.
+    red = rng.uniform(0.34, 0.6)
+    inner = np.array([red, red * rng.uniform(0.58, 0.78), red * rng.uniform(0.28, 0.5)])
+    return (inner**2).astype(np.float32), (inner**2 * rng.uniform(0.25, 0.6)).astype(np.float32)

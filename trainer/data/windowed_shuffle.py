@@ -1,0 +1,44 @@
+"""A bounded shuffle of a stream that is a pure function of a seed, and can be entered anywhere.
+
+`Dataset.shuffle` is neither: to enter its order in the middle one must draw all of it up to there,
+and as an op with a state it makes TensorFlow take the parallelism from every map behind it when
+op determinism is on (measured: 1.5 ms an image became 2.5 ms on two cores).
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from trainer.data.source import Index
+
+
+def shuffle_in_windows(
+    records: tf.data.Dataset, count: int, size: int, seed: tf.Tensor, skip: Index
+) -> tf.data.Dataset:
+    """Shuffle `records` within windows of `size`, without the first `skip` of the result.
+
+    Where the windows begin depends on the seed, so that another epoch mixes other neighbours.
+
+    Args:
+        records: scalars, or tuples of them; always in the same order.
+        count: how many there are.
+        size: the most records held at a time; if it is `count` or more, all are shuffled together.
+        seed: int64 scalar, not negative.
+        skip: records of the result to leave out; whole windows of them are read, not shuffled.
+    """
+    size = min(size, count)
+    # The first window is shorter by a random number; all at once need no border.
+    first = seed % size + 1 if size < count else tf.constant(size, tf.int64)
+    windows = records.take(first).batch(size).concatenate(records.skip(first).batch(size))
+    skip = tf.cast(skip, tf.int64)
+    skipped = tf.where(skip < first, tf.constant(0, tf.int64), 1 + (skip - first) // size)
+    done = tf.where(skipped == 0, tf.constant(0, tf.int64), first + (skipped - 1) * size)
+
+    def shuffled(number: tf.Tensor, window: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        length = tf.shape(window[0], tf.int64)[0]
+        order = tf.random.experimental.index_shuffle(
+            tf.range(length), tf.stack([seed, number]), length - 1
+        )
+        return tuple(tf.gather(column, order) for column in window)
+
+    return windows.enumerate().skip(skipped).map(shuffled).unbatch().skip(skip - done)
