@@ -56,12 +56,12 @@ def at_module_level(tree):
     """The same tree without what only runs later, or never: functions and TYPE_CHECKING."""
 
     class Pruned(ast.NodeTransformer):
-        def visit_FunctionDef(self, node):  # noqa: N802
+        def visit_FunctionDef(self, node):
             return None
 
         visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
-        def visit_If(self, node):  # noqa: N802
+        def visit_If(self, node):
             return None if "TYPE_CHECKING" in ast.dump(node.test) else self.generic_visit(node)
 
     return Pruned().visit(tree)
@@ -91,7 +91,8 @@ def test_there_are_no_circles():
 
 @pytest.mark.parametrize("module", [m for m in MODULES if floor(m) == 0])
 def test_the_lowest_floor_imports_nothing_heavy(module):
-    reached, waiting = set(), [module]
+    reached: set[str] = set()
+    waiting = [module]
     while waiting:
         found = imports_of(waiting.pop(), prune=True)
         waiting += (found & MODULES.keys()) - reached
@@ -99,7 +100,9 @@ def test_the_lowest_floor_imports_nothing_heavy(module):
     assert {m for m in reached if m.partition(".")[0] in HEAVY} == set()
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], *([c, "--help"] for c in COMMANDS)])
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["--version"], *([c, "--help"] for c in COMMANDS)]
+)
 def test_help_imports_nothing_heavy(words):
     program = (
         "import sys, trainer.__main__\n"

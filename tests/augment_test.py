@@ -60,7 +60,8 @@ def test_windows_are_inside_and_of_the_promised_area_and_aspect():
 def test_about_half_of_the_images_are_flipped():
     image = pictures(1)[0]
     flipped = sum(
-        bool((augmented(image, str(i), 0, "light") != image).numpy().any()) for i in range(200)
+        bool((augmented(image, tf.constant(str(i)), 0, "light") != image).numpy().any())
+        for i in range(200)
     )
     assert 75 < flipped < 125
 
@@ -79,7 +80,7 @@ def test_operations_keep_shape_and_stay_finite_and_end_in_range(operation, magni
 
 def test_randaugment_stays_in_range_and_uses_its_operations():
     image = pictures(1)[0]
-    results = [augmented(image, str(i), 0, "randaugment").numpy() for i in range(60)]
+    results = [augmented(image, tf.constant(str(i)), 0, "randaugment").numpy() for i in range(60)]
     assert all(r.min() >= 0 and r.max() <= 1 and r.shape == (24, 24, 3) for r in results)
     assert len({r.tobytes() for r in results}) > 30
 

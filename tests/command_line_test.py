@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from trainer.command_line import Flag, parse, run, usage
+from trainer.command_line import Flag, Groups, parse, run, usage
 from trainer.errors import Diverged, PeerLost, Preempted, UserError
 
-GROUPS = {
+GROUPS: Groups = {
     "First": (
         Flag("name", "", "what to call it"),
         Flag("size", 3, "how large", int),
@@ -36,7 +37,11 @@ DEFAULTS = {
     ("argv", "values", "words"),
     [
         ([], {}, []),
-        (["--name=x y", "--size", "4", "--rate=1e-3"], {"name": "x y", "size": 4, "rate": 1e-3}, []),
+        (
+            ["--name=x y", "--size", "4", "--rate=1e-3"],
+            {"name": "x y", "size": 4, "rate": 1e-3},
+            [],
+        ),
         (["--noloud"], {"loud": False}, []),
         (["--loud=false", "--units=1,2"], {"loud": False, "units": ["1", "2"]}, []),
         (["--units="], {"units": []}, []),
@@ -123,6 +128,7 @@ def test_a_closed_pipe_ends_in_silence():
         "def main():\n    while True:\n        print('a line')\n"
         "sys.exit(run(main))"
     )
+    process: Any
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,11 @@ def refusal(**settings):
     return str(caught.value)
 
 
+def config_with(name, value):
+    settings: dict[str, Any] = {"workdir": "w", name: value}
+    return Config(**settings)
+
+
 def test_the_defaults_are_the_seeds_job():
     config = Config(workdir="w")
     assert (config.hidden_units, config.optimizer, config.global_batch_size) == ((128,), "adam", 32)
@@ -22,8 +28,9 @@ def test_the_defaults_are_the_seeds_job():
 
 
 def test_a_config_cannot_be_changed():
+    config: Any = Config(workdir="w")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Config(workdir="w").seed = 1
+        config.seed = 1
 
 
 def test_every_rule_is_about_a_field():
@@ -41,7 +48,7 @@ def test_choices(name):
     rule = ", ".join(map(repr, c._CHOICES[name]))
     assert refusal(**{name: "Nonsense"}) == f"--{name}=Nonsense: must be one of {rule}"
     for choice in c._CHOICES[name]:
-        assert getattr(Config(workdir="w", **{name: choice}), name) == choice
+        assert getattr(config_with(name, choice), name) == choice
 
 
 @pytest.mark.parametrize("name", sorted(c._RANGES))
@@ -50,14 +57,17 @@ def test_ranges(name):
     rule = f"must be at least {low}" + ("" if high == math.inf else f" and below {high}")
     for bad in (low - 1, low - 1e-9, high, math.nan, -math.inf):
         assert refusal(**{name: bad}) == f"--{name}={bad}: {rule}"
-    assert getattr(Config(workdir="w", **{name: low}), name) == low
+    assert getattr(config_with(name, low), name) == low
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"hidden_units": (64, 0)}, "--hidden_units=64,0: must be positive sizes, separated by"),
-        ({"export_formats": ("onnx",)}, "--export_formats=onnx: must be out of saved_model, tflite"),
+        (
+            {"export_formats": ("onnx",)},
+            "--export_formats=onnx: must be out of saved_model, tflite",
+        ),
         ({"num_epochs": 1, "num_steps": 2}, "--num_epochs=1 and --num_steps=2: give one of the"),
         (
             {"checkpoint_every_steps": 5, "checkpoint_every_secs": 6.0},
@@ -132,7 +142,7 @@ def test_to_dict_is_json_and_complete():
 )
 def test_identity_leaves_out_what_may_change(name, value, is_same):
     then = Config(workdir="w").identity()
-    now = Config(**{"workdir": "w", name: value}).identity()
+    now = config_with(name, value).identity()
     assert (then == now) == is_same
     assert (c.digest(then) == c.digest(now)) == is_same
     assert bool(c.differences(then, now)) != is_same

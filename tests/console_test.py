@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,7 @@ def test_a_terminal_is_left_clean():
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         environment.pop(name, None)
+    process: Any
     with subprocess.Popen(
         [sys.executable, "-c", TALKER], stdout=theirs, stderr=subprocess.PIPE, env=environment
     ) as process:

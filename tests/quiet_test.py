@@ -4,12 +4,12 @@ import sys
 
 
 def run(program, *paths, **environment):
-    paths = os.pathsep.join([*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])])
+    places = [*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, "-c", "from trainer.quiet import import_tensorflow\n" + program],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places), **environment},
     )
 
 

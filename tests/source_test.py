@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_an_example_is_its_file(source, listing):
 @pytest.mark.parametrize("num_shards", [1, 3, 26])
 def test_shards_are_disjoint_and_together_the_split(source, listing, num_shards):
     shards = [ids(source.examples("train", i, num_shards, epoch=3)) for i in range(num_shards)]
-    assert sorted(sum(shards, [])) == sorted(listing.ids)
+    assert sorted(itertools.chain(*shards)) == sorted(listing.ids)
     for i, shard in enumerate(shards):
         begin, end = shard_bounds(NUM, i, num_shards)
         assert len(shard) == end - begin

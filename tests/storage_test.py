@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,11 +73,15 @@ def flip(path):
 )
 def test_damage_is_found_and_named(published, do, words):
     do(published / "a.bin")
-    found = storage.damage(published, storage.read_manifest(published))
+    manifest = storage.read_manifest(published)
+    assert manifest is not None
+    found = storage.damage(published, manifest)
     assert found == f"{published}/{words}"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"files": 3, "facts": {}}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"files": 3, "facts": {}}', b"\xff"]
+)
 def test_what_cannot_be_read_is_no_manifest(published, content):
     (published / storage.MANIFEST).write_bytes(content)
     assert storage.read_manifest(published) is None
@@ -124,6 +129,7 @@ def test_what_a_kill_leaves_is_whole_or_nothing(tmp_path):
     num_whole = num_unfinished = 0
     for _ in range(12):
         command = [sys.executable, "-c", PUBLISHER, scratch, str(target)]
+        process: Any
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             for _ in range(moments.randint(1, 4)):
                 process.stdout.readline()

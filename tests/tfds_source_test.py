@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import re
@@ -5,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -89,11 +91,11 @@ def test_slices_are_complementary(source):
     assert sorted(first + second) == sorted(ids(source.examples("train", 0, 1)))
 
 
-@pytest.mark.parametrize("num_shards", [1, 4, 32])
+@pytest.mark.parametrize("num_shards", [1, 4])
 def test_shards_are_disjoint_and_together_the_split(source, num_shards):
     shards = [ids(source.examples("train", i, num_shards, epoch=3)) for i in range(num_shards)]
     everything = ids(source.examples("train", 0, 1, shuffle=False))
-    assert sorted(sum(shards, [])) == sorted(everything)
+    assert sorted(itertools.chain(*shards)) == sorted(everything)
     for i, shard in enumerate(shards):
         begin, end = shard_bounds(30, i, num_shards)
         assert sorted(shard) == sorted(everything[begin:end])
@@ -103,20 +105,27 @@ def test_the_order_is_a_function_of_seed_and_epoch(source):
     orders = {
         (seed, epoch): ids(source.examples("train", 1, 2, seed=seed, epoch=epoch))
         for seed in (0, 2**31 - 1)
-        for epoch in (0, 1, 1000)
+        for epoch in (0, 1)
     }
     assert len(set(map(tuple, orders.values()))) == len(orders)
+    tf.random.set_seed(7)  # of TensorFlow as a whole: no argument of ours
     for (seed, epoch), order in orders.items():
         assert ids(source.examples("train", 1, 2, seed=seed, epoch=epoch)) == order
 
 
+def test_more_shards_than_examples(source):
+    shards = [ids(source.examples("test", i, 8)) for i in range(8)]
+    assert [len(shard) for shard in shards] == [0, 1, 1, 1, 0, 1, 1, 1]
+    assert len(set(itertools.chain(*shards))) == 6
+
+
 def test_files_are_shuffled_too(prepared):
     without_buffer = open_prepared(str(prepared), 1)
-    firsts = {ids(without_buffer.examples("train", 0, 1, epoch=e))[0] for e in range(12)}
+    firsts = {ids(without_buffer.examples("train", 0, 1, epoch=e))[0] for e in range(9)}
     assert firsts == {f"beans-train.tfrecord-{i:05d}-of-00003__0" for i in range(3)}
 
 
-@pytest.mark.parametrize("skip", [0, 1, 14, 15, 40])
+@pytest.mark.parametrize("skip", [0, 1, 7, 8, 9, 14, 15, 40])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_skip_is_as_good_as_dropping(source, skip, shuffle):
     whole = ids(source.examples("train", 1, 2, epoch=5, seed=3, shuffle=shuffle))
@@ -215,7 +224,7 @@ TWO_LABELS = {
     [
         (
             {**IMAGE, "text": tfds.features.Text()},
-            r"must have one Image and one ClassLabel .*; it has image \(Image\), text \(Text\)",
+            r"must have one Image and one ClassLabel .*; it has .*text \(Text\)",
         ),
         ({**IMAGE, **TWO_LABELS}, "must have one Image and one ClassLabel among its features"),
         ({**IMAGE, "label": tfds.features.ClassLabel(names=["a"])}, "holds 1 class; a classifier"),
@@ -313,7 +322,7 @@ print(source.num_examples("train"), source.label_counts("train").tolist(), sourc
 
 def test_of_two_processes_one_prepares(tmp_path):
     log = tmp_path / "log"
-    processes = [
+    processes: list[Any] = [
         subprocess.Popen(
             [sys.executable, "-c", PREPARER, str(tmp_path / "data"), str(log)],
             stdin=subprocess.PIPE,

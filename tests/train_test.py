@@ -182,7 +182,12 @@ sys.exit(task.main(sys.argv[1:]))
                 *(sys.executable, "-c", script, f"--workdir={workdir}", f"--dataset={folder}"),
                 *(f"--backbone={backbone}", f"--strategy={strategy}", "--num_epochs=2"),
                 *("--global_batch_size=8", "--learning_rate=0.01", "--dropout=0.2"),
-                *("--augment=light", "--mixup_alpha=0.2", "--nofreeze_backbone"),
+                *(
+                    "--augment=light",
+                    "--mixup_alpha=0.2",
+                    "--num_logical_shards=4",
+                    "--nofreeze_backbone",
+                ),
             ],
             capture_output=True,
             text=True,

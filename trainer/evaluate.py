@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,9 @@ class Evaluator:
     Args:
         strategy: where it runs.
         logits: images float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, classes].
-        batches: the split's padded batches, see input_pipeline.evaluation_batches; global ones.
+        batches: the split's padded global batches, pass after pass without end; see
+            InputPipeline.evaluation_batches.
+        num_steps: how many make a pass.
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
     """
@@ -69,12 +71,14 @@ class Evaluator:
         self,
         strategy: tf.distribute.Strategy,
         logits: Callable[[tf.Tensor], tf.Tensor],
-        batches: tf.distribute.DistributedDataset,
+        batches: Iterator[Any],
+        num_steps: int,
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
     ) -> None:
         self._strategy = strategy
         self._batches = batches
+        self._num_steps = num_steps
         self._class_names = class_names
         self._should_stop = should_stop
 
@@ -84,17 +88,18 @@ class Evaluator:
             predictions = tf.argmax(outputs, axis=-1)
             return batch["label"], predictions, losses, batch["weight"]
 
-        self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)))
+        self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
     def run(self) -> Evaluation | None:
-        """Score the split with the weights as they are; None if asked to stop."""
+        """Score the split with the weights as they are; None, and no more, if asked to stop."""
         num_classes = len(self._class_names)
         confusion = np.zeros((num_classes, num_classes), np.int64)
         losses: list[np.ndarray] = []
-        for batch in self._batches:
+        for _ in range(self._num_steps):
             if self._should_stop():
                 return None
-            columns = [self._strategy.experimental_local_results(c) for c in self._score(batch)]
+            outputs = self._score(next(self._batches))
+            columns = [self._strategy.experimental_local_results(column) for column in outputs]
             label, prediction, loss, weight = (
                 np.concatenate([part.numpy() for part in column]) for column in columns
             )

@@ -109,16 +109,21 @@ class _Servable(tf.Module):
         self._classifier = classifier
         # What is to be saved with the functions must be found from here.
         self.head = classifier.head
-        self.backbone = classifier.backbone.module
+        if classifier.fast_features is None:
+            self.backbone = classifier.backbone.module
         self.labels = tf.saved_model.Asset(labels)
         self._class_names = list(class_names)
         size = classifier.backbone.image_size
         self._image = tf.TensorSpec((*size, 3), tf.float32)
         self.from_bytes = tf.function(
-            self._from_bytes, [tf.TensorSpec([None], tf.string, name="image_bytes")]
+            self._from_bytes,
+            [tf.TensorSpec([None], tf.string, name="image_bytes")],
+            autograph=False,
         )
         self.from_images = tf.function(
-            self._from_images, [tf.TensorSpec([None, *size, 3], tf.float32, name="images")]
+            self._from_images,
+            [tf.TensorSpec([None, *size, 3], tf.float32, name="images")],
+            autograph=False,
         )
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
@@ -143,7 +148,7 @@ class _Servable(tf.Module):
 def _tflite(servable: _Servable) -> bytes:
     """Decoded images float32 [1, height, width, 3] in [0, 1] to softmax scores in label order."""
     image = tf.TensorSpec([1, *servable._image.shape], tf.float32, name="images")
-    scores = tf.function(lambda images: tf.nn.softmax(servable.logits(images)))
+    scores = tf.function(lambda images: tf.nn.softmax(servable.logits(images)), autograph=False)
     concrete = scores.get_concrete_function(image)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], servable)
     return converter.convert()

@@ -44,8 +44,14 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         formats=config.export_formats,
         facts={"global_step": state.best["global_step"], **run.identity},
     )
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     export.check(
-        directory, run.source, config.validation_split, evaluation, config.global_batch_size
+        directory,
+        run.source,
+        config.validation_split,
+        evaluation,
+        config.global_batch_size,
+        skipped=state.skipped,
     )
     metrics = {
         "global_step": state.global_step,

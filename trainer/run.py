@@ -45,6 +45,7 @@ class Run:
     pipeline: InputPipeline
     checkpoints: Checkpoints
     identity: dict[str, Any]
+    _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
         """Global batches of training examples from step `first_step` on, without end."""
@@ -59,7 +60,12 @@ class Run:
         return iter(self.strategy.distribute_datasets_from_function(batches))
 
     def evaluator(self, split: str) -> Evaluator:
-        """Scores `split` with the classifier's weights of the moment."""
+        """Scores `split` with the classifier's weights of the moment; made, and traced, once."""
+        if split not in self._evaluators:
+            self._evaluators[split] = self._new_evaluator(split)
+        return self._evaluators[split]
+
+    def _new_evaluator(self, split: str) -> Evaluator:
         replicas = self.strategy.num_replicas_in_sync
         shards = range(self.config.logical_shards)
 
@@ -69,7 +75,8 @@ class Run:
         return Evaluator(
             self.strategy,
             lambda images: self.classifier(images, training=False),
-            self.strategy.distribute_datasets_from_function(batches),
+            iter(self.strategy.distribute_datasets_from_function(batches)),
+            self.pipeline.evaluation_steps(split),
             self.source.class_names,
             lambda: self.stop.requested,
         )

@@ -66,6 +66,15 @@ class RunState:
         """The inverse of to_dict."""
         return cls(**{**values, "recent": [Row(*row) for row in values["recent"]]})
 
+    def running(self) -> dict[str, float]:
+        """{"loss", "accuracy"} of the epoch in hand, or of the last one where none has begun."""
+        if not self.num_seen:
+            return self.train
+        return {
+            "loss": self.loss_sum / self.num_seen,
+            "accuracy": self.num_correct / self.num_seen,
+        }
+
     def take_recent(self) -> dict[str, float]:
         """The means over the recent rows, by the tags of the training curves; forgets the rows."""
         seen = max(sum(row.num_seen for row in self.recent), 1.0)

@@ -81,4 +81,5 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError) as error:
-        raise UserError(f"--strategy=tpu: no TPU can be reached ({error})") from error
+        cause = str(error).partition("\n")[0]
+        raise UserError(f"--strategy=tpu: no TPU can be reached ({cause})") from error

@@ -64,9 +64,15 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
     def wall_secs() -> float:
         return wall_secs_before + time.monotonic() - started
 
-    # 5 data at the next step; 6 the summaries go on.
-    state = train(run, state, wall_secs)
-    return finish.finish(run, state, wall_secs)
+    try:
+        # 5 data at the next step; 6 the summaries go on.
+        state = train(run, state, wall_secs)
+        return finish.finish(run, state, wall_secs)
+    except tf.errors.OpError as error:
+        bad_image = run.pipeline.bad_images.user_error(error)
+        if bad_image is None:
+            raise
+        raise bad_image from error
 
 
 def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState:
@@ -77,7 +83,6 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     )
     loop_length = steps.LoopLength()
     train_step = TrainStep(config, run.strategy, run.classifier, run.optimizer, _class_weights(run))
-    evaluator = run.evaluator(config.validation_split)
     batches = run.training_batches(state.global_step)
     summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
     saved_step = state.global_step
@@ -86,7 +91,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     while True:
         step = state.global_step
         if plan.is_evaluation(step) and state.evaluated_step != step:
-            evaluation = evaluator.run()
+            evaluation = run.evaluator(config.validation_split).run()
             if evaluation is not None:
                 _note_evaluation(run, state, summaries, evaluation)
                 saved_step = -1
@@ -154,8 +159,7 @@ def _note_steps(
         "training",
         state.global_step,
         plan.num_steps,
-        loss=state.train["loss"],
-        accuracy=state.train["accuracy"],
+        **state.running(),
         images_per_sec=state.examples_per_sec,
     )
 

@@ -41,7 +41,7 @@ class TrainStep:
         self._classifier = classifier
         self._optimizer = optimizer
         self._class_weights = tf.constant(class_weights, tf.float32)
-        self._run = tf.function(self._many_steps, reduce_retracing=True)
+        self._run = tf.function(self._many_steps, autograph=False)
 
     def run(self, batches: Any, first_step: int, num_steps: int) -> list[Row]:
         """Run steps `first_step` … `first_step + num_steps - 1` on the next batches.
@@ -56,18 +56,24 @@ class TrainStep:
     def _many_steps(
         self, batches: Any, first_step: tf.Tensor, num_steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = tf.TensorArray(
+        no_rows = tf.TensorArray(
             tf.float32, tf.cast(num_steps, tf.int32), element_shape=[len(Row._fields)]
         )
-        done = tf.constant(0, tf.int64)
-        is_finite = tf.constant(True)
-        while done < num_steps and is_finite:
+
+        def more(done: tf.Tensor, is_finite: tf.Tensor, rows: tf.TensorArray) -> tf.Tensor:
+            return (done < num_steps) & is_finite
+
+        def step(
+            done: tf.Tensor, is_finite: tf.Tensor, rows: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
             outputs = self._strategy.run(self._replica_step, (next(batches), first_step + done))
             # Reduced already: each replica holds the same row.
             row = self._strategy.experimental_local_results(outputs)[0]
             rows = rows.write(tf.cast(done, tf.int32), row)
-            is_finite = tf.math.is_finite(row[0])
-            done += 1
+            return done + 1, tf.math.is_finite(row[0]), rows
+
+        begin = tf.constant(0, tf.int64), tf.constant(True), no_rows
+        done, _, rows = tf.while_loop(more, step, begin, parallel_iterations=1)
         return rows.stack(), done
 
     def _replica_step(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:

@@ -72,7 +72,7 @@ def augment(image: tf.Tensor, policy: str, seeds: tf.Tensor) -> tf.Tensor:
     if policy == "none":
         return image
     flip = tf.random.stateless_uniform([], _branch(seeds, _FLIP)) < 0.5
-    image = tf.cond(flip, lambda: image[:, ::-1], lambda: image)
+    image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
     if policy == "randaugment":
         image = randaugment(image, _branch(seeds, _RAND))
     return image

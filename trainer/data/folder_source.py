@@ -110,5 +110,5 @@ def _listing(root: str, class_names: tuple[str, ...], labels: dict[str, list[str
         for index, label in enumerate(class_names)
         for path in labels.get(label, ())
     ]
-    paths, indices, ids = zip(*rows) if rows else ((), (), ())
+    paths, indices, ids = zip(*rows, strict=True) if rows else ((), (), ())
     return Listing(paths, indices, ids)

@@ -91,12 +91,21 @@ def decode_png(encoded: tf.Tensor, dtype: tf.DType = tf.uint8) -> tf.Tensor:
     """
     header = bytes_at(encoded, 16, 10)
     encoded = refuse_giant(number(header[4:8], True), number(header[:4], True), encoded)
-    # TensorFlow fills the alpha of gray of 1, 2 or 4 bits with 1, 3 or 15 instead of 255.
-    narrow_gray = (header[8] < 8) & tf.equal(header[9], 0)
+    # Asked for an alpha that pixels of 1, 2 or 4 bits do not have, TensorFlow fills in 1, 3 or 15
+    # instead of 255; so such files say themselves what they have.
     return tf.cond(
-        narrow_gray,
-        lambda: tf.io.decode_png(encoded, channels=3, dtype=dtype),
+        header[8] < 8,
+        lambda: _narrow_png(encoded, dtype),
         lambda: on_white(tf.io.decode_png(encoded, channels=4, dtype=dtype)),
+    )
+
+
+def _narrow_png(encoded: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    image = tf.io.decode_png(encoded, channels=0, dtype=dtype)
+    return tf.cond(
+        tf.equal(tf.shape(image)[2], 4),
+        lambda: on_white(image[..., :4]),
+        lambda: tf.broadcast_to(image, tf.concat([tf.shape(image)[:2], [3]], 0)),
     )
 
 

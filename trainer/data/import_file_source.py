@@ -65,7 +65,7 @@ def open_import_file(path: str) -> ListedSource:
         splits.setdefault(split or split_by_hash(image), []).append((image, label))
     class_names = tuple(sorted({label for _, label in splits["train"]}))
     for split, found in splits.items():
-        for image, label in found:
+        for _, label in found:
             if label not in class_names:
                 raise UserError(f"{name}: label {label!r} of split {split!r} is not in train")
     if not seen:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.data import augment
@@ -18,6 +19,9 @@ from trainer.data.decode_checked import BadImages, load_images
 from trainer.data.source import Source
 
 _FOREVER = tf.int64.max
+
+# Nothing here needs AutoGraph, and translating it costs seconds at the start of a run.
+_as_written = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +70,13 @@ class InputPipeline:
             "target": float32 [batch, classes], "weight": float32 [batch], 0 for what could not be
             decoded, "position": int32 [batch] in the global batch}.
         """
-        streams = [self._shard_stream(split, shard, first_step) for shard in shards]
         positions = [shard * self.block + i for shard in shards for i in range(self.block)]
         numbered = tf.data.Dataset.zip(
-            self._by_blocks(streams), tf.data.Dataset.from_tensor_slices(positions).repeat()
+            self._by_blocks(shards, lambda shard: self._shard_stream(split, shard, first_step)),
+            tf.data.Dataset.from_tensor_slices(positions).repeat(),
         )
         examples = load_images(
-            numbered.map(lambda example, position: {**example, "position": position}),
+            numbered.map(_as_written(lambda example, position: {**example, "position": position})),
             self.image_size,
             self.bad_images,
             parallelism=_num_cores(),
@@ -82,56 +86,67 @@ class InputPipeline:
             ),
         )
         batch_size = len(shards) * self.block // num_replicas
-        batches = examples.batch(batch_size, drop_remainder=True).map(self._training_batch)
+        batches = examples.batch(batch_size, drop_remainder=True).map(
+            _as_written(self._training_batch)
+        )
         return batches.prefetch(2 * num_replicas)
 
     def evaluation_batches(
         self, split: str, shards: Sequence[int], num_replicas: int
     ) -> tf.data.Dataset:
-        """Every example of `split` once, padded so that each worker has as many batches.
+        """Every example of `split` once, padded so that each worker has as many batches; and again.
+
+        One pass is `evaluation_steps` steps; without end, so that one iterator serves all passes.
 
         Returns:
             One element a replica and step: {"image": float32 [batch, height, width, 3] in [0, 1],
             "label": int64 [batch], "weight": float32 [batch], 0 for padding and for what could
             not be decoded}.
         """
-        largest = -(-self.source.num_examples(split) // self.num_logical_shards)
-        padded = -(-largest // self.block) * self.block
-        padding = {"encoded": b"", "label": tf.constant(0, tf.int64), "id": b""}
-        padding_forever = tf.data.Dataset.from_tensors(padding).repeat()
-        streams = [
-            self.source.examples(split, shard, self.num_logical_shards, shuffle=False)
-            .concatenate(padding_forever)
-            .take(padded)
-            for shard in shards
-        ]
+        padded = self.evaluation_steps(split) * self.block
+        padding = {"encoded": [b""], "label": np.zeros(1, np.int64), "id": [b""]}
+
+        def stream(shard: tf.Tensor) -> tf.data.Dataset:
+            examples = self.source.examples(split, shard, self.num_logical_shards, shuffle=False)
+            # From slices: tf.data takes a data set from a tensor for one with a state.
+            forever = tf.data.Dataset.from_tensor_slices(padding).repeat()
+            return examples.concatenate(forever).take(padded)
+
         examples = load_images(
-            self._by_blocks(streams),
+            self._by_blocks(shards, stream).repeat(),
             self.image_size,
             self.bad_images,
             parallelism=_num_cores(),
         )
         batch_size = len(shards) * self.block // num_replicas
-        batches = examples.batch(batch_size, drop_remainder=True).map(_evaluation_batch)
-        return batches.prefetch(2 * num_replicas)
+        batches = examples.batch(batch_size, drop_remainder=True)
+        return batches.map(_as_written(_evaluation_batch)).prefetch(2 * num_replicas)
 
-    def _by_blocks(self, streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
-        """A block of the first stream, a block of the second, …, until the streams end."""
-        turns = tf.data.Dataset.range(len(streams) * self.block).map(lambda i: i // self.block)
-        return tf.data.Dataset.choose_from_datasets(
-            streams, turns.repeat(), stop_on_empty_dataset=True
+    def evaluation_steps(self, split: str) -> int:
+        """Global batches that hold every example of `split` once."""
+        largest_shard = -(-self.source.num_examples(split) // self.num_logical_shards)
+        return -(-largest_shard // self.block)
+
+    def _by_blocks(
+        self, shards: Sequence[int], stream: Callable[[tf.Tensor], tf.data.Dataset]
+    ) -> tf.data.Dataset:
+        """A block of the first shard's stream, a block of the second's, …, in turns."""
+        numbers = tf.data.Dataset.from_tensor_slices(tf.constant(list(shards), tf.int64))
+        return numbers.interleave(
+            _as_written(stream), cycle_length=len(shards), block_length=self.block
         )
 
     def _seeds(self, example: dict[str, tf.Tensor]) -> tf.Tensor:
         return augment.example_seed(self.seed, example["epoch"], example["id"])
 
-    def _shard_stream(self, split: str, shard: int, first_step: int) -> tf.data.Dataset:
+    def _shard_stream(self, split: str, shard: tf.Tensor, first_step: int) -> tf.data.Dataset:
         """Examples of one logical shard, epoch after epoch, from the first of `first_step` on."""
         steps_per_epoch = self.source.num_examples(split) // self.global_batch_size
         # The same for each shard: what does not fill a batch is left out, others every epoch.
         an_epoch = steps_per_epoch * self.block
         first_epoch, done = divmod(first_step * self.block, an_epoch)
 
+        @_as_written
         def epoch_of_examples(epoch: tf.Tensor) -> tf.data.Dataset:
             skip = tf.where(epoch == first_epoch, tf.constant(done, tf.int64), 0)
             examples = self.source.examples(
@@ -143,7 +158,7 @@ class InputPipeline:
                 step = epoch * steps_per_epoch + place // self.block
                 return {**example, "epoch": epoch, "step": step}
 
-            return tf.data.Dataset.zip(places, examples).map(placed)
+            return tf.data.Dataset.zip(places, examples).map(_as_written(placed))
 
         return tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_of_examples)
 

@@ -10,15 +10,15 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping
-from typing import Protocol, Union
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
 
-# An epoch or an offset: a Python number, or an int64 scalar inside of a tf.data pipeline.
-Index = Union[int, tf.Tensor]
+# A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
+Index: TypeAlias = int | tf.Tensor
 
 
 class Source(Protocol):
@@ -49,7 +49,7 @@ class Source(Protocol):
     def examples(
         self,
         split: str,
-        shard: int,
+        shard: Index,
         num_shards: int,
         *,
         epoch: Index = 0,
@@ -67,7 +67,7 @@ class Source(Protocol):
         """
 
 
-def shard_bounds(num_examples: int, shard: int, num_shards: int) -> tuple[int, int]:
+def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
     """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
 
@@ -98,13 +98,14 @@ class ListedSource:
         # By a hash of the id: a shard's members do not follow from how files sort, and it
         # holds every class where files are sorted by class.
         self._splits = {split: _in_hash_order(listing) for split, listing in splits.items()}
+        self._tables: dict[str, tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = {}
 
     @functools.cached_property
     def digest(self) -> str:
         """Of every split's ids and labels; a file's bytes are not read for it."""
         whole = hashlib.sha256(repr(self.class_names).encode())
         for split, listing in sorted(self._splits.items()):
-            for label, example_id in zip(listing.labels, listing.ids):
+            for label, example_id in zip(listing.labels, listing.ids, strict=True):
                 whole.update(f"{split}\0{label}\0{example_id}\n".encode())
         return whole.hexdigest()
 
@@ -119,7 +120,7 @@ class ListedSource:
     def examples(
         self,
         split: str,
-        shard: int,
+        shard: Index,
         num_shards: int,
         *,
         epoch: Index = 0,
@@ -127,21 +128,16 @@ class ListedSource:
         shuffle: bool = True,
         skip: Index = 0,
     ) -> tf.data.Dataset:
-        """See Source. The order is a permutation of the shard by (seed, epoch): a skip is a seek."""
-        listing = self._listing(split)
-        begin, end = shard_bounds(len(listing.paths), shard, num_shards)
-        if begin == end:  # index_shuffle has no permutation of nothing
-            end, skip = begin + 1, 1
-        paths = tf.constant(listing.paths[begin:end], tf.string)
-        labels = tf.constant(listing.labels[begin:end], tf.int64)
-        ids = tf.constant(listing.ids[begin:end], tf.string)
-        last = end - begin - 1
+        """See Source. The order is a permutation by (seed, epoch), so that a skip is a seek."""
+        paths, labels, ids = self._table(split)
+        begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
 
+        @tf.autograph.experimental.do_not_convert
         def read(position: tf.Tensor) -> dict[str, tf.Tensor]:
-            index = position
             if shuffle:
                 order = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
-                index = tf.random.experimental.index_shuffle(position, order, last)
+                position = tf.random.experimental.index_shuffle(position, order, end - begin - 1)
+            index = begin + position
             return {
                 "encoded": tf.io.read_file(paths[index]),
                 "label": labels[index],
@@ -150,6 +146,18 @@ class ListedSource:
 
         positions = tf.data.Dataset.range(tf.cast(skip, tf.int64), end - begin)
         return positions.map(read, num_parallel_calls=4, deterministic=True)
+
+    def _table(self, split: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        listing = self._listing(split)
+        if split not in self._tables:
+            # Lifted out of the function being traced: captured, not copied into its graph.
+            with tf.init_scope():
+                self._tables[split] = (
+                    tf.constant(listing.paths, tf.string),
+                    tf.constant(listing.labels, tf.int64),
+                    tf.constant(listing.ids, tf.string),
+                )
+        return self._tables[split]
 
     def _listing(self, split: str) -> Listing:
         if split not in self._splits:
@@ -171,7 +179,7 @@ def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[s
             "a classifier needs two"
         )
     counts = np.bincount(splits["train"].labels, minlength=len(class_names))
-    for class_name, count in zip(class_names, counts):
+    for class_name, count in zip(class_names, counts, strict=True):
         if not count:
             raise UserError(f"{name}: class {class_name!r} has no image in the training split")
 

@@ -69,11 +69,11 @@ def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSou
         ) from error
     if not tf.io.gfile.exists(os.path.join(str(builder.data_dir), "dataset_info.json")):
         try:
-            _connect(builder.url_infos)
+            _connect(builder.url_infos or ())  # None: nothing to fetch
             # Two processes that prepare at once corrupt the result: one does, the others wait.
-            with locked(os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")):
-                with contextlib.redirect_stdout(None):
-                    builder.download_and_prepare()
+            lock = os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")
+            with locked(lock), contextlib.redirect_stdout(None):
+                builder.download_and_prepare()
         except Exception as error:
             raise UserError(
                 f"{name}: TFDS could not download and prepare it in {builder.data_dir} "
@@ -104,6 +104,7 @@ class TfdsSource:
         self.name = name
         self._info = builder.info
         self._shuffle_buffer_size = shuffle_buffer_size
+        self._tables: dict[tuple[str, int], tuple[tf.Tensor, ...]] = {}
         self._image_key, self._label_key = _keys(name, self._info)
         self.class_names = tuple(self._info.features[self._label_key].names)
         if len(self.class_names) < 2:
@@ -117,7 +118,8 @@ class TfdsSource:
         whole = hashlib.sha256(repr(self.class_names).encode())
         for split, info in sorted(self._info.splits.items()):
             files = [os.path.basename(str(path)) for path in info.filepaths]
-            whole.update(f"{split} {files} {info.shard_lengths} {info.num_bytes}\n".encode())
+            num_bytes = int(info.num_bytes)  # TFDS shows it rounded, such as 19.99 KiB
+            whole.update(f"{split} {files} {info.shard_lengths} {num_bytes}\n".encode())
         return whole.hexdigest()
 
     def num_examples(self, split: str) -> int:
@@ -135,7 +137,7 @@ class TfdsSource:
     def examples(
         self,
         split: str,
-        shard: int,
+        shard: Index,
         num_shards: int,
         *,
         epoch: Index = 0,
@@ -144,33 +146,52 @@ class TfdsSource:
         skip: Index = 0,
     ) -> tf.data.Dataset:
         """See Source."""
-        runs = _cut(self._runs(split), shard, num_shards)
-        paths, befores, takes = (
-            tf.constant([run[i] for run in runs], dtype)
-            for i, dtype in enumerate((tf.string, tf.int64, tf.int64))
-        )
+        first_runs, paths, befores, takes = self._table(split, num_shards)
+        shard = tf.cast(shard, tf.int64)
+        first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
         order = self._order(epoch, seed, shard, num_shards)
 
+        @tf.autograph.experimental.do_not_convert
         def read(place: tf.Tensor) -> tf.data.Dataset:
-            if shuffle and len(runs) > 1:
+            if shuffle:
                 place = tf.random.experimental.index_shuffle(
-                    place, tf.stack([order, 0]), len(runs) - 1
+                    place, tf.stack([order, 0]), num_runs - 1
                 )
-            return _read_run(paths[place], befores[place], takes[place])
+            run = first_run + place
+            return _read_run(paths[run], befores[run], takes[run])
 
-        records = tf.data.Dataset.range(len(runs)).flat_map(read)
-        if shuffle and runs:
-            count = sum(take for _, _, take in runs)
+        records = tf.data.Dataset.range(num_runs).flat_map(read)
+        if shuffle:
+            begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
             size = max(1, self._shuffle_buffer_size // num_shards)
-            records = shuffle_in_windows(records, count, size, order, skip)
+            records = shuffle_in_windows(records, end - begin, size, order, skip)
         else:
             records = records.skip(skip)
         return records.map(self._parse, num_parallel_calls=2, deterministic=True)
 
-    def _order(self, epoch: Index, seed: int, shard: int, num_shards: int) -> tf.Tensor:
+    def _table(self, split: str, num_shards: int) -> tuple[tf.Tensor, ...]:
+        """Where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after shard:
+        paths string, records before, records to take, int64 [runs].
+        """
+        if (split, num_shards) not in self._tables:
+            whole = self._runs(split)
+            cut = [_cut(whole, shard, num_shards) for shard in range(num_shards)]
+            runs = [run for shard in cut for run in shard]
+            # Lifted out of the function being traced: captured, not copied into its graph.
+            with tf.init_scope():
+                self._tables[split, num_shards] = (
+                    tf.constant(np.cumsum([0, *map(len, cut)]), tf.int64),
+                    tf.constant([path for path, _, _ in runs], tf.string),
+                    tf.constant([before for _, before, _ in runs], tf.int64),
+                    tf.constant([take for _, _, take in runs], tf.int64),
+                )
+        return self._tables[split, num_shards]
+
+    def _order(self, epoch: Index, seed: int, shard: tf.Tensor, num_shards: int) -> tf.Tensor:
         pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64) * num_shards + shard])
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def _parse(self, example_id: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_single_example(
             record,
@@ -203,18 +224,12 @@ class TfdsSource:
 def _read_run(path: tf.Tensor, before: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
     """Pairs (id, record): the id is the file's name and the record's place in it, as in TFDS."""
     file = tf.strings.split(path, "/")[-1]
-    return (
-        tf.data.TFRecordDataset(path)
-        .enumerate()
-        .skip(before)
-        .take(take)
-        .map(
-            lambda place, record: (
-                tf.strings.join([file, tf.strings.as_string(place)], "__"),
-                record,
-            )
-        )
-    )
+
+    @tf.autograph.experimental.do_not_convert
+    def with_id(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.strings.join([file, tf.strings.as_string(place)], "__"), record
+
+    return tf.data.TFRecordDataset(path).enumerate().skip(before).take(take).map(with_id)
 
 
 def _cut(runs: list[_Run], shard: int, num_shards: int) -> list[_Run]:
@@ -234,7 +249,7 @@ def _keys(name: str, info: Any) -> tuple[str, str]:
     images = [k for k, v in info.features.items() if isinstance(v, tfds.features.Image)]
     labels = [k for k, v in info.features.items() if isinstance(v, tfds.features.ClassLabel)]
     keys = info.supervised_keys or ()
-    for key, candidates in zip(keys, (images, labels)):
+    for key, candidates in zip(keys, (images, labels), strict=False):
         if key in candidates:
             candidates[:] = [key]
     if len(images) != 1 or len(labels) != 1:

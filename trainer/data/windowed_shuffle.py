@@ -13,7 +13,7 @@ from trainer.data.source import Index
 
 
 def shuffle_in_windows(
-    records: tf.data.Dataset, count: int, size: int, seed: tf.Tensor, skip: Index
+    records: tf.data.Dataset, count: Index, size: int, seed: tf.Tensor, skip: Index
 ) -> tf.data.Dataset:
     """Shuffle `records` within windows of `size`, without the first `skip` of the result.
 
@@ -26,14 +26,16 @@ def shuffle_in_windows(
         seed: int64 scalar, not negative.
         skip: records of the result to leave out; whole windows of them are read, not shuffled.
     """
-    size = min(size, count)
+    count = tf.cast(count, tf.int64)
+    width = tf.maximum(tf.minimum(tf.constant(size, tf.int64), count), 1)
     # The first window is shorter by a random number; all at once need no border.
-    first = seed % size + 1 if size < count else tf.constant(size, tf.int64)
-    windows = records.take(first).batch(size).concatenate(records.skip(first).batch(size))
+    first = tf.where(width < count, seed % width + 1, width)
+    windows = records.take(first).batch(width).concatenate(records.skip(first).batch(width))
     skip = tf.cast(skip, tf.int64)
-    skipped = tf.where(skip < first, tf.constant(0, tf.int64), 1 + (skip - first) // size)
-    done = tf.where(skipped == 0, tf.constant(0, tf.int64), first + (skipped - 1) * size)
+    skipped = tf.where(skip < first, tf.constant(0, tf.int64), 1 + (skip - first) // width)
+    done = tf.where(skipped == 0, tf.constant(0, tf.int64), first + (skipped - 1) * width)
 
+    @tf.autograph.experimental.do_not_convert
     def shuffled(number: tf.Tensor, window: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         length = tf.shape(window[0], tf.int64)[0]
         order = tf.random.experimental.index_shuffle(

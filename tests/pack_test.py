@@ -1,0 +1,176 @@
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import tensorflow_datasets as tfds
+
+from tests import tiny
+from trainer.console import LineVoice
+from trainer.data.folder_source import open_folder
+from trainer.data.tfds_source import open_prepared
+from trainer.errors import UserError
+from trainer.pack import main, pack
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("größe 1"), train=20, validation=5)
+
+
+@pytest.fixture(scope="module")
+def source(folder):
+    return open_folder(str(folder))
+
+
+@pytest.fixture(scope="module")
+def packed(source, tmp_path_factory):
+    output = tmp_path_factory.mktemp("packed") / "three colours"
+    voice = LineVoice(io.StringIO())
+    assert pack(source, SPLITS, str(output), 100_000, voice) == {"train": 60, "validation": 15}
+    return output
+
+
+def contents(source, split):
+    """(encoded, class name) of every example, in no order."""
+    return sorted(
+        (e["encoded"], source.class_names[e["label"]])
+        for e in source.examples(split, 0, 1, shuffle=False).as_numpy_iterator()
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_we_read_the_same_bytes_and_labels(source, packed, split):
+    ours = open_prepared(str(packed), 16)
+    assert ours.class_names == source.class_names == ("blue", "green", "red")
+    assert ours.num_examples(split) == source.num_examples(split)
+    assert contents(ours, split) == contents(source, split)
+
+
+def test_tfds_reads_the_same(source, packed):
+    builder = tfds.builder_from_directory(packed)
+    names = builder.info.features["label"].names
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    examples = list(builder.as_dataset(split="train", decoders=decoders).as_numpy_iterator())
+    assert sorted((e["image"], names[e["label"]]) for e in examples) == contents(source, "train")
+    ids = {e["id"] for e in source.examples("train", 0, 1).as_numpy_iterator()}
+    assert {e["id"] for e in examples} == ids
+    (pair,) = builder.as_dataset(split="train", as_supervised=True).take(1).as_numpy_iterator()
+    assert pair[0].shape == (48, 48, 3)
+    assert builder.info.splits["train"].num_examples == 60
+    assert builder.info.splits["train"].num_bytes > sum(len(e["image"]) for e in examples)
+
+
+def test_it_is_in_shards_of_about_the_size(packed):
+    shards = sorted(packed.glob("*-train.tfrecord*"))
+    assert len(shards) == 4
+    assert [path.name for path in shards] == [
+        f"three_colours-train.tfrecord-{i:05d}-of-00004" for i in range(4)
+    ]
+    sizes = [path.stat().st_size for path in shards]
+    assert 80_000 < min(sizes) <= max(sizes) < 140_000
+    assert len(list(packed.glob("*-validation.tfrecord*"))) == 1
+    assert not packed.with_name("three colours.incomplete").exists()
+
+
+@pytest.mark.parametrize("name", ["2024-größe [x] {y}", "Ünï", "_", "a"])
+def test_any_name_of_a_directory(source, tmp_path, name):
+    output = tmp_path / name
+    pack(source, ["validation"], str(output), 2**20, LineVoice(io.StringIO()))
+    assert contents(open_prepared(str(output), 16), "validation") == contents(source, "validation")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_progress_is_said_to_the_end(source, tmp_path):
+    stream = io.StringIO()
+    pack(source, SPLITS, str(tmp_path / "out"), 10_000, LineVoice(stream, lambda: 0.0))
+    lines = ["packing train 1/60", "packing train 60/60", "packing validation 15/15"]
+    assert stream.getvalue().splitlines() == lines
+
+
+def test_none_of_the_splits(source, tmp_path):
+    with pytest.raises(UserError, match="has none of the splits dev, test"):
+        pack(source, ["dev", "test"], str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_image_that_is_gone(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    source = open_folder(str(copy))
+    (copy / "train" / "red" / "007.png").unlink()
+    with pytest.raises(UserError, match=r"--dataset=.*: cannot be packed \(.*red/007\.png"):
+        pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+    assert os.listdir(tmp_path) == ["copy"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output_dir=o"], "graft: --dataset: required\n"),
+        (["--dataset=d"], "graft: --output_dir: required\n"),
+        (["--dataset=d", "--output_dir={exists}"], "graft: --output_dir={exists}: must not exist"),
+        (["--dataset=d", "--output_dir={exists}/"], "graft: --output_dir={exists}: must not exist"),
+        (["--dataset=d", "--output_dir=o", "--shard_mb=0"], "graft: --shard_mb=0: must be at lea"),
+        (["--dataset=d", "--output_dir=o", "more"], "graft: more: not a flag"),
+        (["--dataset=/nowhere", "--output_dir={new}"], "graft: --dataset=/nowhere: must be a dir"),
+    ],
+)
+def test_refusals(flags, message, tmp_path, capfd):
+    places = {"exists": tmp_path, "new": tmp_path / "new"}
+    assert main([flag.format(**places) for flag in flags]) == 2
+    assert capfd.readouterr().err.startswith(message.format(**places))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written(folder, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert main([f"--dataset={folder}", f"--output_dir={tmp_path}/file/out"]) == 2
+    message = f"graft: --output_dir={tmp_path}/file/out: Not a directory\n"
+    assert capfd.readouterr().err.endswith(message)
+
+
+PACKER = """
+import sys, time
+from trainer.console import LineVoice
+from trainer.data.folder_source import open_folder
+from trainer.pack import pack
+
+class Waiting(LineVoice):
+    def advance(self, task, done, total, **figures):
+        print(task, done, flush=True)
+        if done == 30:
+            sys.stdin.readline()
+
+pack(open_folder(sys.argv[1]), ["train", "validation"], sys.argv[2], 100_000, Waiting(sys.stdout))
+"""
+
+
+def test_a_kill_leaves_nothing_that_looks_complete(folder, source, tmp_path):
+    output = tmp_path / "out"
+    process: Any
+    with subprocess.Popen(
+        [sys.executable, "-c", PACKER, str(folder), str(output)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while process.stdout.readline() != "packing train 30\n":
+            assert time.monotonic() < deadline
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert os.listdir(tmp_path) == ["out.incomplete"]
+    with pytest.raises(UserError):
+        open_prepared(str(tmp_path / "out.incomplete"), 16)
+    # The same command again: done, and what was left is gone.
+    assert main([f"--dataset={folder}", f"--output_dir={output}"]) == 0
+    assert os.listdir(tmp_path) == ["out"]
+    assert contents(open_prepared(str(output), 16), "train") == contents(source, "train")

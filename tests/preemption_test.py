@@ -1,0 +1,63 @@
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from trainer.preemption import StopRequest
+
+LOOP = """
+import sys
+from typing import Any
+from trainer.preemption import StopRequest
+stop = StopRequest()
+stop.install()
+print("ready", stop.requested, flush=True)
+for line in sys.stdin:
+    print("step", stop.requested, flush=True)
+"""
+
+
+@pytest.fixture
+def loop():
+    process: Any
+    with subprocess.Popen(
+        [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready False\n"
+        yield process
+        process.kill()
+
+
+def step(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def test_sigterm_is_a_flag(loop):
+    assert step(loop) == "step False\n"
+    loop.send_signal(signal.SIGTERM)
+    assert step(loop) == "step True\n"
+    assert step(loop) == "step True\n"
+    loop.stdin.close()
+    assert loop.wait(30) == 0
+
+
+def test_a_second_sigterm_ends_it(loop):
+    loop.send_signal(signal.SIGTERM)
+    assert step(loop) == "step True\n"
+    loop.send_signal(signal.SIGTERM)
+    assert loop.wait(30) == 143
+
+
+def test_only_sigterm_is_taken(loop):
+    loop.send_signal(signal.SIGINT)
+    assert loop.wait(30) == -signal.SIGINT
+
+
+def test_nothing_before_install():
+    before = signal.getsignal(signal.SIGTERM)
+    assert StopRequest().requested is False
+    assert signal.getsignal(signal.SIGTERM) == before
