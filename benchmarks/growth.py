@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.processes import run
-from trainer.data import tfds_source
+from trainer.data import tfds_open
 
 FACTORS = (1, 4, 16)
 
@@ -33,7 +33,7 @@ def peak_mb(scratch: str, data: str) -> dict[int, float]:
 
 
 def _unpack(directory: Path, data: str) -> Path:
-    source = tfds_source.open_prepared(data, shuffle_buffer_size=1)
+    source = tfds_open.open_prepared(data, shuffle_buffer_size=1)
     for split in ("train", "validation"):
         for i, example in enumerate(
             source.examples(split, 0, 1, shuffle=False).as_numpy_iterator()

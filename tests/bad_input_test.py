@@ -101,7 +101,7 @@ def test_a_broken_validation_image_is_named(copy, backbone, tmp_path):
 def test_broken_images_are_skipped_counted_and_listed(copy, backbone, tmp_path):
     names = broken_images(copy / "train" / "red")
     (copy / "validation" / "blue" / "001.png").write_bytes(b"text")
-    process = train(tmp_path / "run", copy, backbone, "--bad_images=skip", "--num_epochs=3")
+    process = train(tmp_path / "run", copy, backbone, "--bad_images=skip", "--num_epochs=6")
     assert process.returncode == 0, process.stderr
     found = metrics(tmp_path / "run")
     expected = sorted([*names, "validation/blue/001.png"])

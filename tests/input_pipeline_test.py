@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from trainer.data.decode_checked import BadImages
 
 from tests import tiny
+from trainer.data.decode_checked import BadImages
 from trainer.data.folder_source import open_folder
 from trainer.data.input_pipeline import InputPipeline
 

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from tests import tiny
 from trainer.console import LineVoice
 from trainer.data.folder_source import open_folder
-from trainer.data.tfds_source import open_prepared
+from trainer.data.tfds_open import open_prepared
 from trainer.errors import UserError
 from trainer.pack import main, pack
 

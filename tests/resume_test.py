@@ -73,8 +73,8 @@ def test_ten_kills_leave_no_trace(arguments, undisturbed, tmp_path):
             time.sleep(rng.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
         process.wait(DEADLINE_SECS)
-    process = graft(*arguments, f"--workdir={workdir}")
-    assert process.returncode == 0, process.stderr
+    last = graft(*arguments, f"--workdir={workdir}")
+    assert last.returncode == 0, last.stderr
     assert metrics(workdir) == metrics(undisturbed)
     assert_same_weights(workdir, undisturbed)
     for name in ("train", "eval"):
@@ -90,17 +90,17 @@ def test_sigterm_saves_and_leaves_with_143(arguments, undisturbed, tmp_path):
     wait_until(lambda: logs.is_dir() and any(f.stat().st_size > 0 for f in logs.iterdir()))
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_SECS) == 143
-    process = graft(*rare, f"--workdir={workdir}")
-    assert process.returncode == 0, process.stderr
-    assert "resuming" in process.stdout
+    resumed = graft(*rare, f"--workdir={workdir}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming" in resumed.stdout
     assert metrics(workdir) == metrics(undisturbed)
     assert_same_weights(workdir, undisturbed)
 
 
 def test_a_workdir_of_another_run_is_refused(arguments, undisturbed):
-    process = graft(*arguments, f"--workdir={undisturbed}", "--seed=5", "--global_batch_size=8")
+    process = graft(*arguments, f"--workdir={undisturbed}", "--seed=5", "--global_batch_size=32")
     assert process.returncode == 2
-    assert "global_batch_size: 16 there, 8 now" in process.stderr
+    assert "global_batch_size: 16 there, 32 now" in process.stderr
     assert "seed: 0 there, 5 now" in process.stderr
     assert "Traceback" not in process.stderr
 
@@ -125,9 +125,9 @@ def assert_same_weights(one, other):
     assert shapes == readers[1].get_variable_to_shape_map()
     assert len(shapes) > 20  # head, backbone, statistics, and Adam's two slots
     for variable in shapes:
-        values = [reader.get_tensor(variable) for reader in readers]
         if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
-            np.testing.assert_array_equal(*values, err_msg=variable)
+            first, second = (reader.get_tensor(variable) for reader in readers)
+            np.testing.assert_array_equal(first, second, err_msg=variable)
 
 
 def curves(workdir, name):

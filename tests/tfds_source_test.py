@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from tests import tiny
 from trainer.data.source import shard_bounds
-from trainer.data.tfds_source import is_prepared, open_named, open_prepared
+from trainer.data.tfds_open import is_prepared, open_named, open_prepared
 from trainer.errors import UserError
 
 BUFFER = 16
@@ -258,7 +258,7 @@ def test_an_unknown_name_is_refused(tmp_path, name):
 
 OFFLINE = """
 import socket, sys
-from trainer.data.tfds_source import open_named
+from trainer.data.tfds_open import open_named
 from trainer.errors import UserError
 def refuse(*arguments, **options):
     raise socket.gaierror(-2, "Name or service not known")
@@ -293,7 +293,7 @@ PREPARER = """
 import io, sys, time
 import tensorflow_datasets as tfds
 from PIL import Image
-from trainer.data.tfds_source import open_named
+from trainer.data.tfds_open import open_named
 
 class SlowDots(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")

@@ -135,7 +135,7 @@ def test_curves_hold_training_and_evaluation(trained):
     import tensorflow as tf
 
     def points(name):
-        found = {}
+        found: dict[str, dict[int, float]] = {}
         for path in (trained[0] / "logs" / name).iterdir():
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 event = tf.compat.v1.Event.FromString(record)

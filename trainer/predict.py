@@ -113,6 +113,8 @@ def predict(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Predi
     """Classify the files at `paths`, in their order, with the export in directory `model`."""
     import tensorflow as tf
 
+    from trainer.tensorflow_errors import reason
+
     signature = tf.saved_model.load(model).signatures["serving_default"]
 
     def score(batch: Sequence[str], contents: Sequence[bytes]) -> list[Prediction]:
@@ -120,7 +122,7 @@ def predict(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Predi
             outputs = signature(image_bytes=tf.constant(contents))
         except tf.errors.InvalidArgumentError as error:
             if len(batch) == 1:
-                return [Prediction(batch[0], error=_reason(error))]
+                return [Prediction(batch[0], error=reason(error))]
             # One of them is bad; alone, each answers for itself.
             return [
                 score([path], [content])[0] for path, content in zip(batch, contents, strict=True)
@@ -190,7 +192,3 @@ def _print_json_lines(predictions: Iterator[Prediction], top: int, stream: TextI
         else:
             line.update(classes=p.classes[:top], scores=p.scores[:top])
         print(json.dumps(line, ensure_ascii=False), file=stream)
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "message", error)).strip().splitlines()[0]

@@ -19,6 +19,7 @@ from trainer.data import catalog
 from trainer.data.decode_checked import BadImages
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
+from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.models import backbone as backbones
 from trainer.models import inference_graph
@@ -94,9 +95,17 @@ def build(config: Config, voice: Voice) -> Run:
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
+    if not num_validation:
+        raise UserError(
+            f"{source.name}: no image in the split {config.validation_split!r}, which chooses the "
+            "best weights"
+        )
+    if config.test_split:
+        source.num_examples(config.test_split)  # refuses a split that there is not
+    name = source.name.removeprefix("--dataset=")
     voice.say(
-        f"data       {source.name}: {num_train:,} training and {num_validation:,} validation "
-        f"images in {len(source.class_names)} classes"
+        f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
+        f"{len(source.class_names)} classes"
     )
     strategy = strategies.build(config.strategy, config.logical_shards)
     stop = StopRequest()

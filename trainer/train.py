@@ -14,11 +14,12 @@ from trainer import finish, optimizers, provenance, steps, storage
 from trainer import strategy as strategies
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import Diverged, Preempted
+from trainer.errors import Diverged, Preempted, UserError
 from trainer.evaluate import Evaluation
 from trainer.run import Run, build
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
+from trainer.tensorflow_errors import reason
 from trainer.train_step import TrainStep, balanced_class_weights
 
 
@@ -69,10 +70,10 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        bad_image = run.pipeline.bad_images.user_error(error)
-        if bad_image is None:
+        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(error)
+        if named is None:
             raise
-        raise bad_image from error
+        raise named from error
 
 
 def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState:
@@ -217,6 +218,14 @@ def _class_weights(run: Run) -> np.ndarray:
     if run.config.class_weights == "none":
         return np.ones(num_classes, np.float32)
     return balanced_class_weights(run.source.label_counts(run.config.train_split))
+
+
+def _of_the_machine(error: tf.errors.OpError) -> UserError | None:
+    """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
+    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError
+    if isinstance(error, kinds) or "No space left" in error.message:
+        return UserError(reason(error))
+    return None
 
 
 def _write_config(run: Run) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data import folder_source, import_file_source, leaves, tfds_source
+from trainer.data import folder_source, import_file_source, leaves, tfds_open
 from trainer.data.source import Source
 from trainer.errors import UserError
 
@@ -24,18 +24,18 @@ def open_source(config: Config, progress: Callable[[int, int], None] | None = No
     """
     dataset, buffer = config.dataset, config.shuffle_buffer_size
     if dataset == "leaves":
-        return tfds_source.open_prepared(leaves.prepare(config.cache_dir, progress), buffer)
+        return tfds_open.open_prepared(leaves.prepare(config.cache_dir, progress), buffer, "leaves")
     if dataset.lower().endswith(import_file_source.SUFFIXES):
         if not tf.io.gfile.exists(dataset):
             raise UserError(f"--dataset={dataset}: there is no such file")
         return import_file_source.open_import_file(dataset)
     if tf.io.gfile.isdir(dataset):
-        if tfds_source.is_prepared(dataset):
-            return tfds_source.open_prepared(dataset, buffer)
+        if tfds_open.is_prepared(dataset):
+            return tfds_open.open_prepared(dataset, buffer)
         return folder_source.open_folder(dataset)
     if tf.io.gfile.exists(dataset) or dataset.startswith((".", "/", "~", "gs://")):
         raise UserError(
             f"--dataset={dataset}: must be a directory, a .csv or .jsonl import file, or a "
             "TFDS name"
         )
-    return tfds_source.open_named(dataset, config.data_dir, buffer)
+    return tfds_open.open_named(dataset, config.data_dir, buffer)

@@ -13,7 +13,6 @@ function of this size anew for each image: 1 ms.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 
@@ -22,8 +21,12 @@ import tensorflow as tf
 
 from trainer.data.decode import decode_and_resize
 from trainer.errors import UserError
+from trainer.tensorflow_errors import reason
 
 Example = dict[str, tf.Tensor]
+
+# Nothing here needs AutoGraph, and translating it costs seconds at the start of a run.
+_as_written = tf.autograph.experimental.do_not_convert
 
 # Before any step: for data that no training step owns.
 _NO_STEP = -1
@@ -96,22 +99,26 @@ def load_images(
         InvalidArgumentError: an image cannot be decoded; see BadImages.user_error.
     """
     shape = [*image_size, 3]
-    decode_whole = tf.function(lambda encoded: decode_and_resize(encoded, image_size))
+    decode_whole = tf.function(
+        lambda encoded: decode_and_resize(encoded, image_size), autograph=False
+    )
 
     def explain(encoded: bytes, example_id: bytes, step: np.int64) -> np.bytes_:
         name = example_id.decode("utf-8", "replace")
         try:
             decode_whole(tf.constant(encoded))
         except tf.errors.OpError as error:
-            reason = _reason(error)
+            problem = reason(error)
         else:
-            reason = "it decodes in whole but not in part"
-        bad_images.report(name, reason, int(step))
-        return np.bytes_(_describe(name, reason).encode())
+            problem = "it decodes in whole but not in part"
+        bad_images.report(name, problem, int(step))
+        return np.bytes_(_describe(name, problem).encode())
 
+    @_as_written
     def twice(example: Example) -> tuple[Example, tf.Tensor]:
         return {key: tf.stack([value, value]) for key, value in example.items()}, [True, False]
 
+    @_as_written
     def load(example: Example, is_marker: tf.Tensor) -> tuple[Example, tf.Tensor, tf.Tensor]:
         def decoded() -> tf.Tensor:
             image = decode_and_resize(example["encoded"], image_size, window(example))
@@ -121,6 +128,7 @@ def load_images(
         image = tf.cond(idle, lambda: tf.zeros([0, 0, 3]), decoded)
         return example, is_marker, image
 
+    @_as_written
     def match(
         before: tuple[Example, tf.Tensor], element: tuple[Example, tf.Tensor, tf.Tensor]
     ) -> tuple[tuple[Example, tf.Tensor], tuple[tf.Tensor, Example]]:
@@ -149,6 +157,7 @@ def load_images(
         told = {**told, "image": image, "is_good": is_good}
         return (example, is_marker), (is_lost | ~is_marker, told)
 
+    @_as_written
     def finish(_: tf.Tensor, example: Example) -> Example:
         return {**example, "image": tf.ensure_shape(example["image"], shape)}
 
@@ -162,7 +171,7 @@ def load_images(
     elements = elements.map(load, num_parallel_calls=2 * parallelism, deterministic=True)
     elements = elements.ignore_errors(log_warning=False)
     matched = elements.scan((nothing, tf.constant(False)), match)
-    return matched.filter(lambda is_due, *_: is_due).map(finish)
+    return matched.filter(_as_written(lambda is_due, *_: is_due)).map(finish)
 
 
 def _without_bytes(example: Example) -> Example:
@@ -171,11 +180,3 @@ def _without_bytes(example: Example) -> Example:
 
 def _describe(example_id: str, reason: str) -> str:
     return f"the image {example_id} cannot be decoded: {reason}"
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without its own whereabouts."""
-    text = error.message.split("\n")[0]
-    text = re.sub(r"\{\{[^}]*\}\}|\[Op:[^]]*\]", "", text)
-    text = text.replace("StringToNumberOp could not correctly convert string:", "")
-    return " ".join(text.split())
