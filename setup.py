@@ -1,5 +1,7 @@
 """Graft: fine-tune an image classifier on TensorFlow, from a laptop to a cluster."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 TESTS = ["mypy", "pytest", "ruff"]
@@ -8,7 +10,7 @@ setup(
     name="graft",
     version="0.1.0",
     description=__doc__,
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
