@@ -20,9 +20,10 @@ from typing import Any
 
 from absl import app, flags
 
-from benchmarks import growth, machine
+from benchmarks import machine
 from benchmarks.processes import Sample, Spread, run
 from trainer.flags import default_cache_dir
+from trainer.quiet import import_tensorflow
 
 _PAIRS = flags.DEFINE_integer("pairs", 3, "pairs of processes", lower_bound=1)
 _EPOCHS = 10
@@ -41,6 +42,8 @@ def main(_: list[str]) -> None:
             seeds.append(run(_seed(data, backbone)))
         accuracy = json.loads(Path(scratch, "run-0", "metrics.json").read_text())
         print("peak memory at 1×, 4× and 16× images", flush=True)
+        from benchmarks import growth  # it needs TensorFlow
+
         memory = growth.peak_mb(scratch, data)
         helps = [run([sys.executable, "-m", "trainer", "--help"]).wall_secs for _ in range(5)]
     text = _page(ours, seeds, accuracy, memory, helps)
@@ -50,6 +53,7 @@ def main(_: list[str]) -> None:
 
 def _prepare() -> tuple[str, str]:
     """Both processes find data and backbone prepared: the first use is not what is compared."""
+    import_tensorflow()
     from trainer.data import leaves
     from trainer.models import handles
 

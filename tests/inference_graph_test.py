@@ -48,6 +48,7 @@ def test_a_normalised_convolution_is_folded(tmp_path, convolution):
         ),
     )
     fast = inference_graph.freeze(network)
+    assert fast is not None
     assert operations(fast).count("BiasAdd") == 1
     assert not any(op.startswith(("FusedBatchNorm", "ReadVariable")) for op in operations(fast))
     np.testing.assert_allclose(fast(IMAGES), network(IMAGES), rtol=1e-5, atol=1e-5)
@@ -63,6 +64,7 @@ def test_what_cannot_be_folded_stays(tmp_path):
     outputs = tf_keras.layers.GlobalAveragePooling2D()(x)
     network = load(tmp_path, tf_keras.Model(inputs, outputs))
     fast = inference_graph.freeze(network)
+    assert fast is not None
     assert operations(fast).count("FusedBatchNormV3") == 2
     np.testing.assert_allclose(fast(IMAGES), network(IMAGES), rtol=1e-5, atol=1e-5)
 
@@ -73,6 +75,7 @@ def test_the_value_range_is_part_of_the_graph(tmp_path):
         str(tmp_path), trainable=False, value_range=(-1.0, 1.0), cache_dir="unused"
     )
     fast = inference_graph.freeze(network)
+    assert fast is not None
     np.testing.assert_allclose(fast(IMAGES), 2 * tf.reduce_mean(IMAGES, [1, 2]) - 1, atol=1e-6)
 
 
@@ -84,9 +87,7 @@ def test_a_graph_that_computes_something_else_is_given_up(tmp_path):
 
     tf.saved_model.save(Noisy(), str(tmp_path))
     network = backbone.load(str(tmp_path), trainable=False, cache_dir="unused")
-    fast = inference_graph.freeze(network)
-    assert not hasattr(fast, "graph")
-    assert fast(IMAGES).shape == (5, 3)
+    assert inference_graph.freeze(network) is None
 
 
 def test_a_trainable_backbone_is_refused(tmp_path):
@@ -98,6 +99,7 @@ def test_a_trainable_backbone_is_refused(tmp_path):
 def test_the_embedded_backbone_folds_completely(tmp_path):
     network = backbone.load("efficientnet_lite0", trainable=False, cache_dir=str(tmp_path))
     fast = inference_graph.freeze(network)
+    assert fast is not None
     assert operations(fast).count("BiasAdd") == 49
     assert "FusedBatchNormV3" not in operations(fast)
     images = tf.random.stateless_uniform([2, 224, 224, 3], [1, 2])

@@ -86,26 +86,34 @@ def test_replicas_get_whole_blocks_in_order(source):
     assert first["image"].dtype == np.float32
 
 
-@pytest.mark.parametrize("owners", [[range(4)], [[0, 1], [2, 3]], [[0], [1], [2], [3]]])
-def test_evaluation_sees_every_example_once_and_pads_alike(source, owners):
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
+def test_evaluation_sees_every_example_once_and_pads_alike(source, num_replicas):
     images, counts = [], []
-    for shards in owners:
-        num_steps = pipeline(source).evaluation_steps("validation")
-        batches = pipeline(source).evaluation_batches("validation", shards, 1)
+    num_steps = pipeline(source).evaluation_steps("validation", num_replicas)
+    for replica in range(num_replicas):
+        batches = pipeline(source).evaluation_batches("validation", [replica], num_replicas)
         # The second pass is the first again.
         first, again = (
             list(batches.skip(n).take(num_steps).as_numpy_iterator()) for n in (0, num_steps)
         )
         for one, other in zip(first, again, strict=True):
             np.testing.assert_array_equal(one["image"], other["image"])
-        batches = first
-        counts.append([len(batch["weight"]) for batch in batches])
-        for batch in batches:
-            images += [
-                i.tobytes() for i, w in zip(batch["image"], batch["weight"], strict=True) if w
-            ]
+        counts.append([len(batch["weight"]) for batch in first])
+        for batch in first:
+            pairs = zip(batch["image"], batch["weight"], strict=True)
+            images += [image.tobytes() for image, weight in pairs if weight]
     assert len(images) == len(set(images)) == 15
     assert all(count == counts[0] for count in counts)
+    assert sum(map(sum, counts)) < 15 + num_replicas * num_steps
+
+
+def test_replicas_of_one_worker_evaluate_in_turns(source):
+    together = pipeline(source).evaluation_batches("validation", [0, 1], 2)
+    alone = [pipeline(source).evaluation_batches("validation", [r], 2) for r in (0, 1)]
+    steps = pipeline(source).evaluation_steps("validation", 2)
+    found = [b["label"].tolist() for b in together.take(2 * steps).as_numpy_iterator()]
+    parts = [[b["label"].tolist() for b in a.take(steps).as_numpy_iterator()] for a in alone]
+    assert found == [labels for step in zip(*parts, strict=True) for labels in step]
 
 
 def test_mixing_stays_within_a_logical_shard(source):

@@ -75,17 +75,30 @@ def test_build_on_three_devices():
 
 @pytest.mark.parametrize(
     ("precision", "float16", "bfloat16"),
+    [("float32", False, False), ("mixed_float16", True, False), ("mixed_bfloat16", False, True)],
+)
+def test_arithmetic_holds_within_and_not_after(precision, float16, bfloat16):
+    def options():
+        found = tf.config.optimizer.get_experimental_options()
+        names = "auto_mixed_precision", "auto_mixed_precision_onednn_bfloat16"
+        return tuple(found.get(name, False) for name in names)
+
+    with strategy.arithmetic(precision):
+        assert options() == (float16, bfloat16)
+    assert options() == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_frozen", "num_gpus", "flags", "expected"),
     [
-        ("mixed_bfloat16", False, True),
-        ("mixed_float16", True, False),
-        ("float32", False, False),
+        ("auto", True, 0, {"avx512_bf16"}, "mixed_bfloat16"),
+        ("auto", True, 0, {"amx_bf16", "avx2"}, "mixed_bfloat16"),
+        ("auto", True, 0, {"avx2"}, "float32"),
+        ("auto", False, 0, {"avx512_bf16"}, "float32"),
+        ("auto", True, 1, {"avx512_bf16"}, "float32"),
+        ("float32", True, 0, {"avx512_bf16"}, "float32"),
+        ("mixed_float16", False, 2, set(), "mixed_float16"),
     ],
 )
-def test_set_precision(precision, float16, bfloat16):
-    try:
-        strategy.set_precision(precision)
-        options = tf.config.optimizer.get_experimental_options()
-        assert options.get("auto_mixed_precision") == float16
-        assert options.get("auto_mixed_precision_onednn_bfloat16") == bfloat16
-    finally:
-        strategy.set_precision("float32")
+def test_precision_follows_the_processor(name, is_frozen, num_gpus, flags, expected):
+    assert strategy.choose_precision(name, is_frozen, num_gpus, flags) == expected

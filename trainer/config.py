@@ -16,7 +16,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 EXPORT_FORMATS = ("saved_model", "tflite")
 LOG_FORMATS = ("auto", "text", "json")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("cosine", "constant")
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
@@ -98,7 +98,7 @@ class Config:
     seed: int = 0
     strategy: str = "auto"
     num_logical_shards: int = 0
-    precision: str = "float32"
+    precision: str = "auto"
     deterministic: bool = True
     cache_dir: str = ""
     log_every_steps: int = 10

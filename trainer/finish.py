@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import export, storage
+from trainer.config import Config
 from trainer.errors import Preempted
 from trainer.evaluate import Evaluation
 from trainer.run import Run
@@ -42,7 +43,11 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         run.source.class_names,
         directory,
         formats=config.export_formats,
-        facts={"global_step": state.best["global_step"], **run.identity},
+        facts={
+            "global_step": state.best["global_step"],
+            "export_formats": list(config.export_formats),
+            "identity": run.identity,
+        },
     )
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     export.check(
@@ -73,17 +78,20 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     return metrics
 
 
-def read_finished(workdir: str, state: RunState) -> dict[str, Any] | None:
-    """`metrics.json` of a run that ended as `state` stands, its export whole; else None."""
-    directory = os.path.join(workdir, "export")
+def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
+    """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
+    directory = os.path.join(config.workdir, "export")
     manifest = storage.read_manifest(directory)
     if manifest is None or storage.damage(directory, manifest) is not None:
         return None
+    if manifest.facts.get("export_formats") != list(config.export_formats):
+        return None
     try:
-        metrics = json.loads(Path(workdir, METRICS).read_bytes())
+        metrics = json.loads(Path(config.workdir, METRICS).read_bytes())
     except (OSError, ValueError):
         return None
-    return metrics if metrics.get("global_step") == state.global_step else None
+    is_tested = bool(config.test_split) == ("test" in metrics)
+    return metrics if is_tested and metrics.get("global_step") == state.global_step else None
 
 
 def _evaluate(run: Run, split: str) -> Evaluation:

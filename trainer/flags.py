@@ -18,7 +18,7 @@ TRAINER: Groups = {
         Flag("workdir", "", "where everything is kept; the same workdir again resumes"),
         Flag("seed", 0, "of initial weights, order and augmentation", int),
         Flag("strategy", "auto", "devices", choices=c.STRATEGIES),
-        Flag("precision", "float32", "of the arithmetic", choices=c.PRECISIONS),
+        Flag("precision", "auto", "of the training's arithmetic", choices=c.PRECISIONS),
         Flag("deterministic", True, "same devices, same bits", bool),
         Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
         Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),

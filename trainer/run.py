@@ -32,6 +32,7 @@ class Run:
     """What the stages of a run share.
 
     Attributes:
+        precision: of the training's arithmetic, one of config.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
     """
 
@@ -40,6 +41,7 @@ class Run:
     source: Source
     plan: steps.Plan
     strategy: tf.distribute.Strategy
+    precision: str
     stop: StopRequest
     classifier: Classifier
     optimizer: tf_keras.optimizers.Optimizer
@@ -68,16 +70,15 @@ class Run:
 
     def _new_evaluator(self, split: str) -> Evaluator:
         replicas = self.strategy.num_replicas_in_sync
-        shards = range(self.config.logical_shards)
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.pipeline.evaluation_batches(split, shards, replicas)
+            return self.pipeline.evaluation_batches(split, range(replicas), replicas)
 
         return Evaluator(
             self.strategy,
             lambda images: self.classifier(images, training=False),
             iter(self.strategy.distribute_datasets_from_function(batches)),
-            self.pipeline.evaluation_steps(split),
+            self.pipeline.evaluation_steps(split, replicas),
             self.source.class_names,
             lambda: self.stop.requested,
         )
@@ -130,9 +131,16 @@ def build(config: Config, voice: Voice) -> Run:
         classifier = Classifier(backbone, head, fast_features)
         optimizer = optimizers.build(config, plan.num_steps)
         optimizer.build(classifier.trainable_variables)
+    precision = strategies.choose_precision(
+        config.precision,
+        config.freeze_backbone,
+        len(tf.config.list_logical_devices("GPU")),
+        strategies.cpu_flags(),
+    )
     voice.say(
         f"model      {config.backbone}: {classifier.num_params:,} parameters, "
-        f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)}"
+        f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)} in "
+        f"{precision}"
     )
     identity = {
         **config.identity(),
@@ -147,6 +155,7 @@ def build(config: Config, voice: Voice) -> Run:
         source=source,
         plan=plan,
         strategy=strategy,
+        precision=precision,
         stop=stop,
         classifier=classifier,
         optimizer=optimizer,

@@ -44,8 +44,6 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
     # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategies.set_precision(config.precision)
-
     run = build(config, voice)
     # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
     # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
@@ -56,7 +54,7 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
     else:
         voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
-        finished = finish.read_finished(config.workdir, state)
+        finished = finish.read_finished(config, state)
         if finished is not None and _is_over(run, state):
             return finished
 
@@ -113,7 +111,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             timer.next_step(step, plan.num_steps),
         )
         began = time.monotonic()
-        rows = train_step.run(batches, step, boundary - step)
+        with strategies.arithmetic(run.precision):
+            rows = train_step.run(batches, step, boundary - step)
         took = time.monotonic() - began
         if np.isfinite(rows[-1].loss_sum):
             _note_steps(run, state, summaries, rows, took)

@@ -72,7 +72,9 @@ class InputPipeline:
         """
         positions = [shard * self.block + i for shard in shards for i in range(self.block)]
         numbered = tf.data.Dataset.zip(
-            self._by_blocks(shards, lambda shard: self._shard_stream(split, shard, first_step)),
+            _in_turns(
+                shards, lambda shard: self._shard_stream(split, shard, first_step), self.block
+            ),
             tf.data.Dataset.from_tensor_slices(positions).repeat(),
         )
         examples = load_images(
@@ -92,49 +94,46 @@ class InputPipeline:
         return batches.prefetch(2 * num_replicas)
 
     def evaluation_batches(
-        self, split: str, shards: Sequence[int], num_replicas: int
+        self, split: str, replicas: Sequence[int], num_replicas: int
     ) -> tf.data.Dataset:
-        """Every example of `split` once, padded so that each worker has as many batches; and again.
+        """Every example of `split` once, padded so that all replicas have as many; and again.
 
         One pass is `evaluation_steps` steps; without end, so that one iterator serves all passes.
+
+        Args:
+            split: the split to read.
+            replicas: which of all replicas are this worker's, in order.
+            num_replicas: how many replicas there are in all; each reads a part of its own.
 
         Returns:
             One element a replica and step: {"image": float32 [batch, height, width, 3] in [0, 1],
             "label": int64 [batch], "weight": float32 [batch], 0 for padding and for what could
             not be decoded}.
         """
-        padded = self.evaluation_steps(split) * self.block
+        num_steps = self.evaluation_steps(split, num_replicas)
+        largest_part = -(-self.source.num_examples(split) // num_replicas)
+        batch_size = -(-largest_part // num_steps)  # no larger than it must be: padding costs time
         padding = {"encoded": [b""], "label": np.zeros(1, np.int64), "id": [b""]}
 
-        def stream(shard: tf.Tensor) -> tf.data.Dataset:
-            examples = self.source.examples(split, shard, self.num_logical_shards, shuffle=False)
+        def stream(part: tf.Tensor) -> tf.data.Dataset:
+            examples = self.source.examples(split, part, num_replicas, shuffle=False)
             # From slices: tf.data takes a data set from a tensor for one with a state.
             forever = tf.data.Dataset.from_tensor_slices(padding).repeat()
-            return examples.concatenate(forever).take(padded)
+            return examples.concatenate(forever).take(num_steps * batch_size)
 
         examples = load_images(
-            self._by_blocks(shards, stream).repeat(),
+            _in_turns(replicas, stream, batch_size).repeat(),
             self.image_size,
             self.bad_images,
             parallelism=_num_cores(),
         )
-        batch_size = len(shards) * self.block // num_replicas
         batches = examples.batch(batch_size, drop_remainder=True)
-        return batches.map(_as_written(_evaluation_batch)).prefetch(2 * num_replicas)
+        return batches.map(_as_written(_evaluation_batch)).prefetch(2 * len(replicas))
 
-    def evaluation_steps(self, split: str) -> int:
-        """Global batches that hold every example of `split` once."""
-        largest_shard = -(-self.source.num_examples(split) // self.num_logical_shards)
-        return -(-largest_shard // self.block)
-
-    def _by_blocks(
-        self, shards: Sequence[int], stream: Callable[[tf.Tensor], tf.data.Dataset]
-    ) -> tf.data.Dataset:
-        """A block of the first shard's stream, a block of the second's, …, in turns."""
-        numbers = tf.data.Dataset.from_tensor_slices(tf.constant(list(shards), tf.int64))
-        return numbers.interleave(
-            _as_written(stream), cycle_length=len(shards), block_length=self.block
-        )
+    def evaluation_steps(self, split: str, num_replicas: int) -> int:
+        """Global batches, of the training's size at the most, that hold every example once."""
+        largest_part = -(-self.source.num_examples(split) // num_replicas)
+        return -(-largest_part // max(1, self.global_batch_size // num_replicas))
 
     def _seeds(self, example: dict[str, tf.Tensor]) -> tf.Tensor:
         return augment.example_seed(self.seed, example["epoch"], example["id"])
@@ -181,6 +180,14 @@ class InputPipeline:
             "weight": tf.cast(batch["is_good"], tf.float32),
             "position": batch["position"],
         }
+
+
+def _in_turns(
+    parts: Sequence[int], stream: Callable[[tf.Tensor], tf.data.Dataset], block: int
+) -> tf.data.Dataset:
+    """`block` examples of the first part's stream, as many of the second's, …, in turns."""
+    numbers = tf.data.Dataset.from_tensor_slices(tf.constant(list(parts), tf.int64))
+    return numbers.interleave(_as_written(stream), cycle_length=len(parts), block_length=block)
 
 
 def _evaluation_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

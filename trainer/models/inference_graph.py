@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 Features = Callable[[tf.Tensor], tf.Tensor]
 
 
-def freeze(backbone: Backbone) -> Features:
+def freeze(backbone: Backbone) -> Features | None:
     """Makes the fast function of a frozen backbone.
 
     Args:
@@ -34,8 +34,8 @@ def freeze(backbone: Backbone) -> Features:
     Returns:
         A function from images, float32 [batch, height, width, 3] in [0, 1], to features, float32
         [batch, num_features]: the backbone's, but for rounding (1e-4 of the largest feature). It
-        holds constants instead of variables, so that it runs under any strategy. The backbone
-        itself, where the rewriting fails or changes the features by more than that.
+        holds constants instead of variables, so that it runs under any strategy. None where the
+        rewriting fails or changes the features by more than that.
 
     Raises:
         ValueError: the backbone is trainable; constants could not follow its training.
@@ -44,7 +44,7 @@ def freeze(backbone: Backbone) -> Features:
         raise ValueError("a backbone that is trained cannot be frozen into constants")
     # In a thread of its own, as it is outside of any strategy: there the variables are plain.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(_freeze, backbone).result() or (lambda images: backbone(images))
+        return pool.submit(_freeze, backbone).result()
 
 
 def _freeze(backbone: Backbone) -> Features | None:
