@@ -69,6 +69,17 @@ def usage(synopsis: str, purpose: str, groups: Groups) -> str:
     return "\n".join(lines)
 
 
+def command(
+    argv: Sequence[str] | None, main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
+) -> int:
+    """A command from its words to its exit code: `--help` is answered, errors become messages."""
+    words = sys.argv[1:] if argv is None else argv
+    if set(HELP) & set(words):
+        print(help_text())
+        return 0
+    return run(lambda: main(words))
+
+
 def run(main: Callable[[], int]) -> int:
     """Call `main` and turn what it raises into one message on stderr and an exit code."""
     try:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from trainer.command_line import HELP, Flag, Groups, parse, run, usage
+from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.console import Voice, voice
 from trainer.errors import UserError
 from trainer.flags import default_cache_dir
@@ -38,11 +37,7 @@ _SAMPLE = 64  # examples whose sizes stand for all
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack as the command line says; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if set(HELP) & set(argv):
-        print(usage(SYNOPSIS, PURPOSE, FLAGS))
-        return 0
-    return run(lambda: _main(argv))
+    return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _main(argv: Sequence[str]) -> int:

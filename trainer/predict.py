@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from trainer.command_line import HELP, Flag, Groups, parse, run, usage
+from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.errors import UserError
 from trainer.image_files import SUFFIXES, is_image
 from trainer.quiet import import_tensorflow
@@ -49,11 +49,7 @@ class Prediction(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict as the command line says; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if set(HELP) & set(argv):
-        print(usage(SYNOPSIS, PURPOSE, FLAGS))
-        return 0
-    return run(lambda: _main(argv))
+    return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _main(argv: Sequence[str]) -> int:

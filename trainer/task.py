@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from trainer import flags
-from trainer.command_line import HELP, run, usage
+from trainer.command_line import command, usage
 from trainer.quiet import import_tensorflow
 
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
@@ -16,11 +16,7 @@ SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if set(HELP) & set(argv):
-        print(usage(SYNOPSIS, flags.PURPOSE, flags.TRAINER))
-        return 0
-    return run(lambda: _train(argv))
+    return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, flags.TRAINER))
 
 
 def _train(argv: Sequence[str]) -> int:
