@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -74,10 +75,17 @@ def command(
 ) -> int:
     """A command from its words to its exit code: `--help` is answered, errors become messages."""
     words = sys.argv[1:] if argv is None else argv
-    if set(HELP) & set(words):
-        print(help_text())
-        return 0
-    return run(lambda: main(words))
+
+    def answer() -> int:
+        if set(HELP) & set(words):
+            print(help_text())
+            code = 0
+        else:
+            code = main(words)
+        sys.stdout.flush()  # here, where a reader that has gone is known for what it is
+        return code
+
+    return run(answer)
 
 
 def run(main: Callable[[], int]) -> int:
@@ -91,7 +99,8 @@ def run(main: Callable[[], int]) -> int:
         print("graft: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # `graft … | head`: what is still buffered has no reader, and the exit must not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 

@@ -99,6 +99,8 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
             stream.flush()
             os.fsync(stream.fileno())
         files[relative.as_posix()] = {"size": len(content), "crc32c": _crc32c(content)}
+    for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
+        _fsync_directory(str(below))  # or a power cut takes the names of files that are whole
     manifest = Manifest(files, facts)
     write_json(str(manifest_path), dataclasses.asdict(manifest))
     return manifest
