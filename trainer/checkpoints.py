@@ -120,7 +120,8 @@ class Checkpoints:
                 storage.remove(self._path(name))
 
     def _complete(self) -> list[str]:
-        whole = (n for n in self._names() if storage.read_manifest(self._path(n)) is not None)
+        manifests = ((name, storage.read_manifest(self._path(name))) for name in self._names())
+        whole = (name for name, manifest in manifests if manifest and "identity" in manifest.facts)
         # A damaged one is no newest one: the sweep would keep it instead of a good one.
         return [name for name in whole if name not in self._damaged]
 

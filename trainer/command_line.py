@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -53,6 +54,8 @@ def parse(argv: Sequence[str], groups: Groups) -> tuple[dict[str, Any], list[str
     try:
         words = values(["graft", *argv])[1:]
     except flags.Error as error:
+        raise UserError(f"{error} (--help lists the flags)") from error
+    except ValueError as error:  # absl's own, and a flag file that is no text
         raise UserError(f"{error} (--help lists the flags)") from error
     except OSError as error:
         raise UserError(f"--flagfile={error.filename}: {error.strerror}") from error
@@ -102,6 +105,22 @@ def run(main: Callable[[], int]) -> int:
         # `graft … | head`: what is still buffered has no reader, and the exit must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"graft: {where}{error.strerror or error}", file=sys.stderr)
+        return UserError.exit_code
+
+
+def exit_process(code: int) -> NoReturn:
+    """End the process with `code`, now.
+
+    Whatever a command leaves behind is closed and flushed by then. TensorFlow's threads are not
+    waited for: taking its endless input pipelines down takes from two seconds to over ten.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _define(flag: Flag, values: flags.FlagValues) -> None:

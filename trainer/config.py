@@ -28,7 +28,9 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "cache_dir",
         "checkpoint_every_secs",
         "checkpoint_every_steps",
+        "backbone",  # by its digest, and not by where it lies
         "data_dir",
+        "dataset",  # the same
         "early_stopping_patience",
         "eval_every_epochs",
         "export_formats",
@@ -115,9 +117,11 @@ class Config:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             fits = value is None or (math.isfinite(value) and low <= value < high)
-            self._require(fits, name, f"at least {low}" + _below(high))
+            self._require(fits, name, f"a finite number, at least {low}" + _below(high))
         for units in self.hidden_units:
-            self._require(units > 0, "hidden_units", "positive sizes, separated by commas")
+            self._require(
+                0 < units <= 2**16, "hidden_units", f"sizes from 1 to {2**16:,}, with commas"
+            )
         for name in self.export_formats:
             self._require(
                 name in EXPORT_FORMATS, "export_formats", f"out of {', '.join(EXPORT_FORMATS)}"
@@ -130,8 +134,7 @@ class Config:
                 f"--num_logical_shards={self.num_logical_shards}: must divide "
                 f"--global_batch_size={self.global_batch_size}; {nearest} does"
             )
-        mixes = self.mixup_alpha > 0 or self.cutmix_alpha > 0
-        if mixes and self.global_batch_size == self.logical_shards:
+        if self.mixes and self.global_batch_size == self.logical_shards:
             raise UserError(
                 "--mixup_alpha, --cutmix_alpha: mixing needs two examples of a logical shard in "
                 f"each step, and --num_logical_shards={self.logical_shards} leaves one; "
@@ -141,8 +144,18 @@ class Config:
 
     @property
     def logical_shards(self) -> int:
-        """How many parts the data are cut into; 0 on the flag means what divides the batch."""
-        return self.num_logical_shards or math.gcd(self.global_batch_size, 8)
+        """How many parts the data are cut into; 0 on the flag lets the batch decide."""
+        if self.num_logical_shards:
+            return self.num_logical_shards
+        shards = math.gcd(self.global_batch_size, 8)
+        # Mixing needs two of a shard's examples in each step.
+        is_short = self.mixes and self.global_batch_size == shards > 1
+        return shards // 2 if is_short else shards
+
+    @property
+    def mixes(self) -> bool:
+        """Whether MixUp or CutMix is on."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by its flag's name, in JSON's types."""
@@ -185,9 +198,9 @@ _RANGES = {
     "learning_rate": (0, _INFINITY),
     "log_every_steps": (1, _INFINITY),
     "mixup_alpha": (0, _INFINITY),
-    "num_epochs": (1, _INFINITY),
+    "num_epochs": (1, 2**31),
     "num_logical_shards": (0, _INFINITY),
-    "num_steps": (1, _INFINITY),
+    "num_steps": (1, 2**31),
     "seed": (0, 2**31),
     "shuffle_buffer_size": (1, _INFINITY),
     "warmup_steps": (0, _INFINITY),

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -91,7 +93,11 @@ class Evaluator:
         self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
     def run(self) -> Evaluation | None:
-        """Score the split with the weights as they are; None, and no more, if asked to stop."""
+        """Score the split with the weights as they are; None, and no more, if asked to stop.
+
+        Raises:
+            UserError: not one image could be decoded.
+        """
         num_classes = len(self._class_names)
         confusion = np.zeros((num_classes, num_classes), np.int64)
         losses: list[np.ndarray] = []
@@ -107,7 +113,9 @@ class Evaluator:
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
         every = np.concatenate(losses).astype(np.float64)
-        return Evaluation(float(every.mean()) if every.size else 0.0, confusion, self._class_names)
+        if not every.size:
+            raise UserError("no image to evaluate on could be decoded")
+        return Evaluation(float(every.mean()), confusion, self._class_names)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from trainer import export, storage
 from trainer.config import Config
-from trainer.errors import Preempted
 from trainer.evaluate import Evaluation
 from trainer.run import Run
 from trainer.run_state import RunState
@@ -68,6 +67,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         "best": {key: state.best[key] for key in ("global_step", "accuracy")},
     }
     if config.test_split:
+        metrics["test_split"] = config.test_split
         metrics["test"] = _evaluate(run, config.test_split).to_dict()
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     metrics["num_skipped"] = len(state.skipped)
@@ -88,14 +88,15 @@ def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
         return None
     try:
         metrics = json.loads(Path(config.workdir, METRICS).read_bytes())
-    except (OSError, ValueError):
+        float(metrics["eval"]["accuracy"]), int(metrics["eval"]["num_examples"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    is_tested = bool(config.test_split) == ("test" in metrics)
-    return metrics if is_tested and metrics.get("global_step") == state.global_step else None
+    asked = state.global_step, config.test_split
+    return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
 
 
 def _evaluate(run: Run, split: str) -> Evaluation:
     evaluation = run.evaluator(split).run()
     if evaluation is None:
-        raise Preempted("stopped by SIGTERM after the last step; the same command exports")
+        raise run.stop.error("after the last step; the same command exports")
     return evaluation

@@ -97,7 +97,7 @@ def config_from_values(values: dict[str, Any]) -> Config:
     if not values["workdir"]:
         raise UserError("--workdir: required; a directory to keep the run in")
     try:
-        hidden_units = tuple(int(word) for word in values["hidden_units"] if word.strip())
+        hidden_units = tuple(int(word) for word in values["hidden_units"])
     except ValueError as error:
         raise UserError(
             f"--hidden_units={','.join(values['hidden_units'])}: must be whole numbers, "

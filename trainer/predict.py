@@ -106,12 +106,19 @@ def _images_below(root: str) -> list[str]:
 
 
 def predict(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Prediction]:
-    """Classify the files at `paths`, in their order, with the export in directory `model`."""
+    """Classify the files at `paths`, in their order, with the export in directory `model`.
+
+    Raises:
+        UserError: `model` cannot be loaded.
+    """
     import tensorflow as tf
 
     from trainer.tensorflow_errors import reason
 
-    signature = tf.saved_model.load(model).signatures["serving_default"]
+    try:
+        signature = tf.saved_model.load(model).signatures["serving_default"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(f"--model={model}: not an export of Graft, or damaged ({error})") from error
 
     def score(batch: Sequence[str], contents: Sequence[bytes]) -> list[Prediction]:
         try:

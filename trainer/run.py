@@ -96,13 +96,9 @@ def build(config: Config, voice: Voice) -> Run:
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
-    if not num_validation:
-        raise UserError(
-            f"{source.name}: no image in the split {config.validation_split!r}, which chooses the "
-            "best weights"
-        )
-    if config.test_split:
-        source.num_examples(config.test_split)  # refuses a split that there is not
+    for split in filter(None, (config.validation_split, config.test_split)):
+        if not source.num_examples(split):
+            raise UserError(f"{source.name}: no image in the split {split!r}")
     name = source.name.removeprefix("--dataset=")
     voice.say(
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "

@@ -6,11 +6,13 @@ one atomic step. A kill at any moment leaves either the whole or nothing that co
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,11 @@ def ensure_directory(path: str, flag: str) -> None:
 def write_atomically(path: str, content: bytes) -> None:
     """Replace the file at `path` as a whole: a reader sees the old content or the new."""
     directory = os.path.dirname(path) or "."
+    with _failing_as(path, len(content)):
+        _write_atomically(path, directory, content)
+
+
+def _write_atomically(path: str, directory: str, content: bytes) -> None:
     os.makedirs(directory, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
     try:
@@ -93,11 +100,12 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
         relative = source.relative_to(scratch)
         content = source.read_bytes()
         destination = target / relative
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with open(destination, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with _failing_as(str(destination), len(content)):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with open(destination, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
         files[relative.as_posix()] = {"size": len(content), "crc32c": _crc32c(content)}
     for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
         _fsync_directory(str(below))  # or a power cut takes the names of files that are whole
@@ -110,8 +118,12 @@ def read_manifest(directory: str) -> Manifest | None:
     """The manifest of `directory`; None where there is none that can be read."""
     try:
         content = json.loads((Path(directory) / MANIFEST).read_bytes())
-        return Manifest(dict(content["files"]), dict(content["facts"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        files = {
+            str(name): {"size": int(file["size"]), "crc32c": str(file["crc32c"])}
+            for name, file in content["files"].items()
+        }
+        return Manifest(files, dict(content["facts"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -142,6 +154,15 @@ def remove(directory: str) -> None:
     """Remove a published directory, its manifest first, so that a kill leaves no half."""
     (Path(directory) / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
+    """An OSError within becomes a UserError that names `path` and what it needs."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; it needs {num_bytes:,} bytes") from error
 
 
 def _crc32c(content: bytes) -> str:

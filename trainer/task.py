@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 
 from trainer import flags
-from trainer.command_line import command, usage
+from trainer.command_line import command, exit_process, usage
 from trainer.quiet import import_tensorflow
 
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
@@ -46,4 +45,4 @@ def _train(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_process(main())

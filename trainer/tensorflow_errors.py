@@ -7,13 +7,16 @@ import re
 import tensorflow as tf
 
 _WHEREABOUTS = re.compile(r"Graph execution error|Detected at node|<stack traces|  File |\s*\[\[")
-_PREFIXES = re.compile(r"StringToNumberOp could not correctly convert string: ")
-_NODES = re.compile(r"\{\{[^}]*\}\}|\[Op:[^]]*\]")
+_PREFIXES = re.compile(
+    r"StringToNumberOp could not correctly convert string: "
+    r"|Error in user-defined function passed to \S+ transformation with iterator: \S+: "
+)
+_NODES = re.compile(r"\{\{[^}]*\}\} ?|\[Op:[^]]*\]( name: )?")
 
 
 def reason(error: tf.errors.OpError) -> str:
     """The line of `error` that says what is wrong."""
     lines = [line for line in error.message.splitlines() if line.strip()]
     telling = [line for line in lines if not _WHEREABOUTS.match(line)]
-    text = _NODES.sub("", _PREFIXES.sub("", (telling or lines or [""])[0]))
+    text = _PREFIXES.sub("", _NODES.sub("", (telling or lines or [""])[0]))
     return " ".join(text.split())

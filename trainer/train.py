@@ -14,8 +14,9 @@ from trainer import finish, optimizers, provenance, steps, storage
 from trainer import strategy as strategies
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import Diverged, Preempted, UserError
+from trainer.errors import Diverged, UserError
 from trainer.evaluate import Evaluation
+from trainer.locks import locked
 from trainer.run import Run, build
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
@@ -40,6 +41,12 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         Preempted: SIGTERM came; a checkpoint of where the run stood is saved.
     """
     storage.ensure_directory(config.workdir, "workdir")
+    lock = os.path.join(config.workdir, ".lock")
+    with locked(lock, f"--workdir={config.workdir}: another process trains here"):
+        return _train_and_evaluate(config, voice, started)
+
+
+def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
@@ -50,13 +57,19 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
     state = run.checkpoints.restore_newest()
     if state is None:
         state = RunState()
-        _write_config(run)
         run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
+    elif state.global_step > run.plan.num_steps:
+        raise UserError(
+            f"--workdir={config.workdir}: has {state.global_step:,} steps done, more than the "
+            f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
+        )
     else:
-        voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
         finished = finish.read_finished(config, state)
         if finished is not None and _is_over(run, state):
+            voice.say(f"finished   already, with step {state.global_step:,}")
             return finished
+        voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
+    _write_config(run)
 
     wall_secs_before = state.wall_secs
 
@@ -68,7 +81,7 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(error)
+        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(run, error)
         if named is None:
             raise
         raise named from error
@@ -83,17 +96,27 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     loop_length = steps.LoopLength()
     train_step = TrainStep(config, run.strategy, run.classifier, run.optimizer, _class_weights(run))
     batches = run.training_batches(state.global_step)
-    summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
+    logs = os.path.join(config.workdir, "logs")
+    summaries = Summaries(logs, state.global_step)
     saved_step = state.global_step
-    is_first_loop = True
+    is_first_loop = is_finite = True
 
     while True:
         step = state.global_step
         if plan.is_evaluation(step) and state.evaluated_step != step:
             evaluation = run.evaluator(config.validation_split).run()
-            if evaluation is not None:
+            if evaluation is not None and not np.isfinite(evaluation.loss):
+                is_finite = False
+            elif evaluation is not None:
                 _note_evaluation(run, state, summaries, evaluation)
                 saved_step = -1
+        if not is_finite:
+            state = _roll_back(run, state)
+            batches = run.training_batches(state.global_step)
+            summaries.close()
+            summaries = Summaries(logs, state.global_step)
+            saved_step, is_finite = state.global_step, True
+            continue
         is_over = _is_over(run, state)
         is_best = state.best.get("global_step") == step
         if saved_step != step and (is_over or is_best or run.stop.requested or timer.is_due(step)):
@@ -101,7 +124,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             timer.saved()
             saved_step = step
         if run.stop.requested:
-            raise Preempted(f"stopped by SIGTERM after step {step:,}; the same command resumes")
+            raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
             break
 
@@ -114,19 +137,17 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         with strategies.arithmetic(run.precision):
             rows = train_step.run(batches, step, boundary - step)
         took = time.monotonic() - began
-        if np.isfinite(rows[-1].loss_sum):
-            _note_steps(run, state, summaries, rows, took)
-            loop_length.took(len(rows), took)
-            if is_first_loop:
-                secs = wall_secs() - state.wall_secs
-                run.voice.say(f"training   {secs:.1f} s after the start", first_step_secs=secs)
-                is_first_loop = False
-        else:
-            state = _roll_back(run, state, step + len(rows))
-            batches = run.training_batches(state.global_step)
-            summaries.close()
-            summaries = Summaries(os.path.join(config.workdir, "logs"), state.global_step)
-            saved_step = state.global_step
+        is_finite = bool(np.isfinite(rows[-1].loss_sum))
+        if not is_finite:
+            continue
+        if is_first_loop:
+            secs = wall_secs() - state.wall_secs
+            run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
+            is_first_loop = False
+        else:  # the first one also traces
+            state.examples_per_sec = len(rows) * config.global_batch_size / took
+        _note_steps(run, state, summaries, rows)
+        loop_length.took(len(rows), took)
 
     summaries.close()
     run.voice.close()
@@ -138,22 +159,20 @@ def _is_over(run: Run, state: RunState) -> bool:
     return is_last and state.evaluated_step == state.global_step
 
 
-def _note_steps(
-    run: Run, state: RunState, summaries: Summaries, rows: list[Row], secs: float
-) -> None:
+def _note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row]) -> None:
     """Add the steps of one loop to the state, the curves and the progress bar."""
     config, plan = run.config, run.plan
-    state.examples_per_sec = len(rows) * config.global_batch_size / secs
     rate = optimizers.learning_rate(config, plan.num_steps)
     for row in rows:
         state.add_step(row, plan.steps_per_epoch)
-        if state.global_step % config.log_every_steps == 0:
+        step = state.global_step
+        if step % config.log_every_steps == 0 or step == plan.num_steps:
             point = {
                 **state.take_recent(),
-                "learning_rate": float(rate(state.global_step - 1)),
+                "learning_rate": float(rate(step - 1)),
                 "examples_per_sec": state.examples_per_sec,
             }
-            summaries.write("train", state.global_step, point)
+            summaries.write("train", step, point)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     run.voice.advance(
         "training",
@@ -196,18 +215,20 @@ def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> 
     run.checkpoints.save(state)
 
 
-def _roll_back(run: Run, state: RunState, step: int) -> RunState:
+def _roll_back(run: Run, state: RunState) -> RunState:
     """Back to the newest checkpoint, once: a flipped bit does not come back, a divergence does."""
     if state.rolled_back:
         raise Diverged(
-            f"the loss of step {step:,} is not finite, again after going back to a checkpoint; "
+            f"the loss after step {state.global_step:,} is not finite, again after going back to "
+            "a checkpoint; "
             "a lower --learning_rate, or --gradient_clip_norm=1, may help"
         )
     restored = run.checkpoints.restore_newest()
     assert restored is not None, "a run saves step 0 before it trains"
     restored.rolled_back = True
     run.voice.warn(
-        f"the loss of step {step:,} is not finite; going back to step {restored.global_step:,}"
+        f"the loss after step {state.global_step:,} is not finite; going back to step "
+        f"{restored.global_step:,}"
     )
     return restored
 
@@ -219,8 +240,11 @@ def _class_weights(run: Run) -> np.ndarray:
     return balanced_class_weights(run.source.label_counts(run.config.train_split))
 
 
-def _of_the_machine(error: tf.errors.OpError) -> UserError | None:
+def _of_the_machine(run: Run, error: tf.errors.OpError) -> UserError | None:
     """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
+    if isinstance(error, tf.errors.DataLossError):
+        damaged = run.source.damaged_file() or run.source.name
+        return UserError(f"{damaged}: damaged ({reason(error)}); fetch or prepare it anew")
     kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError
     if isinstance(error, kinds) or "No space left" in error.message:
         return UserError(reason(error))

@@ -171,7 +171,11 @@ def load_images(
     elements = elements.map(load, num_parallel_calls=2 * parallelism, deterministic=True)
     elements = elements.ignore_errors(log_warning=False)
     matched = elements.scan((nothing, tf.constant(False)), match)
-    return matched.filter(_as_written(lambda is_due, *_: is_due)).map(finish)
+    loaded = matched.filter(_as_written(lambda is_due, *_: is_due)).map(finish)
+    # What fails to be read, and not to be decoded, must be heard of: ignore_errors would try it
+    # again for ever. The guard reads the same examples, comes first, and ignores nothing.
+    guard = examples.map(_as_written(lambda example: example["id"]))
+    return tf.data.Dataset.zip(guard, loaded).map(_as_written(lambda _, example: example))
 
 
 def _without_bytes(example: Example) -> Example:

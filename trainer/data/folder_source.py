@@ -97,11 +97,24 @@ def _directories(path: str) -> list[str]:
 def _images(root: str, below: str) -> list[str]:
     found = []
     for directory, subdirectories, files in tf.io.gfile.walk(os.path.join(root, below)):
-        subdirectories[:] = [entry for entry in subdirectories if not entry.startswith(".")]
+        subdirectories[:] = [
+            entry
+            for entry in subdirectories
+            if not entry.startswith(".") and not _leads_back(directory, entry)
+        ]
         for file in files:
             if is_image(file):
                 found.append(os.path.relpath(os.path.join(directory, file), root))
     return sorted(found)
+
+
+def _leads_back(directory: str, entry: str) -> bool:
+    """Whether a link leads to a directory that it lies in: an endless walk through every class."""
+    path = os.path.join(directory, entry)
+    if not os.path.islink(path):
+        return False
+    target = os.path.join(os.path.realpath(path), "")
+    return os.path.join(os.path.realpath(directory), "").startswith(target)
 
 
 def _listing(root: str, class_names: tuple[str, ...], labels: dict[str, list[str]]) -> Listing:

@@ -66,6 +66,9 @@ class Source(Protocol):
             scalars {"encoded": string, an image file's bytes; "label": int64; "id": string}.
         """
 
+    def damaged_file(self) -> str:
+        """The first file of records that cannot be read to its end, or "": found by reading."""
+
 
 def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
     """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
@@ -147,6 +150,10 @@ class ListedSource:
         positions = tf.data.Dataset.range(tf.cast(skip, tf.int64), end - begin)
         return positions.map(read, num_parallel_calls=4, deterministic=True)
 
+    def damaged_file(self) -> str:
+        """See Source. Images are files of their own, and name themselves."""
+        return ""
+
     def _table(self, split: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         listing = self._listing(split)
         if split not in self._tables:
@@ -178,6 +185,9 @@ def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[s
             f"{name} holds {len(class_names)} class ({', '.join(class_names)}); "
             "a classifier needs two"
         )
+    for class_name in class_names:
+        if not class_name.isprintable():
+            raise UserError(f"{name}: class {class_name!r} must be one line of printable text")
     counts = np.bincount(splits["train"].labels, minlength=len(class_names))
     for class_name, count in zip(class_names, counts, strict=True):
         if not count:

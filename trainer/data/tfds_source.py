@@ -109,6 +109,16 @@ class TfdsSource:
             records = records.skip(skip)
         return records.map(self._parse, num_parallel_calls=2, deterministic=True)
 
+    def damaged_file(self) -> str:
+        """See Source."""
+        for info in self._info.splits.values():
+            for path in map(str, info.filepaths):
+                try:
+                    tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+                except tf.errors.OpError:
+                    return path
+        return ""
+
     def _table(self, split: str, num_shards: int) -> tuple[tf.Tensor, ...]:
         """Where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after shard:
         paths string, records before, records to take, int64 [runs].
