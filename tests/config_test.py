@@ -54,7 +54,9 @@ def test_choices(name):
 @pytest.mark.parametrize("name", sorted(c._RANGES))
 def test_ranges(name):
     low, high = c._RANGES[name]
-    rule = f"must be at least {low}" + ("" if high == math.inf else f" and below {high}")
+    rule = f"must be a finite number, at least {low}" + (
+        "" if high == math.inf else f" and below {high}"
+    )
     for bad in (low - 1, low - 1e-9, high, math.nan, -math.inf):
         assert refusal(**{name: bad}) == f"--{name}={bad}: {rule}"
     assert getattr(config_with(name, low), name) == low

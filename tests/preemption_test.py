@@ -52,9 +52,18 @@ def test_a_second_sigterm_ends_it(loop):
     assert loop.wait(30) == 143
 
 
-def test_only_sigterm_is_taken(loop):
+def test_ctrl_c_is_a_flag_and_a_second_one_ends_it(loop):
     loop.send_signal(signal.SIGINT)
-    assert loop.wait(30) == -signal.SIGINT
+    assert step(loop) == "step True\n"
+    loop.send_signal(signal.SIGINT)
+    assert loop.wait(30) == 130
+
+
+def test_the_error_carries_the_exit_code_of_the_shell():
+    stop = StopRequest()
+    stop._on_signal(signal.SIGINT, None)
+    assert stop.error("here").exit_code == 130
+    assert str(stop.error("here")) == "stopped by Ctrl-C here"
 
 
 def test_nothing_before_install():

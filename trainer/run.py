@@ -93,6 +93,9 @@ def build(config: Config, voice: Voice) -> Run:
     source = catalog.open_source(
         config, lambda done, total: voice.advance("drawing leaves", done, total)
     )
+    damaged = source.damaged_file()
+    if damaged:
+        raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)

@@ -81,7 +81,7 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(run, error)
+        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(error)
         if named is None:
             raise
         raise named from error
@@ -240,12 +240,9 @@ def _class_weights(run: Run) -> np.ndarray:
     return balanced_class_weights(run.source.label_counts(run.config.train_split))
 
 
-def _of_the_machine(run: Run, error: tf.errors.OpError) -> UserError | None:
+def _of_the_machine(error: tf.errors.OpError) -> UserError | None:
     """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
-    if isinstance(error, tf.errors.DataLossError):
-        damaged = run.source.damaged_file() or run.source.name
-        return UserError(f"{damaged}: damaged ({reason(error)}); fetch or prepare it anew")
-    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError
+    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError
     if isinstance(error, kinds) or "No space left" in error.message:
         return UserError(reason(error))
     return None

@@ -172,8 +172,8 @@ def load_images(
     elements = elements.ignore_errors(log_warning=False)
     matched = elements.scan((nothing, tf.constant(False)), match)
     loaded = matched.filter(_as_written(lambda is_due, *_: is_due)).map(finish)
-    # What fails to be read, and not to be decoded, must be heard of: ignore_errors would try it
-    # again for ever. The guard reads the same examples, comes first, and ignores nothing.
+    # A file that fails to be read, and not to be decoded, must be heard of, and ignore_errors
+    # would pass over it. The guard reads the same examples and ignores nothing.
     guard = examples.map(_as_written(lambda example: example["id"]))
     return tf.data.Dataset.zip(guard, loaded).map(_as_written(lambda _, example: example))
 

@@ -67,7 +67,10 @@ class Source(Protocol):
         """
 
     def damaged_file(self) -> str:
-        """The first file of records that cannot be read to its end, or "": found by reading."""
+        """The first file that is gone or cannot be read to its end, or "": found by reading.
+
+        A run asks before it starts: tf.data would try a damaged record again for ever.
+        """
 
 
 def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
