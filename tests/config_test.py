@@ -65,7 +65,7 @@ def test_ranges(name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden_units": (64, 0)}, "--hidden_units=64,0: must be positive sizes, separated by"),
+        ({"hidden_units": (64, 0)}, "--hidden_units=64,0: must be sizes from 1 to 65,536"),
         (
             {"export_formats": ("onnx",)},
             "--export_formats=onnx: must be out of saved_model, tflite",
@@ -80,7 +80,7 @@ def test_ranges(name):
             "--num_logical_shards=12: must divide --global_batch_size=32; 4 does",
         ),
         (
-            {"mixup_alpha": 0.2, "global_batch_size": 8},
+            {"mixup_alpha": 0.2, "global_batch_size": 8, "num_logical_shards": 8},
             "--mixup_alpha, --cutmix_alpha: mixing needs two examples of a logical shard",
         ),
         ({"image_range": "0"}, "--image_range=0: must be auto, or LOW,HIGH such as 0,1"),
@@ -109,6 +109,12 @@ def test_logical_shards(batch, flag, shards):
     assert config.logical_shards == shards
 
 
+@pytest.mark.parametrize(("batch", "shards"), [(32, 8), (8, 4), (4, 2), (2, 1), (9, 1)])
+def test_logical_shards_leave_two_examples_to_mix(batch, shards):
+    config = Config(workdir="w", global_batch_size=batch, mixup_alpha=0.2)
+    assert config.logical_shards == shards
+
+
 def test_to_dict_is_json_and_complete():
     config = Config(workdir="w", hidden_units=(8, 4))
     values = config.to_dict()
@@ -130,7 +136,8 @@ def test_to_dict_is_json_and_complete():
         ("cache_dir", "c", True),
         ("num_logical_shards", 8, True),  # what 0 means
         ("seed", 1, False),
-        ("dataset", "beans", False),
+        ("dataset", "elsewhere", True),  # its digest says whether it is the same
+        ("backbone", "elsewhere", True),
         ("train_split", "train[:50%]", False),
         ("global_batch_size", 64, False),
         ("num_logical_shards", 4, False),
