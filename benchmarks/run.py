@@ -1,6 +1,6 @@
 """`make bench`: Graft beside the script it grew from; writes docs/benchmarks.md.
 
-    python -m benchmarks.run [--pairs=3]
+    python -m benchmarks.run [--pairs=3] [--epochs=10] [--nogrowth]
 
 Every comparison is of whole processes, in turn, on the same prepared data and backbone; a ratio
 is taken within a pair, and the table gives the median over the pairs and the range.
@@ -26,7 +26,8 @@ from trainer.flags import default_cache_dir
 from trainer.quiet import import_tensorflow
 
 _PAIRS = flags.DEFINE_integer("pairs", 3, "pairs of processes", lower_bound=1)
-_EPOCHS = 10
+_EPOCHS = flags.DEFINE_integer("epochs", 10, "of each process", lower_bound=3)
+_GROWTH = flags.DEFINE_boolean("growth", True, "measure memory against the number of images")
 _REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -41,11 +42,13 @@ def main(_: list[str]) -> None:
             ours.append(run(_graft(workdir)))
             seeds.append(run(_seed(data, backbone)))
         accuracy = json.loads(Path(scratch, "run-0", "metrics.json").read_text())
-        print("peak memory at 1×, 4× and 16× images", flush=True)
-        from benchmarks import growth  # it needs TensorFlow
-
-        memory = growth.peak_mb(scratch, data)
         helps = [run([sys.executable, "-m", "trainer", "--help"]).wall_secs for _ in range(5)]
+        memory = {}
+        if _GROWTH.value:
+            from benchmarks import growth  # it needs TensorFlow
+
+            print("peak memory at 1×, 4× and 16× images", flush=True)
+            memory = growth.peak_mb(scratch, data)
     text = _page(ours, seeds, accuracy, memory, helps)
     print(text)
     _REPORT.write_text(text, encoding="utf-8")
@@ -63,11 +66,11 @@ def _prepare() -> tuple[str, str]:
 
 def _graft(workdir: str) -> list[str]:
     command = [sys.executable, "-m", "trainer.task", f"--workdir={workdir}"]
-    return [*command, f"--num_epochs={_EPOCHS}", "--log_format=json"]
+    return [*command, f"--num_epochs={_EPOCHS.value}", "--log_format=json"]
 
 
 def _seed(data: str, backbone: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.seed_script", data, backbone, str(_EPOCHS)]
+    return [sys.executable, "-m", "benchmarks.seed_script", data, backbone, str(_EPOCHS.value)]
 
 
 def _page(
@@ -85,14 +88,19 @@ def _page(
     our_peak, seed_peak = (Spread.of([s.peak_mb for s in samples]) for samples in (ours, seeds))
     first_step = Spread.of([_first_step(s) for s in ours])
     seed_accuracy = statistics.median(_seed_accuracy(s) for s in seeds)
+    growth_row = ""
+    if memory:
+        factors = ", ".join(f"{factor}×" for factor in memory)
+        peaks = ", ".join(f"{mb:.0f}" for mb in memory.values())
+        growth_row = f"| peak memory of one streamed epoch at {factors} images, MiB | {peaks} |\n"
     return f"""# Benchmarks
 
 `make bench` wrote this page on {datetime.date.today()}. {machine.describe()}
 
 Whole processes, Graft and the seed's script (`benchmarks/seed_script.py`) in turn, {len(ours)}
 pairs, on the prepared `leaves` data (1,034 training and 133 validation images of 500×500) and the
-embedded backbone, {_EPOCHS} epochs of batch 32, validation after every epoch. Graft also writes
-checkpoints and curves, exports the model, loads it anew and scores it again. Median
+embedded backbone, {_EPOCHS.value} epochs of batch 32, validation after every epoch. Graft also
+writes checkpoints and curves, exports the model, loads it anew and scores it again. Median
 (lowest–highest).
 
 | measure | Graft | seed's script | ratio |
@@ -110,9 +118,7 @@ checkpoints and curves, exports the model, loads it anew and scores it again. Me
 |---|---|
 | from the start of the process to the end of the first training step, s | {first_step.format()} |
 | `graft --help`, s | {Spread.of(helps).format()} |
-| peak memory of one streamed epoch at {", ".join(f"{n}×" for n in memory)} images, MiB | \
-{", ".join(f"{mb:.0f}" for mb in memory.values())} |
-"""
+{growth_row}"""
 
 
 def _our_epoch(sample: Sample) -> float:
