@@ -158,7 +158,7 @@ def test_write_atomically(tmp_path):
 
 def test_write_atomically_leaves_the_old_content_where_it_fails(tmp_path):
     (tmp_path / "file").mkdir()  # cannot be replaced by a file
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(UserError, match="Is a directory"):
         storage.write_atomically(str(tmp_path / "file"), b"one")
     assert os.listdir(tmp_path) == ["file"]
 

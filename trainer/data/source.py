@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 
@@ -189,8 +190,8 @@ def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[s
             "a classifier needs two"
         )
     for class_name in class_names:
-        if not class_name.isprintable():
-            raise UserError(f"{name}: class {class_name!r} must be one line of printable text")
+        if any(unicodedata.category(character) == "Cc" for character in class_name):
+            raise UserError(f"{name}: class {class_name!r} must hold no control characters")
     counts = np.bincount(splits["train"].labels, minlength=len(class_names))
     for class_name, count in zip(class_names, counts, strict=True):
         if not count:
