@@ -6,6 +6,8 @@ import re
 
 import tensorflow as tf
 
+from trainer.errors import UserError
+
 _WHEREABOUTS = re.compile(r"Graph execution error|Detected at node|<stack traces|  File |\s*\[\[")
 _PREFIXES = re.compile(
     r"StringToNumberOp could not correctly convert string: "
@@ -20,3 +22,11 @@ def reason(error: tf.errors.OpError) -> str:
     telling = [line for line in lines if not _WHEREABOUTS.match(line)]
     text = _PREFIXES.sub("", _NODES.sub("", (telling or lines or [""])[0]))
     return " ".join(text.split())
+
+
+def of_the_machine(error: tf.errors.OpError) -> UserError | None:
+    """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
+    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError
+    if isinstance(error, kinds) or "No space left" in error.message:
+        return UserError(reason(error))
+    return None

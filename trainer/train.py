@@ -20,7 +20,7 @@ from trainer.locks import locked
 from trainer.run import Run, build
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
-from trainer.tensorflow_errors import reason
+from trainer.tensorflow_errors import of_the_machine
 from trainer.train_step import TrainStep, balanced_class_weights
 
 
@@ -38,7 +38,7 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
     Raises:
         UserError: the configuration, the data, the backbone or the workdir cannot work.
         Diverged: the loss was not finite, twice.
-        Preempted: SIGTERM came; a checkpoint of where the run stood is saved.
+        Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
     """
     storage.ensure_directory(config.workdir, "workdir")
     lock = os.path.join(config.workdir, ".lock")
@@ -81,7 +81,7 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or _of_the_machine(error)
+        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
         if named is None:
             raise
         raise named from error
@@ -220,8 +220,7 @@ def _roll_back(run: Run, state: RunState) -> RunState:
     if state.rolled_back:
         raise Diverged(
             f"the loss after step {state.global_step:,} is not finite, again after going back to "
-            "a checkpoint; "
-            "a lower --learning_rate, or --gradient_clip_norm=1, may help"
+            "a checkpoint; a lower --learning_rate, or --gradient_clip_norm=1, may help"
         )
     restored = run.checkpoints.restore_newest()
     assert restored is not None, "a run saves step 0 before it trains"
@@ -238,14 +237,6 @@ def _class_weights(run: Run) -> np.ndarray:
     if run.config.class_weights == "none":
         return np.ones(num_classes, np.float32)
     return balanced_class_weights(run.source.label_counts(run.config.train_split))
-
-
-def _of_the_machine(error: tf.errors.OpError) -> UserError | None:
-    """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
-    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError
-    if isinstance(error, kinds) or "No space left" in error.message:
-        return UserError(reason(error))
-    return None
 
 
 def _write_config(run: Run) -> None:
