@@ -28,9 +28,11 @@ def examples(bad, count=30):
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 7])
-def test_skip_keeps_order_and_records_what_was_skipped(parallelism):
+@pytest.mark.parametrize("group_size", [1, 4, 30])
+def test_skip_keeps_order_and_records_what_was_skipped(parallelism, group_size):
     bad = BadImages(skip=True)
-    loaded = list(load_images(examples(BAD), SIZE, bad, parallelism=parallelism))
+    groups = load_images(examples(BAD).batch(group_size), SIZE, bad, parallelism=parallelism)
+    loaded = list(groups.unbatch())
     assert [int(e["label"]) for e in loaded] == list(range(30))
     for i, (example, source) in enumerate(zip(loaded, examples(BAD), strict=True)):
         assert bool(example["is_good"]) == (i not in BAD)
@@ -52,7 +54,7 @@ def test_skip_keeps_order_and_records_what_was_skipped(parallelism):
 def test_error_names_the_image_and_the_reason():
     bad = BadImages()
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        list(load_images(examples({9: b""}), SIZE, bad, parallelism=4).batch(5).prefetch(2))
+        list(load_images(examples({9: b""}).batch(5), SIZE, bad, parallelism=4).prefetch(2))
     error = bad.user_error(caught.value)
     assert error is not None
     assert str(error).startswith("the image fold er/häß 9.jpg cannot be decoded: an empty file.")
@@ -62,22 +64,45 @@ def test_error_names_the_image_and_the_reason():
 
 def test_padding_is_no_bad_image():
     bad = BadImages()
-    padding = tf.data.Dataset.from_tensors({"encoded": b"", "id": b""}).repeat(3)
-    loaded = list(load_images(padding, SIZE, bad, parallelism=2))
-    assert [bool(e["is_good"]) for e in loaded] == [False] * 3
+    padding = tf.data.Dataset.from_tensors({"encoded": b"", "id": b""}).repeat(3).batch(3)
+    (loaded,) = load_images(padding, SIZE, bad, parallelism=2)
+    assert loaded["is_good"].numpy().tolist() == [False] * 3
     assert bad.before_step(1) == {}
+
+
+def test_a_group_of_broken_images_alone():
+    bad = BadImages(skip=True)
+    broken = examples({0: b"a", 1: b"b", 2: b"c"}, 3).batch(3)
+    (loaded,) = load_images(broken, SIZE, bad, parallelism=2)
+    assert loaded["is_good"].numpy().tolist() == [False] * 3
+    assert loaded["image"].shape == (3, *SIZE, 3)
+    assert len(bad.before_step(1)) == 3
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_file_that_cannot_be_read_is_no_bad_image(tmp_path, skip):
+    path = str(tmp_path / "data.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for _ in range(9):
+            writer.write(encoded(picture(), "JPEG"))
+    whole = (tmp_path / "data.tfrecord").read_bytes()
+    (tmp_path / "data.tfrecord").write_bytes(whole[: len(whole) * 2 // 3 - 20])
+    records = tf.data.TFRecordDataset(path).map(lambda r: {"encoded": r, "id": "x"})
+    loaded = load_images(records.batch(2), SIZE, BadImages(skip=skip), parallelism=2)
+    with pytest.raises(tf.errors.DataLossError, match="truncated record"):
+        list(loaded.prefetch(2))
 
 
 def test_window_and_transform_see_the_example():
     loaded = load_images(
-        examples({}, 4),
+        examples({}, 4).batch(2),
         SIZE,
         BadImages(),
         parallelism=2,
         window=lambda example: tf.constant([0.0, 0.0, 0.5, 0.5]),
         transform=lambda image, example: image * 0 + tf.cast(example["label"], tf.float32),
     )
-    assert [float(e["image"][0, 0, 0]) for e in loaded] == [0, 1, 2, 3]
+    assert [float(e["image"][0, 0, 0]) for e in loaded.unbatch()] == [0, 1, 2, 3]
 
 
 def test_the_earliest_step_is_kept():

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.image_formats import bytes_at, number, on_canvas, refuse_giant, refuse_unless
+from trainer.data.header_checks import bytes_at, number, refuse_giant, refuse_unless
+from trainer.data.image_formats import on_canvas
 
 _EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 # What the walk through the blocks is in.

@@ -13,44 +13,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# 134 million pixels, 400 MB as RGB: above any camera's, below what takes a machine down.
-MAX_PIXELS = 2**27
-
-
-def refuse_unless(condition: tf.Tensor, message: str | tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns `encoded`; InvalidArgumentError with `message` where the bool scalar is false.
-
-    What needs the check must use the returned string: that alone orders it after the check.
-    Converting a message to a number fails without state. Assert and CheckNumerics are stateful,
-    and from a map with stateful ops tf.data takes the parallelism under op determinism. The
-    number (0) is used as a position, since an op that nothing uses is optimised away.
-    """
-    zero = tf.strings.to_number(tf.where(condition, "0", message), tf.int32)
-    return tf.strings.substr(encoded, zero, tf.strings.length(encoded))
-
-
-def refuse_giant(height: tf.Tensor, width: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns `encoded` if 0 < height × width <= MAX_PIXELS, else InvalidArgumentError."""
-    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
-    some = (height > 0) & (width > 0)
-    encoded = refuse_unless(some, "the header announces no pixels", encoded)
-    fits = height * width <= MAX_PIXELS
-    return refuse_unless(fits, f"the header announces more than {MAX_PIXELS} pixels", encoded)
-
-
-def bytes_at(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Tensor:
-    """int32 [count]: the bytes from `position` on; zeros where the string has ended."""
-    length = tf.strings.length(encoded)
-    position = tf.minimum(tf.cast(position, tf.int64), tf.cast(length, tf.int64))
-    window = tf.strings.substr(encoded, tf.cast(position, tf.int32), count)
-    return tf.cast(tf.io.decode_raw(window, tf.uint8, fixed_length=count), tf.int32)
-
-
-def number(digits: tf.Tensor, big_endian: bool = False) -> tf.Tensor:
-    """int64 scalar: the unsigned number that the bytes int32 [n] spell, n <= 7."""
-    count = digits.shape[0]
-    weights = [256 ** (count - 1 - i if big_endian else i) for i in range(count)]
-    return tf.reduce_sum(tf.cast(digits, tf.int64) * tf.constant(weights, tf.int64))
+from trainer.data.header_checks import (
+    bytes_at,
+    number,
+    refuse_giant,
+    refuse_unless,
+)
 
 
 def on_white(rgba: tf.Tensor) -> tf.Tensor:

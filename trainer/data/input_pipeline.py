@@ -10,15 +10,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.data import augment
-from trainer.data.decode_checked import BadImages, load_images
+from trainer.data.decode_checked import BadImages, Example, load_images
 from trainer.data.source import Source
 
 _FOREVER = tf.int64.max
+
+# Images that one thread decodes in a row. To start its functions takes 1 ms, shared by so many.
+_SMALLEST_GROUP, _LARGEST_GROUP = 8, 32
 
 # Nothing here needs AutoGraph, and translating it costs seconds at the start of a run.
 _as_written = tf.autograph.experimental.do_not_convert
@@ -70,28 +74,34 @@ class InputPipeline:
             "target": float32 [batch, classes], "weight": float32 [batch], 0 for what could not be
             decoded, "position": int32 [batch] in the global batch}.
         """
-        positions = [shard * self.block + i for shard in shards for i in range(self.block)]
-        numbered = tf.data.Dataset.zip(
-            _in_turns(
-                shards, lambda shard: self._shard_stream(split, shard, first_step), self.block
-            ),
-            tf.data.Dataset.from_tensor_slices(positions).repeat(),
+        examples = _in_turns(
+            shards, lambda shard: self._shard_stream(split, shard, first_step), self.block
         )
-        examples = load_images(
-            numbered.map(_as_written(lambda example, position: {**example, "position": position})),
-            self.image_size,
-            self.bad_images,
-            parallelism=_num_cores(),
+        batch_size = len(shards) * self.block // num_replicas
+        positions = [shard * self.block + i for shard in shards for i in range(self.block)]
+        first_place = first_step * len(positions)
+        steps_per_epoch = self._steps_per_epoch(split)
+
+        def placed(group: Example, place: tf.Tensor) -> Example:
+            places = place + tf.range(tf.size(group["id"], tf.int64))
+            steps = places // len(positions)
+            return {
+                **group,
+                "step": steps,
+                "epoch": steps // steps_per_epoch,
+                "position": tf.gather(tf.constant(positions), places % len(positions)),
+            }
+
+        batches = self._batches(
+            examples,
+            batch_size,
+            lambda group, place: placed(group, first_place + place),
             window=lambda example: augment.crop_window(self.augment, self._seeds(example)),
             transform=lambda image, example: augment.augment(
                 image, self.augment, self._seeds(example)
             ),
         )
-        batch_size = len(shards) * self.block // num_replicas
-        batches = examples.batch(batch_size, drop_remainder=True).map(
-            _as_written(self._training_batch)
-        )
-        return batches.prefetch(2 * num_replicas)
+        return batches.map(_as_written(self._training_batch)).prefetch(2 * num_replicas)
 
     def evaluation_batches(
         self, split: str, replicas: Sequence[int], num_replicas: int
@@ -121,13 +131,7 @@ class InputPipeline:
             forever = tf.data.Dataset.from_tensor_slices(padding).repeat()
             return examples.concatenate(forever).take(num_steps * batch_size)
 
-        examples = load_images(
-            _in_turns(replicas, stream, batch_size).repeat(),
-            self.image_size,
-            self.bad_images,
-            parallelism=_num_cores(),
-        )
-        batches = examples.batch(batch_size, drop_remainder=True)
+        batches = self._batches(_in_turns(replicas, stream, batch_size).repeat(), batch_size)
         return batches.map(_as_written(_evaluation_batch)).prefetch(2 * len(replicas))
 
     def evaluation_steps(self, split: str, num_replicas: int) -> int:
@@ -135,14 +139,36 @@ class InputPipeline:
         largest_part = -(-self.source.num_examples(split) // num_replicas)
         return -(-largest_part // max(1, self.global_batch_size // num_replicas))
 
-    def _seeds(self, example: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _batches(
+        self,
+        examples: tf.data.Dataset,
+        batch_size: int,
+        placed: Callable[[Example, tf.Tensor], Example] = lambda group, place: group,
+        **options: Any,
+    ) -> tf.data.Dataset:
+        """Batches of decoded images; `placed` is told the place of a group's first one."""
+        group_size = _group_size(batch_size)
+        groups = examples.batch(group_size, drop_remainder=True)
+        places = tf.data.Dataset.range(0, _FOREVER, group_size)
+        numbered = tf.data.Dataset.zip(groups, places).map(_as_written(placed))
+        loaded = load_images(
+            numbered, self.image_size, self.bad_images, parallelism=_num_cores(), **options
+        )
+        if group_size == batch_size:
+            return loaded
+        whole = loaded.batch(batch_size // group_size, drop_remainder=True)
+        return whole.map(_as_written(lambda batch: {k: _flat(v) for k, v in batch.items()}))
+
+    def _seeds(self, example: Example) -> tf.Tensor:
         return augment.example_seed(self.seed, example["epoch"], example["id"])
+
+    def _steps_per_epoch(self, split: str) -> int:
+        return self.source.num_examples(split) // self.global_batch_size
 
     def _shard_stream(self, split: str, shard: tf.Tensor, first_step: int) -> tf.data.Dataset:
         """Examples of one logical shard, epoch after epoch, from the first of `first_step` on."""
-        steps_per_epoch = self.source.num_examples(split) // self.global_batch_size
         # The same for each shard: what does not fill a batch is left out, others every epoch.
-        an_epoch = steps_per_epoch * self.block
+        an_epoch = self._steps_per_epoch(split) * self.block
         first_epoch, done = divmod(first_step * self.block, an_epoch)
 
         @_as_written
@@ -151,17 +177,11 @@ class InputPipeline:
             examples = self.source.examples(
                 split, shard, self.num_logical_shards, epoch=epoch, seed=self.seed, skip=skip
             )
-            places = tf.data.Dataset.range(skip, an_epoch)
-
-            def placed(place: tf.Tensor, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                step = epoch * steps_per_epoch + place // self.block
-                return {**example, "epoch": epoch, "step": step}
-
-            return tf.data.Dataset.zip(places, examples).map(_as_written(placed))
+            return examples.take(an_epoch - skip)
 
         return tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_of_examples)
 
-    def _training_batch(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _training_batch(self, batch: Example) -> Example:
         images = batch["image"]
         targets = tf.one_hot(batch["label"], len(self.source.class_names))
         if self.mixup_alpha or self.cutmix_alpha:
@@ -190,12 +210,24 @@ def _in_turns(
     return numbers.interleave(_as_written(stream), cycle_length=len(parts), block_length=block)
 
 
-def _evaluation_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _evaluation_batch(batch: Example) -> Example:
     return {
         "image": batch["image"],
         "label": batch["label"],
         "weight": tf.cast(batch["is_good"], tf.float32),
     }
+
+
+def _group_size(batch_size: int) -> int:
+    """The largest group that batches consist of; the whole batch where only tiny ones fit."""
+    sizes = range(min(batch_size, _LARGEST_GROUP), 0, -1)
+    largest = next(size for size in sizes if batch_size % size == 0)
+    return largest if largest >= _SMALLEST_GROUP else batch_size
+
+
+def _flat(columns: tf.Tensor) -> tf.Tensor:
+    """[a, b, …] to [a × b, …]."""
+    return tf.reshape(columns, [columns.shape[0] * columns.shape[1], *columns.shape[2:]])
 
 
 def _num_cores() -> int:

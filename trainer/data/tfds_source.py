@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import tfrecord_runs
 from trainer.data.source import Index, shard_bounds
+from trainer.data.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.errors import UserError
-
-# One run of records in a file: its path, how many records come before, how many belong to us.
-_Run = tuple[str, int, int]
 
 # A second or two from a disk. TFRecords carry checksums of their own.
 _MAX_CHECKED_BYTES = 2**31
@@ -89,7 +88,7 @@ class TfdsSource:
         skip: Index = 0,
     ) -> tf.data.Dataset:
         """See Source."""
-        first_runs, paths, befores, takes = self._table(split, num_shards)
+        first_runs, paths, befores, offsets, takes = self._table(split, num_shards)
         shard = tf.cast(shard, tf.int64)
         first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
         order = self._order(epoch, seed, shard, num_shards)
@@ -101,7 +100,7 @@ class TfdsSource:
                     place, tf.stack([order, 0]), num_runs - 1
                 )
             run = first_run + place
-            return _read_run(paths[run], befores[run], takes[run])
+            return tfrecord_runs.read(paths[run], befores[run], offsets[run], takes[run])
 
         records = tf.data.Dataset.range(num_runs).flat_map(read)
         if shuffle:
@@ -110,7 +109,7 @@ class TfdsSource:
             records = shuffle_in_windows(records, end - begin, size, order, skip)
         else:
             records = records.skip(skip)
-        return records.map(self._parse, num_parallel_calls=2, deterministic=True)
+        return records.map(self._parse)
 
     def damaged_file(self) -> str:
         """See Source. Above _MAX_CHECKED_BYTES, only whether the files are there."""
@@ -130,11 +129,12 @@ class TfdsSource:
 
     def _table(self, split: str, num_shards: int) -> tuple[tf.Tensor, ...]:
         """Where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after shard:
-        paths string, records before, records to take, int64 [runs].
+        paths string, records before, where the first one begins in bytes or -1, records to take,
+        int64 [runs].
         """
         if (split, num_shards) not in self._tables:
             whole = self._runs(split)
-            cut = [_cut(whole, shard, num_shards) for shard in range(num_shards)]
+            cut = [tfrecord_runs.cut(whole, shard, num_shards) for shard in range(num_shards)]
             runs = [run for shard in cut for run in shard]
             # Lifted out of the function being traced: captured, not copied into its graph.
             with tf.init_scope():
@@ -142,6 +142,7 @@ class TfdsSource:
                     tf.constant(np.cumsum([0, *map(len, cut)]), tf.int64),
                     tf.constant([path for path, _, _ in runs], tf.string),
                     tf.constant([before for _, before, _ in runs], tf.int64),
+                    tf.constant([tfrecord_runs.offset(*run[:2]) for run in runs], tf.int64),
                     tf.constant([take for _, _, take in runs], tf.int64),
                 )
         return self._tables[split, num_shards]
@@ -151,7 +152,7 @@ class TfdsSource:
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
     @tf.autograph.experimental.do_not_convert
-    def _parse(self, example_id: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _parse(self, path: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {
             self._image_key: tf.io.FixedLenFeature([], tf.string),
             self._label_key: tf.io.FixedLenFeature([], tf.int64),
@@ -159,13 +160,17 @@ class TfdsSource:
         if self._has_ids:
             wanted["id"] = tf.io.FixedLenFeature([], tf.string)
         features = tf.io.parse_single_example(record, wanted)
+        example_id = features.get("id")
+        if example_id is None:  # the file's name and the record's place in it, as in TFDS
+            file = tf.strings.regex_replace(path, ".*/", "")
+            example_id = tf.strings.join([file, tf.strings.as_string(place)], "__")
         return {
             "encoded": features[self._image_key],
             "label": features[self._label_key],
-            "id": features.get("id", example_id),
+            "id": example_id,
         }
 
-    def _runs(self, split: str) -> list[_Run]:
+    def _runs(self, split: str) -> list[Run]:
         try:
             instructions = self._info.splits[split].file_instructions
         except (KeyError, ValueError) as error:
@@ -178,28 +183,6 @@ class TfdsSource:
             take = whole - instruction.skip if instruction.take == -1 else instruction.take
             runs.append((str(instruction.filename), instruction.skip, take))
         return runs
-
-
-def _read_run(path: tf.Tensor, before: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
-    """Pairs (id, record): the id is the file's name and the record's place in it, as in TFDS."""
-    file = tf.strings.split(path, "/")[-1]
-
-    @tf.autograph.experimental.do_not_convert
-    def with_id(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.strings.join([file, tf.strings.as_string(place)], "__"), record
-
-    return tf.data.TFRecordDataset(path).enumerate().skip(before).take(take).map(with_id)
-
-
-def _cut(runs: list[_Run], shard: int, num_shards: int) -> list[_Run]:
-    begin, end = shard_bounds(sum(take for _, _, take in runs), shard, num_shards)
-    cut, position = [], 0
-    for path, before, take in runs:
-        first, last = max(begin, position), min(end, position + take)
-        if first < last:
-            cut.append((path, before + first - position, last - first))
-        position += take
-    return cut
 
 
 def _keys(name: str, info: Any) -> tuple[str, str]:

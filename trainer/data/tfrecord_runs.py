@@ -1,0 +1,66 @@
+"""Runs of records in TFRecord files: cut for the logical shards, and read from where they begin.
+
+The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+
+import tensorflow as tf
+
+from trainer.data.source import shard_bounds
+
+# One run of records in a file: its path, how many records come before, how many belong to us.
+Run = tuple[str, int, int]
+
+
+def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+    """One run, from `offset` in bytes, or past `before` records where that is -1.
+
+    Returns:
+        Triples: the file's path, the record's place in it, the record; scalars.
+    """
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=path[None],
+        compression_type="",
+        buffer_size=tf.constant(2**18, tf.int64),
+        byte_offsets=tf.maximum(offset, 0)[None],
+    )
+    records = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+    records = records.skip(tf.where(offset < 0, before, 0))
+    # Zipped, not mapped: a function call for each record costs more than reading it.
+    paths = tf.data.Dataset.from_tensor_slices(path[None]).repeat(take)
+    return tf.data.Dataset.zip(paths, tf.data.Dataset.range(before, before + take), records)
+
+
+def offset(path: str, count: int) -> int:
+    """The byte at which record `count` of a TFRecord file begins; -1 where it lies far away.
+
+    A record is its length (8 bytes), the length's checksum (4), the data, and theirs (4).
+    """
+    if "://" in path or not count:
+        return -1 if count else 0
+    position = 0
+    with (
+        contextlib.suppress(OSError, OverflowError, struct.error),
+        open(path, "rb", buffering=0) as file,
+    ):
+        for _ in range(count):
+            position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
+        return position
+    return -1  # missing or damaged, which reading it will tell
+
+
+def cut(runs: list[Run], shard: int, num_shards: int) -> list[Run]:
+    """What of `runs` is logical shard `shard`."""
+    begin, end = shard_bounds(sum(take for _, _, take in runs), shard, num_shards)
+    cut, position = [], 0
+    for path, before, take in runs:
+        first, last = max(begin, position), min(end, position + take)
+        if first < last:
+            cut.append((path, before + first - position, last - first))
+        position += take
+    return cut
