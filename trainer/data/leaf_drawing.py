@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.leaf_anatomy import Ink, Plane, grow, noise, resized, softened
+from trainer.data.leaf_anatomy import grow
+from trainer.data.leaf_ink import (
+    Ink,
+    Plane,
+    Window,
+    cut,
+    enlarged,
+    noise,
+    resized,
+    softened,
+)
 from trainer.data.leaf_lesions import angular_spots, no_lesions, rust_pustules
 from trainer.data.leaf_painting import IMAGE_SIZE, Afflict, Light, mix, paint
 
@@ -30,6 +40,8 @@ HEADER = struct.Struct("<BI")  # label and number of bytes, before each drawing 
 
 _ENTROPY = 20210323
 _FAR = IMAGE_SIZE // 2  # what is out of focus is drawn at half size and enlarged
+
+_BAND = 50  # rows
 
 
 def draw_leaf(split: str, index: int) -> tuple[bytes, int]:
@@ -92,22 +104,25 @@ def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
     angle = rng.uniform(0, 2 * np.pi)
     centre = rng.normal(IMAGE_SIZE / 2, 28, 2)
     blade = grow(rng, centre, rng.uniform(370, 600), angle)
-    leaf, cover = paint(rng, blade, IMAGE_SIZE, light, afflict)
+    leaf, cover, window = paint(rng, blade, IMAGE_SIZE, light, afflict)
 
     scene = _ground(rng)
     for _ in range(rng.integers(0, 4)):
         _add_far_leaf(rng, scene, light, afflict, rng.uniform(-0.1, 1.1, 2), dim=True)
     _cast_shadow(scene, resized(cover, _FAR), light, rng.uniform(3, 14))
     scene = _resized_all(scene, IMAGE_SIZE)
-    scene += (leaf - scene) * cover
+    seen = cut(scene, window)
+    seen += (leaf - seen) * cut(cover, window)
     if rng.random() < 0.25:
         # A leaf in front, across a corner and out of focus.
         away = rng.uniform(0, 2 * np.pi)
         corner = 0.5 + rng.uniform(0.54, 0.7) * np.array([np.cos(away), np.sin(away)])
         front = np.zeros((3, _FAR, _FAR), np.float32)
-        shown = _add_far_leaf(rng, front, light, afflict, corner, dim=False)
-        shown = resized(shown, IMAGE_SIZE).clip(0, 1)
-        scene += _resized_all(front, IMAGE_SIZE) - scene * shown
+        shown, window = _add_far_leaf(rng, front, light, afflict, corner, dim=False)
+        window = enlarged(window, IMAGE_SIZE // _FAR)
+        shown = resized(shown, IMAGE_SIZE, window).clip(0, 1)
+        seen = cut(scene, window)
+        seen += _resized_all(front, IMAGE_SIZE, window) - seen * shown
     if rng.random() < 0.35:
         # Sun through leaves that are out of the picture.
         dapple = (noise(rng, int(rng.integers(4, 9)), 125) * 2.5 + rng.normal()).clip(-1, 1)
@@ -120,16 +135,21 @@ def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
     warmth, tint = rng.normal(0, 0.12), rng.normal(0, 0.03)
     gains = np.exp([warmth, tint, -warmth]) * 2.0 ** rng.normal(0.75, 0.38)
     axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32) ** 2
-    scene *= 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
-    scene *= gains.astype(np.float32)[:, None, None]
-    np.maximum(scene, 0, out=scene)
-    scene *= 1 / (1 + 0.45 * scene)  # a film's shoulder, so that highlights do not clip hard
-    np.sqrt(scene, out=scene)
+    vignette = 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
     grain = (rng.random(scene.shape[1:], np.float32) - 0.5) * np.float32(rng.uniform(3, 22))
-    scene *= 255
-    scene += grain
-    bands = [Image.fromarray(band) for band in scene.clip(0, 255).astype(np.uint8)]
-    image = Image.merge("RGB", bands)
+    pixels = np.empty((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    for top in range(0, IMAGE_SIZE, _BAND):  # what fits into the processor's cache
+        rows = slice(top, top + _BAND)
+        band = scene[:, rows]
+        band *= vignette[rows]
+        band *= gains.astype(np.float32)[:, None, None]
+        np.maximum(band, 0, out=band)
+        band *= 1 / (1 + 0.45 * band)  # a film's shoulder, so that highlights do not clip hard
+        np.sqrt(band, out=band)
+        band *= 255
+        band += grain[rows]
+        pixels[rows] = band.clip(0, 255).transpose(1, 2, 0)
+    image = Image.fromarray(pixels)
     if rng.random() < 0.4:
         # Out of focus, or from a camera of fewer pixels.
         side = int(rng.choice([250, 300, 360, 420]))
@@ -138,8 +158,8 @@ def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
     return image
 
 
-def _resized_all(planes: Plane, size: int) -> Plane:
-    return np.stack([resized(plane, size) for plane in planes])
+def _resized_all(planes: Plane, size: int, window: Window | None = None) -> Plane:
+    return np.stack([resized(plane, size, window) for plane in planes])
 
 
 def _add_far_leaf(
@@ -149,19 +169,26 @@ def _add_far_leaf(
     afflict: Afflict,
     centre: NDArray[np.float64],
     dim: bool,
-) -> Plane:
-    """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place; returns its cover."""
+) -> tuple[Plane, Window]:
+    """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place.
+
+    Returns:
+        its cover `(250, 250)`, and the window outside of which that is 0.
+    """
     size = int(rng.choice([_FAR, _FAR // 2, _FAR // 2, _FAR // 5]))  # the fewer, the less sharp
     length = size * rng.uniform(0.5, 1.2)
     blade = grow(rng, centre * size, length, rng.uniform(0, 2 * np.pi))
     ill = rng.random() < 0.35
-    leaf, cover = paint(rng, blade, size, light, afflict if ill else no_lesions)
-    leaf, cover = (_resized_all(planes, _FAR) for planes in (leaf, cover[None]))
-    cover = cover[0].clip(0, 1)
+    colour, cover, window = paint(rng, blade, size, light, afflict if ill else no_lesions)
+    whole = np.zeros((3, size, size), np.float32)
+    cut(whole, window)[:] = colour
+    window = enlarged(window, _FAR // size)
+    leaf, cover = _resized_all(whole, _FAR, window), resized(cover, _FAR).clip(0, 1)
     _cast_shadow(scene, cover, light, rng.uniform(2, 10))
     leaf *= np.float32(rng.uniform(0.35, 0.85) if dim else rng.uniform(0.8, 1.2))
-    scene += (leaf - scene) * cover
-    return cover
+    seen = cut(scene, window)
+    seen += (leaf - seen) * cut(cover, window)
+    return cover, window
 
 
 def _cast_shadow(scene: Plane, cover: Plane, light: Light, depth: float) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.leaf_anatomy import Blade, Ink, Plane, softened
+from trainer.data.leaf_anatomy import Blade
+from trainer.data.leaf_ink import Ink, Plane, Window, cut, softened
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Lesions:
     """What a disease does to a leaf, as planes in [0, 1] and linear colours `(3,)`.
 
     Attributes:
-        cover: where the tissue is dead or burst.
+        cover: where the tissue is dead or burst; the whole plane, the other two are of a window.
         halo: where it has turned yellow.
         relief: raised (positive) or sunken (negative) surface, in pixels of height.
         colour: of the covered tissue.
@@ -27,7 +28,9 @@ class Lesions:
     rim: NDArray[np.float32]
 
 
-def angular_spots(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def angular_spots(
+    rng: np.random.Generator, blade: Blade, size: int, window: Window
+) -> Lesions:
     """Brown patches that fill whole cells of the lattice, and so have straight edges."""
     severity = rng.uniform()
     ink = Ink(size)
@@ -40,11 +43,13 @@ def angular_spots(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
         row, column = (rng.uniform(0, last) + around).round().astype(int).clip(0, last).T
         ink.polygon(lattice[row, column])
     cover = ink.plane()
-    halo = softened(cover, 10) * np.float32(rng.uniform(0, 0.5))
-    return Lesions(cover * _strength(rng), halo, -0.7 * cover, *_browns(rng))
+    halo = softened(cover, 10, window) * np.float32(rng.uniform(0, 0.5))
+    return Lesions(cover * _strength(rng), halo, -0.7 * cut(cover, window), *_browns(rng))
 
 
-def rust_pustules(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def rust_pustules(
+    rng: np.random.Generator, blade: Blade, size: int, window: Window
+) -> Lesions:
     """Many small raised discs, in loose groups, each in a yellow ring."""
     severity = rng.uniform()
     ink, rings = Ink(size), Ink(size)
@@ -66,14 +71,14 @@ def rust_pustules(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
         ink.disc(x, y, r * rng.uniform(0.85, 1.15), r)
         rings.disc(x, y, 2.4 * r, 2.4 * r)
     cover = ink.plane()
-    halo = softened(rings.plane(), 6) * np.float32(rng.uniform(0.2, 0.75))
-    return Lesions(cover * _strength(rng), halo, 2.2 * cover, *_browns(rng))
+    halo = softened(rings.plane(), 6, window) * np.float32(rng.uniform(0.2, 0.75))
+    return Lesions(cover * _strength(rng), halo, 2.2 * cut(cover, window), *_browns(rng))
 
 
-def no_lesions(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def no_lesions(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
     """A healthy leaf."""
     nothing = np.zeros((size, size), np.float32)
-    return Lesions(nothing, nothing, nothing, *_browns(rng))
+    return Lesions(nothing, cut(nothing, window), cut(nothing, window), *_browns(rng))
 
 
 def _strength(rng: np.random.Generator) -> np.float32:
