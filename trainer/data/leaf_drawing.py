@@ -112,7 +112,9 @@ def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
     _cast_shadow(scene, resized(cover, _FAR), light, rng.uniform(3, 14))
     scene = _resized_all(scene, IMAGE_SIZE)
     seen = cut(scene, window)
-    seen += (leaf - seen) * cut(cover, window)
+    leaf -= seen
+    leaf *= cut(cover, window)
+    seen += leaf
     if rng.random() < 0.25:
         # A leaf in front, across a corner and out of focus.
         away = rng.uniform(0, 2 * np.pi)
@@ -137,7 +139,7 @@ def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
     axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32) ** 2
     vignette = 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
     grain = (rng.random(scene.shape[1:], np.float32) - 0.5) * np.float32(rng.uniform(3, 22))
-    pixels = np.empty((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    pixels = np.empty(scene.shape, np.uint8)
     for top in range(0, IMAGE_SIZE, _BAND):  # what fits into the processor's cache
         rows = slice(top, top + _BAND)
         band = scene[:, rows]
@@ -148,8 +150,8 @@ def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
         np.sqrt(band, out=band)
         band *= 255
         band += grain[rows]
-        pixels[rows] = band.clip(0, 255).transpose(1, 2, 0)
-    image = Image.fromarray(pixels)
+        pixels[:, rows] = band.clip(0, 255)
+    image = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels])
     if rng.random() < 0.4:
         # Out of focus, or from a camera of fewer pixels.
         side = int(rng.choice([250, 300, 360, 420]))
@@ -193,6 +195,8 @@ def _add_far_leaf(
 
 def _cast_shadow(scene: Plane, cover: Plane, light: Light, depth: float) -> None:
     """Darken `scene` in place where a leaf `depth` pixels above it takes the light."""
+    if not cover.any():
+        return
     dx, dy = (light.towards * depth).round().astype(int)
     wide = np.pad(softened(cover, 5), 16, "edge")  # depths are below 16
     shade = wide[16 + dy : 16 + dy + _FAR, 16 + dx : 16 + dx + _FAR]

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainer.data.leaf_anatomy import Blade
-from trainer.data.leaf_ink import Ink, Plane, Window, cut, Spots, noise, resized, softened
+from trainer.data.leaf_ink import Ink, Plane, Points, Window, cut, Spots, noise, resized, softened
 from trainer.data.leaf_lesions import Lesions
 
 IMAGE_SIZE = 500
 
 Afflict = Callable[[np.random.Generator, Blade, int, Window], Lesions]
 
+_TURN = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+_ROUND = np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
 _MARGIN = 5  # pixels around a leaf that count when it is enlarged, and the first of a slope
 
 
@@ -58,7 +60,7 @@ def paint(
         mix(colour, yellow, lesions.halo)
     if lesions.cover.any():
         dead = cut(lesions.cover, window).ravel()
-        places = np.flatnonzero(dead)
+        places = np.flatnonzero(dead != 0)
         dead = dead[places]
         margin = 1 - softened(lesions.cover, 5, window).ravel()[places].clip(0, 1)
         ash = resized(rng.random((100, 100), np.float32), size, window).ravel()[places].clip(0, 1)
@@ -137,11 +139,9 @@ def _spot_on(rng: np.random.Generator, blade: Blade) -> NDArray[np.float64]:
     return lattice[rng.integers(len(lattice)), rng.integers(lattice.shape[1])]
 
 
-def _blob(rng: np.random.Generator, centre: ArrayLike, radius: float) -> NDArray[np.float64]:
+def _blob(rng: np.random.Generator, centre: Points, radius: float) -> NDArray[np.float64]:
     """An irregular round polygon `(14, 2)`."""
-    turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    reach = radius * (1 + 0.25 * rng.standard_normal(14))[:, None]
-    return np.asarray(centre) + reach * np.stack([np.cos(turn), np.sin(turn)], -1)
+    return centre + radius * (1 + 0.25 * rng.standard_normal((14, 1))) * _ROUND
 
 
 def _holes(rng: np.random.Generator, blade: Blade, size: int) -> tuple[Ink, Ink]:
@@ -183,8 +183,10 @@ def _add_dew(
         left, top, right, bottom = (int(v) for v in (x - r, y - r, x + r + 2, y + r + 2))
         if left < 0 or top < 0 or right > size or bottom > size:
             continue
-        left, right = max(left, first_x), max(min(right, last_x), first_x)
-        top, bottom = max(top, first_y), max(min(bottom, last_y), first_y)
+        left, top = max(left, first_x), max(top, first_y)
+        right, bottom = min(right, last_x), min(bottom, last_y)
+        if left >= right or top >= bottom:
+            continue
         v, u = (np.mgrid[top:bottom, left:right].astype(np.float32).T - [y, x]).T / r
         inside = ((1 - u * u - v * v) * r / 2).clip(0, 1)
         facing = u * light.towards[0] + v * light.towards[1]
