@@ -8,7 +8,6 @@ Points are float64 arrays `(n, 2)` of x, y.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.data.leaf_ink import Points
 

@@ -63,7 +63,7 @@ class Ink:
         left, top, right, bottom = window or (0, 0, self._size, self._size)
         if self._image is None:
             return np.zeros((bottom - top, right - left), np.float32)
-        box = tuple(_OVERSAMPLING * edge for edge in (left, top, right, bottom))
+        box = enlarged((left, top, right, bottom), _OVERSAMPLING)
         plane = np.asarray(self._image.reduce(_OVERSAMPLING, box), np.float32)
         plane *= np.float32(1 / 255)
         return plane
@@ -75,7 +75,7 @@ class Ink:
         right, bottom = (min(pair) for pair in zip(inked[2:], window[2:], strict=True))
         if self._image is None or left >= right or top >= bottom:
             return Spots(np.empty(0, np.intp), np.empty(0, np.float32))
-        box = tuple(_OVERSAMPLING * edge for edge in (left, top, right, bottom))
+        box = enlarged((left, top, right, bottom), _OVERSAMPLING)
         grey = np.asarray(self._image.reduce(_OVERSAMPLING, box))
         rows, columns = np.nonzero(
             grey != 0
@@ -126,6 +126,11 @@ def resized(plane: Plane, size: int, window: Window | None = None) -> Plane:
     return _enlarged(Image.fromarray(plane), size, window)
 
 
+def resized_all(planes: Plane, size: int, window: Window | None = None) -> Plane:
+    """As resized, of each of several planes."""
+    return np.stack([resized(plane, size, window) for plane in planes])
+
+
 def softened(plane: Plane, factor: int, window: Window | None = None) -> Plane:
     """The plane blurred over about `factor` pixels, by reducing and enlarging it."""
     return _enlarged(Image.fromarray(plane).reduce(factor), len(plane), window)
@@ -142,7 +147,7 @@ def _enlarged(image: Image.Image, size: int, window: Window | None) -> Plane:
     # It takes rows before columns, as for the whole, where the window is not wider than high.
     start = min(top, max(0, size - (right - left)))
     stop = max(bottom, start + (right - left))
-    box = tuple(edge / scale for edge in (left, start, right, stop))
+    box = left / scale, start / scale, right / scale, stop / scale
     part = image.resize((right - left, stop - start), Image.Resampling.BICUBIC, box)
     return np.asarray(part)[top - start : bottom - start]
 

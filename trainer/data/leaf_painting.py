@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainer.data.leaf_anatomy import Blade
-from trainer.data.leaf_ink import Ink, Plane, Points, Window, cut, Spots, noise, resized, softened
+from trainer.data.leaf_ink import Ink, Plane, Points, Spots, Window, cut, noise, resized, softened
 from trainer.data.leaf_lesions import Lesions
 
 IMAGE_SIZE = 500
