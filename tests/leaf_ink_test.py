@@ -14,7 +14,7 @@ WINDOWS = {
 }
 
 
-@pytest.fixture(params=WINDOWS.values(), ids=WINDOWS)
+@pytest.fixture(params=list(WINDOWS.values()), ids=list(WINDOWS))
 def window(request):
     return request.param
 
