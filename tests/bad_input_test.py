@@ -42,8 +42,8 @@ def train(workdir, folder, backbone, *more):
         (["--num_steps=3"], ["--num_epochs=1", "--num_steps=3"]),
         (["--learning_rte=1"], ["learning_rte", "learning_rate"]),
         (["--global_batch_size=500"], ["--global_batch_size=500", "24"]),
-        (["--validation_split=dev"], ["'dev'", "train, validation"]),
-        (["--test_split=test"], ["'test'", "train, validation"]),
+        (["--validation_split=dev"], ["--validation_split=dev:", "'dev'", "train, validation"]),
+        (["--test_split=test"], ["--test_split=test:", "'test'", "train, validation"]),
         (["--backbone=/nowhere/model"], ["--backbone=/nowhere/model"]),
         (["--dataset=/nowhere/images"], ["--dataset=/nowhere/images"]),
         (["--workdir=/proc/graft"], ["--workdir=/proc/graft"]),
@@ -60,6 +60,13 @@ def test_a_bad_flag_is_named(flags, words, folder, backbone, tmp_path):
     refused(train(workdir, folder, backbone, *flags), *words)
     assert not (workdir / "checkpoints").exists()
     assert not (workdir / "export").exists()
+
+
+@pytest.mark.parametrize("split", ["train[90%", "train[abc]", "train[:0]", "dev"])
+@pytest.mark.parametrize("flag", ["--train_split", "--validation_split", "--test_split"])
+def test_a_bad_slice_is_named(flag, split, leaves_dir, backbone, tmp_path):
+    flags = (f"--dataset={leaves_dir}", f"--backbone={backbone}", f"{flag}={split}")
+    refused(graft("train", f"--workdir={tmp_path / 'run'}", *flags), f"{flag}={split}:")
 
 
 @pytest.fixture

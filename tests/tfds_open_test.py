@@ -77,12 +77,12 @@ def test_two_versions_are_refused(tmp_path, prepared):
 
 def write_metadata(directory, features, **options):
     template = tfds.core.ShardedFileTemplate(
-        beans_data_dir=directory, dataset_name="odd", split="train", filetype_suffix="tfrecord"
+        data_dir=directory, dataset_name="odd", split="train", filetype_suffix="tfrecord"
     )
     directory.mkdir()
     tf.io.TFRecordWriter(str(template.sharded_filepath(shard_index=0, num_shards=1))).close()
     tfds.folder_dataset.write_metadata(
-        beans_data_dir=str(directory),
+        data_dir=str(directory),
         features=tfds.features.FeaturesDict(features),
         split_infos=[
             tfds.core.SplitInfo(
