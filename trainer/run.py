@@ -105,6 +105,8 @@ def build(config: Config, voice: Voice) -> Run:
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
         f"{len(source.class_names)} classes"
     )
+    if unused := steps.warning_of_unused(num_train, config.global_batch_size):
+        voice.warn(unused)
     strategy = strategies.build(config.strategy, config.logical_shards)
     stop = StopRequest()
     stop.install()
