@@ -14,8 +14,8 @@ from trainer.__main__ import COMMANDS
 ROOT = Path(trainer.__file__).parent
 
 FLOORS = {
-    0: "errors image_files config command_line flags steps storage locks quiet provenance console "
-    "run_state",
+    0: "errors image_files identity config command_line flags steps storage locks quiet provenance "
+    "console run_state",
     1: "tensorflow_errors strategy preemption summaries checkpoints optimizers",
     2: "evaluate export train_step run finish",
     3: "train",

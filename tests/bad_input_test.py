@@ -42,8 +42,8 @@ def train(workdir, folder, backbone, *more):
         (["--num_steps=3"], ["--num_epochs=1", "--num_steps=3"]),
         (["--learning_rte=1"], ["learning_rte", "learning_rate"]),
         (["--global_batch_size=500"], ["--global_batch_size=500", "24"]),
-        (["--validation_split=dev"], ["'dev'", "train, validation"]),
-        (["--test_split=test"], ["'test'", "train, validation"]),
+        (["--validation_split=dev"], ["--validation_split=dev:", "'dev'", "train, validation"]),
+        (["--test_split=test"], ["--test_split=test:", "'test'", "train, validation"]),
         (["--backbone=/nowhere/model"], ["--backbone=/nowhere/model"]),
         (["--dataset=/nowhere/images"], ["--dataset=/nowhere/images"]),
         (["--workdir=/proc/graft"], ["--workdir=/proc/graft"]),
@@ -60,6 +60,14 @@ def test_a_bad_flag_is_named(flags, words, folder, backbone, tmp_path):
     refused(train(workdir, folder, backbone, *flags), *words)
     assert not (workdir / "checkpoints").exists()
     assert not (workdir / "export").exists()
+
+
+@pytest.mark.parametrize(
+    "flag", ["--train_split=train[90%", "--validation_split=train[abc]", "--test_split=train[:0]"]
+)
+def test_a_bad_slice_is_named(flag, leaves_dir, backbone, tmp_path):
+    flags = (f"--dataset={leaves_dir}", f"--backbone={backbone}", flag)
+    refused(graft("train", f"--workdir={tmp_path / 'run'}", *flags), f"{flag}:")
 
 
 @pytest.fixture
@@ -186,6 +194,13 @@ def test_fewer_steps_than_are_done_and_what_may_change(folder, backbone, tmp_pat
     assert longer.returncode == 0, longer.stderr
     assert "resuming   after step 6 of 9" in longer.stdout
     assert metrics(run)["global_step"] == 9
+
+
+def test_a_batch_that_leaves_many_images_out_is_warned_of(folder, backbone, tmp_path):
+    process = train(tmp_path / "run", folder, backbone, "--global_batch_size=16")
+    assert process.returncode == 0, process.stderr
+    said = process.stdout + process.stderr
+    assert said.count("--global_batch_size=16: leaves 8 of 24 training images (33%)") == 1
 
 
 def test_a_second_process_on_a_workdir_is_refused(folder, backbone, tmp_path):

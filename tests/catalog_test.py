@@ -1,11 +1,12 @@
 import os
 import re
+from typing import Any
 
 import pytest
 
 from tests import tiny
 from trainer.config import Config
-from trainer.data.catalog import open_source
+from trainer.data.catalog import check_splits, open_source
 from trainer.data.source import ListedSource
 from trainer.data.tfds_source import TfdsSource
 from trainer.errors import UserError
@@ -65,3 +66,36 @@ def test_refusals(root, dataset, message):
     dataset = dataset.format(root=root)
     with pytest.raises(UserError, match=re.escape(f"--dataset={dataset}{message}")):
         open_source(Config(workdir="w", dataset=dataset, data_dir=str(root)))
+
+
+@pytest.mark.parametrize(
+    ("flag", "split", "message"),
+    [
+        (
+            "train_split",
+            "train[90%",
+            " has no split 'train[90%'; it has test, train, validation; a ",
+        ),
+        ("train_split", "train[abc]", " has no split 'train[abc]'; it has test, train, validation"),
+        ("train_split", "", " has no split ''; it has test, train, validation"),
+        ("validation_split", "dev", " has no split 'dev'; it has test, train, validation"),
+        ("test_split", "test[:200%]", " has no split 'test[:200%]'; it has test, train, valid"),
+        ("validation_split", "validation[3:3]", " has no image in it"),
+        ("train_split", "train[9:3]", " has no image in it"),
+    ],
+)
+def test_a_split_that_is_not_there_is_named_by_its_flag(root, flag, split, message):
+    settings: dict[str, Any] = {"workdir": "w", "dataset": f"{root}/beans", flag: split}
+    config = Config(**settings)
+    source = open_source(config)
+    with pytest.raises(
+        UserError, match="^" + re.escape(f"--{flag}={split}: {source.name}{message}")
+    ):
+        check_splits(source, config)
+
+
+def test_splits_and_slices_that_are_there(root):
+    slices: dict[str, Any] = {"train_split": "train[:90%]", "validation_split": "train[90%:]"}
+    for test_split in ("", "test"):
+        config = Config(workdir="w", dataset=f"{root}/beans", test_split=test_split, **slices)
+        check_splits(open_source(config), config)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import tiny
 from trainer import flags
 
 
@@ -17,3 +18,11 @@ def leaves_dir(cache_dir):
     from trainer.data import leaves
 
     return leaves.prepare(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def beans_data_dir(tmp_path_factory):
+    """Where TFDS has `beans` prepared, of tiny pictures in several shards; not to be changed."""
+    root = tmp_path_factory.mktemp("größe 1")
+    tiny.write_beans(root, num_shards=3)
+    return root

@@ -1,108 +1,24 @@
 """Decoding, held against Pillow on files that Pillow writes, and on broken ones."""
 
-import io
 import random
 import struct
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
-from trainer.data.decode import MAX_PIXELS, decode_and_resize, exif_orientation
+from tests.pictures import FILES, HEIGHT, WIDTH, as_pillow, encoded, picture
+from trainer.data.decode import decode_and_resize, exif_orientation
 
-HEIGHT, WIDTH = 48, 80
 _decode = tf.function(
     lambda encoded: decode_and_resize(encoded, (HEIGHT, WIDTH)),
     input_signature=[tf.TensorSpec([], tf.string)],
 )
 
 
-def picture(height=HEIGHT, width=WIDTH):
-    """Smooth, different in each corner and channel: no turn or swap goes unseen."""
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    waves = np.stack([x, y, (np.sin(5 * x) * np.cos(4 * y) + 1) / 2], -1)
-    return Image.fromarray((255 * waves).astype(np.uint8))
-
-
-def encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def levels(data):
     return _decode(tf.constant(data)).numpy() * 255
-
-
-def as_pillow(data):
-    """Pillow's pixels: upright, composited on white."""
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    if image.mode == "CMYK":
-        return np.asarray(image.convert("RGB"), np.float32)
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"), np.float32)
-
-
-def with_alpha(mode="RGBA"):
-    image = picture().convert(mode)
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    image.putalpha(Image.fromarray(((3 * x + 2 * y) % 256).astype(np.uint8)))
-    return image
-
-
-def transparent_palette(kind):
-    image = picture().quantize(16)
-    return encoded(image, kind, transparency=3)
-
-
-def paletted_frames(frames, **options):
-    first, *others = (picture().rotate(9 * i).quantize(32) for i in range(frames))
-    return encoded(first, "GIF", save_all=True, append_images=others, **options)
-
-
-FILES = {
-    "jpeg": (lambda: encoded(picture(), "JPEG", quality=92), 1),
-    "jpeg progressive": (lambda: encoded(picture(), "JPEG", progressive=True), 1),
-    "jpeg gray": (lambda: encoded(picture().convert("L"), "JPEG"), 1),
-    "jpeg cmyk": (lambda: encoded(picture().convert("CMYK"), "JPEG", quality=95), 3),
-    "png": (lambda: encoded(picture(), "PNG"), 0),
-    "png gray": (lambda: encoded(picture().convert("L"), "PNG"), 0),
-    "png bilevel": (lambda: encoded(picture().convert("1"), "PNG"), 0),
-    "png alpha": (lambda: encoded(with_alpha(), "PNG"), 1),
-    "png gray alpha": (lambda: encoded(with_alpha("L"), "PNG"), 1),
-    "png palette": (lambda: encoded(picture().quantize(200), "PNG"), 0),
-    "png palette of 4": (lambda: encoded(picture().quantize(4), "PNG"), 0),
-    "png palette transparent": (lambda: transparent_palette("PNG"), 0),
-    "png gray transparent": (
-        lambda: encoded(picture().convert("L"), "PNG", transparency=100),
-        0,
-    ),
-    "gif": (lambda: encoded(picture().quantize(256), "GIF"), 0),
-    "gif gray": (lambda: encoded(picture().convert("L"), "GIF"), 0),
-    "gif interlaced": (lambda: encoded(picture().quantize(64), "GIF", interlace=1), 0),
-    "gif transparent": (lambda: transparent_palette("GIF"), 0),
-    "gif of 20 frames": (lambda: paletted_frames(20), 0),
-    "bmp": (lambda: encoded(picture(), "BMP"), 0),
-    "bmp gray": (lambda: encoded(picture().convert("L"), "BMP"), 0),
-    "bmp palette": (lambda: encoded(picture().quantize(256), "BMP"), 0),
-    "bmp alpha": (lambda: encoded(with_alpha(), "BMP"), 1),
-    "webp": (lambda: encoded(picture(), "WEBP"), 1),
-    "webp lossless": (lambda: encoded(picture(), "WEBP", lossless=True), 0),
-    "webp alpha": (lambda: encoded(with_alpha(), "WEBP", lossless=True, exact=True), 1),
-    "webp lossy alpha": (lambda: encoded(with_alpha(), "WEBP", quality=90), 2),
-    "webp animated": (
-        lambda: encoded(
-            picture(),
-            "WEBP",
-            save_all=True,
-            append_images=[picture().rotate(i) for i in range(1, 6)],
-        ),
-        1,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -203,103 +119,6 @@ def test_scaled_decoding_stays_close_to_decoding_whole(times, bound):
     assert np.abs(levels(data) - expected).mean() < bound
     if times == 1.5:  # nothing is scaled: what the plain way gives, up to the sum's rounding
         np.testing.assert_allclose(levels(data), expected, atol=1e-2)
-
-
-def chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def giant_jpeg():
-    data = bytearray(encoded(picture(), "JPEG"))
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
-    return bytes(data)
-
-
-def giant_webp(kind):
-    data = bytearray(encoded(picture(), "WEBP", lossless=kind == "VP8L"))
-    if kind == "VP8X":
-        return b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\xff\x00" * 2 + data[12:]
-    at = 21 if kind == "VP8L" else 26
-    data[at : at + 4] = (
-        struct.pack("<I", 0xFFFFFFF) if kind == "VP8L" else struct.pack("<HH", 0x3FFF, 0x3FFF)
-    )
-    return bytes(data)
-
-
-def giant_gif(where):
-    data = bytearray(encoded(picture().quantize(8), "GIF"))
-    giant = struct.pack("<HH", 65535, 65535)
-    frame = data.index(b"\x2c\0\0\0\0") + 5
-    at = 6 if where == "canvas" else frame
-    data[at : at + 4] = giant
-    return bytes(data)
-
-
-GIANTS = {
-    "jpeg": giant_jpeg,
-    "png": lambda: (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", 2**17, 2**17, 8, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    ),
-    "gif canvas": lambda: giant_gif("canvas"),
-    "gif frame": lambda: giant_gif("frame"),
-    "bmp": lambda: (
-        b"BM"
-        + struct.pack("<IHHI", 1000, 0, 0, 54)
-        + struct.pack("<IiiHHIIiiII", 40, 2**20, -(2**20), 1, 24, 0, 0, 0, 0, 0, 0)
-        + bytes(900)
-    ),
-    "webp lossy": lambda: giant_webp("VP8 "),
-    "webp lossless": lambda: giant_webp("VP8L"),
-    "webp extended": lambda: giant_webp("VP8X"),
-}
-
-
-@pytest.mark.parametrize("name", GIANTS)
-def test_a_header_that_announces_a_giant_is_refused(name):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {MAX_PIXELS} pixels"):
-        levels(GIANTS[name]())
-
-
-@pytest.mark.parametrize("name", ["jpeg", "png", "gif", "bmp", "webp", "webp lossless"])
-def test_a_truncated_file_is_an_error_wherever_it_is_cut(name):
-    data = FILES[name][0]()
-    # A GIF lacks nothing without its last bytes: an end of data and a closing mark.
-    last = len(data) - (3 if name == "gif" else 1)
-    seed = 20260101
-    print("seed of the cuts:", seed)
-    rng = random.Random(seed)
-    for cut in [1, 2, 9, *(rng.randrange(1, last) for _ in range(25)), last - 1]:
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            levels(data[:cut])
-
-
-def test_a_truncated_jpeg_is_an_error_even_if_the_crop_is_whole():
-    data = encoded(picture(200, 300), "JPEG")
-    corner = tf.constant([0.0, 0.0, 0.2, 0.2])
-    decode_and_resize(data + b"what some cameras append", (HEIGHT, WIDTH), corner)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decode_and_resize(data[: 3 * len(data) // 4], (HEIGHT, WIDTH), corner)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "an empty file"),
-        (b"these are words, in a file named leaf.jpg", "not a JPEG, PNG, GIF, BMP or WebP"),
-        (b"\xff\xd8\xff\xe0 and words", None),
-        (b"BM", "BMP"),
-        (encoded(picture().convert("1"), "BMP"), "save it as PNG"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", None),
-        (b"GIF89a", None),
-    ],
-)
-def test_what_is_no_image_is_refused(data, message):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        levels(data)
 
 
 def test_decodes_inside_of_a_saved_model(tmp_path):

@@ -77,7 +77,8 @@ def test_it_is_in_shards_of_about_the_size(packed):
     sizes = [path.stat().st_size for path in shards]
     assert 80_000 < min(sizes) <= max(sizes) < 140_000
     assert len(list(packed.glob("*-validation.tfrecord*"))) == 1
-    assert not packed.with_name("three colours.incomplete").exists()
+    assert os.listdir(packed.parent) == ["three colours"]
+    assert not [path for path in packed.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["2024-größe [x] {y}", "Ünï", "_", "a"])
@@ -152,25 +153,60 @@ pack(open_folder(sys.argv[1]), ["train", "validation"], sys.argv[2], 100_000, Wa
 """
 
 
-def test_a_kill_leaves_nothing_that_looks_complete(folder, source, tmp_path):
-    output = tmp_path / "out"
-    process: Any
-    with subprocess.Popen(
+def half_packed(folder, output):
+    """A process that has packed half of the pictures and waits."""
+    process: Any = subprocess.Popen(
         [sys.executable, "-c", PACKER, str(folder), str(output)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while process.stdout.readline() != "packing train 30\n":
-            assert time.monotonic() < deadline
+    )
+    deadline = time.monotonic() + 60
+    while process.stdout.readline() != "packing train 30\n":
+        assert time.monotonic() < deadline
+    return process
+
+
+def test_a_kill_leaves_nothing_that_looks_complete(folder, source, tmp_path):
+    output = tmp_path / "out"
+    with half_packed(folder, output) as process:
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    assert os.listdir(tmp_path) == ["out.incomplete"]
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".graft-pack-")
     with pytest.raises(UserError):
-        open_prepared(str(tmp_path / "out.incomplete"), 16)
+        open_prepared(str(tmp_path / left), 16)
     # The same command again: done, and what was left is gone.
     assert main([f"--dataset={folder}", f"--output_dir={output}"]) == 0
     assert os.listdir(tmp_path) == ["out"]
     assert contents(open_prepared(str(output), 16), "train") == contents(source, "train")
+
+
+def test_directories_of_others_are_left_alone(source, tmp_path):
+    names = ["out.incomplete", ".graft-pack-mine", ".graft-lock"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "diary.txt").write_text("dear diary")
+    pack(source, ["validation"], str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "out"])
+    assert {(tmp_path / name / "diary.txt").read_text() for name in names} == {"dear diary"}
+
+
+def test_two_at_once_do_not_disturb_each_other(folder, source, tmp_path):
+    with half_packed(folder, tmp_path / "slow") as slow:
+        pack(source, ["validation"], str(tmp_path / "quick"), 2**20, LineVoice(io.StringIO()))
+        slow.communicate("\n", timeout=60)
+    assert slow.returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["quick", "slow"]
+    assert contents(open_prepared(str(tmp_path / "slow"), 16), "train") == contents(source, "train")
+
+
+def test_an_output_that_appears_meanwhile_is_kept(folder, tmp_path):
+    with half_packed(folder, tmp_path / "out") as process:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("")
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 1
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == ["mine.txt"]

@@ -71,3 +71,14 @@ def test_no_patience_never_stops():
     for _ in range(50):
         state.add_evaluation(0.0, 1.0, patience=0)
     assert (state.stopped_early, state.evaluations_since_best) == (False, 49)
+
+
+def test_another_patience_judges_anew():
+    state = RunState()
+    for _ in range(4):
+        state.add_evaluation(0.5, 1.0, patience=3)
+    judged = []
+    for patience in (3, 4, 2, 0):
+        state.judge(patience)
+        judged.append((patience, state.stopped_early))
+    assert judged == [(3, True), (4, False), (2, True), (0, False)]

@@ -2,7 +2,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.errors import UserError
-from trainer.steps import CheckpointTimer, LoopLength, Plan, plan
+from trainer.steps import CheckpointTimer, LoopLength, Plan, plan, warning_of_unused
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,23 @@ def test_plan(settings, num_examples, expected):
 def test_plan_refuses(settings, message):
     with pytest.raises(UserError, match=message):
         plan(Config(workdir="w", **settings), 100)
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch", "words"),
+    [
+        (1034, 32, ""),
+        (110, 100, ""),  # 9 %
+        (100, 90, ""),  # 10 % are not yet many
+        (100, 89, "--global_batch_size=89: leaves 11 of 100 training images (11%) out of each"),
+        (1600, 1000, "--global_batch_size=1000: leaves 600 of 1,600 training images (38%) out of"),
+        (64, 64, ""),
+    ],
+)
+def test_many_examples_that_fill_no_batch_are_worth_a_warning(num_examples, batch, words):
+    warning = warning_of_unused(num_examples, batch)
+    assert warning.startswith(words)
+    assert bool(warning) == bool(words)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,36 @@ def test_curves_hold_training_and_evaluation(trained):
     )
 
 
+def test_more_patience_goes_on_after_an_early_stop(folder, backbone, tmp_path):
+    arguments = [
+        *("train", f"--workdir={tmp_path / 'run'}", f"--dataset={folder}"),
+        *(f"--backbone={backbone}", "--num_epochs=5", "--global_batch_size=8"),
+        "--learning_rate=0",  # nothing ever gets better
+    ]
+    ended = []
+    for patience in (1, 1, 3, 0):
+        process = graft(*arguments, f"--early_stopping_patience={patience}")
+        assert process.returncode == 0, process.stderr
+        early, before = ("stopping   early" in process.stdout), ("already" in process.stdout)
+        ended.append((metrics(tmp_path / "run")["global_step"], early, before))
+    assert ended == [(20, True, False), (20, False, True), (40, True, False), (50, False, False)]
+
+
+def test_a_restart_knows_of_the_roll_back(folder, backbone, tmp_path):
+    arguments = [
+        *("train", f"--workdir={tmp_path / 'run'}", f"--dataset={folder}"),
+        *(f"--backbone={backbone}", "--num_epochs=1", "--global_batch_size=8"),
+        *("--optimizer=sgd", "--learning_rate=1e30"),
+    ]
+    first, second = graft(*arguments), graft(*arguments)
+    assert (first.returncode, second.returncode) == (1, 1), second.stderr
+    assert "going back to step 0" in first.stdout
+    assert "going back" not in second.stdout
+    assert "is not finite, again" in second.stderr
+    saved = tmp_path / "run" / "checkpoints" / "step_00000000_1" / "state.json"
+    assert json.loads(saved.read_text())["rolled_back"] is True
+
+
 def test_mirrored_on_two_devices_learns_what_one_does(folder, backbone, tmp_path):
     """Two logical CPU devices: the same examples in the same steps, the same losses to rounding."""
     script = """

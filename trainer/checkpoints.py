@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import config as config_lib
+from trainer import identity as identities
 from trainer import storage
 from trainer.errors import UserError
 from trainer.run_state import RunState
@@ -61,7 +61,7 @@ class Checkpoints:
             Path(scratch, _STATE).write_text(json.dumps(state.to_dict()))
             facts = {
                 "global_step": state.global_step,
-                "digest": config_lib.digest(self._identity),
+                "digest": identities.digest(self._identity),
                 "identity": self._identity,
             }
             storage.publish(scratch, self._path(name), facts)
@@ -95,7 +95,7 @@ class Checkpoints:
         path = self._path(name)
         manifest = storage.read_manifest(path)
         assert manifest is not None
-        changes = config_lib.differences(manifest.facts["identity"], self._identity)
+        changes = identities.differences(manifest.facts["identity"], self._identity)
         if changes:
             raise UserError(
                 f"{path}: belongs to another run; choose another --workdir, or give the same "

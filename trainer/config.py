@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from typing import Any
 
 from trainer.errors import UserError
+from trainer.identity import shown
 
 AUGMENT_POLICIES = ("none", "light", "randaugment")
 BAD_IMAGES = ("error", "skip")
@@ -168,7 +168,7 @@ class Config:
 
     def _require(self, fits: bool, name: str, rule: str) -> None:
         if not fits:
-            raise UserError(f"--{name}={_shown(getattr(self, name))}: must be {rule}")
+            raise UserError(f"--{name}={shown(getattr(self, name))}: must be {rule}")
 
 
 _CHOICES = {
@@ -225,21 +225,6 @@ def value_range(text: str) -> tuple[float, float] | None:
     return low, high
 
 
-def digest(identity: dict[str, Any]) -> str:
-    """A short name for an identity: 16 hexadecimal digits of its SHA-256."""
-    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One line per entry in which two identities differ: name, the value then, the value now."""
-    return [
-        f"{name}: {_shown(then.get(name))} there, {_shown(now.get(name))} now"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    ]
-
-
 def _below(high: float) -> str:
     return "" if high == _INFINITY else f" and below {high}"
 
@@ -248,9 +233,3 @@ def _refuse_both(config: Config, first: str, second: str) -> None:
     values = getattr(config, first), getattr(config, second)
     if None not in values:
         raise UserError(f"--{first}={values[0]} and --{second}={values[1]}: give one of the two")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
-    return str(value)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import re
 import shutil
 import threading
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.console import Voice, voice
 from trainer.errors import UserError
 from trainer.flags import default_cache_dir
+from trainer.locks import locked
 from trainer.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ FLAGS: Groups = {
 }
 
 _VERSION = "1.0.0"
+_PREFIX = ".graft-pack-"
+_LOCK = ".graft-lock"
 _SAMPLE = 64  # examples whose sizes stand for all
 
 
@@ -90,20 +96,35 @@ def pack(
     # What TFDS takes for a name: ASCII, and a letter first.
     name = re.sub("[^a-z0-9]+|^[^a-z]+", "_", os.path.basename(output).lower()).strip("_")
     name = name or "packed"
-    scratch = f"{output}.incomplete"
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        os.makedirs(scratch)
-    except OSError as error:
-        raise UserError(f"--output_dir={output}: {error.strerror}") from error
-    try:
-        counts = _write(source, splits, scratch, name, shard_bytes, speaker)
-        os.rename(scratch, output)
+        with _scratch(os.path.dirname(os.path.abspath(output))) as scratch:
+            counts = _write(source, splits, scratch, name, shard_bytes, speaker)
+            os.remove(os.path.join(scratch, _LOCK))
+            os.rename(scratch, output)
     except tf.errors.OpError as error:  # an image that is gone, a full disk
         raise UserError(f"{source.name}: cannot be packed ({error.message})") from error
+    except OSError as error:
+        raise UserError(f"--output_dir={output}: {error.strerror or error}") from error
+    return counts
+
+
+@contextlib.contextmanager
+def _scratch(parent: str) -> Iterator[str]:
+    """A new directory below `parent`, removed in the end unless it was moved.
+
+    What a killed process left there is removed, too. Only directories of our name are touched that
+    hold our lock, and those only while nobody holds it.
+    """
+    for lock in glob.glob(os.path.join(glob.escape(parent), f"{_PREFIX}*", _LOCK)):
+        with contextlib.suppress(UserError, OSError), locked(lock, "a live process packs there"):
+            shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
+    scratch = os.path.join(parent, f"{_PREFIX}{uuid.uuid4().hex}")
+    os.makedirs(scratch)
+    try:
+        with locked(os.path.join(scratch, _LOCK)):
+            yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return counts
 
 
 def _write(

@@ -96,17 +96,17 @@ def build(config: Config, voice: Voice) -> Run:
     damaged = source.damaged_file()
     if damaged:
         raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
+    catalog.check_splits(source, config)
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
-    for split in filter(None, (config.validation_split, config.test_split)):
-        if not source.num_examples(split):
-            raise UserError(f"{source.name}: no image in the split {split!r}")
     name = source.name.removeprefix("--dataset=")
     voice.say(
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
         f"{len(source.class_names)} classes"
     )
+    if unused := steps.warning_of_unused(num_train, config.global_batch_size):
+        voice.warn(unused)
     strategy = strategies.build(config.strategy, config.logical_shards)
     stop = StopRequest()
     stop.install()

@@ -35,7 +35,7 @@ class RunState:
         evaluated_step: the last step whose weights were evaluated; -1 before any.
         best: {"global_step", "accuracy", "loss"} of the best evaluation; empty before any.
         evaluations_since_best: what early stopping counts.
-        stopped_early: whether early stopping ended the run.
+        stopped_early: whether early stopping ended the run; see judge.
         rolled_back: whether the one roll-back after a non-finite loss is spent.
         skipped: reason by example id, for each broken image met so far.
         wall_secs: of all the run's processes so far, each from its start.
@@ -114,5 +114,9 @@ class RunState:
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1
-        self.stopped_early = 0 < patience <= self.evaluations_since_best
+        self.judge(patience)
         return is_best
+
+    def judge(self, patience: int) -> None:
+        """Say whether early stopping ends the run here, with a `patience` that may be a new one."""
+        self.stopped_early = 0 < patience <= self.evaluations_since_best

@@ -10,6 +10,8 @@ from trainer.errors import UserError
 
 DEFAULT_EPOCHS = 10
 
+_FEW = 0.1  # the share of the training examples that may be left out without a word
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -60,6 +62,23 @@ def plan(config: Config, num_examples: int) -> Plan:
             f"--warmup_steps={config.warmup_steps}: must be below the run's {num_steps} steps"
         )
     return Plan(steps_per_epoch, num_steps, config.eval_every_epochs * steps_per_epoch)
+
+
+def warning_of_unused(num_examples: int, global_batch_size: int) -> str:
+    """What to say of the examples that fill no batch, where they are many; empty where few.
+
+    Args:
+        num_examples: how many training examples there are.
+        global_batch_size: how many of them a step takes.
+    """
+    unused = num_examples % global_batch_size
+    if unused <= _FEW * num_examples:
+        return ""
+    return (
+        f"--global_batch_size={global_batch_size}: leaves {unused:,} of {num_examples:,} training "
+        f"images ({unused / num_examples:.0%}) out of each epoch, others each time, because they "
+        "do not fill a batch; a smaller one leaves out fewer"
+    )
 
 
 class CheckpointTimer:

@@ -64,6 +64,7 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
             f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
         )
     else:
+        state.judge(config.early_stopping_patience)  # which may be another one now
         finished = finish.read_finished(config, state)
         if finished is not None and _is_over(run, state):
             voice.say(f"finished   already, with step {state.global_step:,}")
@@ -115,6 +116,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             batches = run.training_batches(state.global_step)
             summaries.close()
             summaries = Summaries(logs, state.global_step)
+            _save(run, state, summaries, wall_secs())  # a restart must know of the roll-back
             saved_step, is_finite = state.global_step, True
             continue
         is_over = _is_over(run, state)

@@ -39,3 +39,25 @@ def open_source(config: Config, progress: Callable[[int, int], None] | None = No
             "TFDS name"
         )
     return tfds_open.open_named(dataset, config.data_dir, buffer)
+
+
+def check_splits(source: Source, config: Config) -> None:
+    """Refuse a split that the data do not have, or that holds nothing.
+
+    Args:
+        source: what `open_source` returned for `config`.
+        config: its `train_split`, `validation_split` and `test_split` (if any) are read.
+
+    Raises:
+        UserError: there is no such split, or no image in it; the message names the flag.
+    """
+    for name in ("train_split", "validation_split", "test_split"):
+        split = getattr(config, name)
+        if not split and name == "test_split":
+            continue
+        try:
+            num_examples = source.num_examples(split)
+        except UserError as error:
+            raise UserError(f"--{name}={split}: {error}") from error
+        if num_examples < 1:  # below 0 where a slice ends before it begins
+            raise UserError(f"--{name}={split}: {source.name} has no image in it")

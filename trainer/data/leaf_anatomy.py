@@ -1,20 +1,16 @@
-"""The geometry of a drawn bean leaf, and the means of drawing it: ink, noise and blur.
+"""The geometry of a drawn bean leaf.
 
 A leaf is grown in its own coordinates (base at the origin, tip at x = 1), then bent, turned and
 foreshortened into pixels. Its finest veins enclose a lattice of small cells, where lesions sit.
-Points are float64 arrays `(n, 2)` of x, y; planes are float32 `(size, size)`.
+Points are float64 arrays `(n, 2)` of x, y.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
 
-Plane = NDArray[np.float32]
-Points = NDArray[np.float64]
+from trainer.data.leaf_ink import Points
 
-_OVERSAMPLING = 2
 _ROWS_BETWEEN_VEINS = 4
 
 
@@ -37,71 +33,6 @@ class Blade:
     veins: Points
     lattices: tuple[Points, Points]
     length: float
-
-
-class Ink:
-    """A grey canvas `(size, size)` that is drawn larger than it is read, for smooth edges."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._draw: ImageDraw.ImageDraw | None = None  # most canvases for damage stay empty
-        self._image: Image.Image | None = None
-
-    def _pen(self) -> ImageDraw.ImageDraw:
-        if self._draw is None:
-            self._image = Image.new("L", (self._size * _OVERSAMPLING, self._size * _OVERSAMPLING))
-            self._draw = ImageDraw.Draw(self._image)
-        return self._draw
-
-    def polygon(self, points: Points, value: float = 1.0) -> None:
-        """Fill the polygon `(n, 2)` with a value in [0, 1]."""
-        self._pen().polygon((points * _OVERSAMPLING).ravel().tolist(), fill=round(value * 255))
-
-    def line(self, points: Points, width: float, value: float) -> None:
-        """Draw a line through `(n, 2)` points, `width` pixels wide."""
-        width = max(1, round(width * _OVERSAMPLING))
-        self._pen().line((points * _OVERSAMPLING).ravel().tolist(), round(value * 255), width)
-
-    def disc(self, x: float, y: float, rx: float, ry: float, value: float = 1.0) -> None:
-        """Fill the ellipse around x, y."""
-        box = [(x - rx), (y - ry), (x + rx), (y + ry)]
-        self._pen().ellipse([v * _OVERSAMPLING for v in box], fill=round(value * 255))
-
-    def plane(self) -> Plane:
-        """What was drawn, float32 `(size, size)` in [0, 1]."""
-        if self._image is None:
-            return np.zeros((self._size, self._size), np.float32)
-        return np.asarray(self._image.reduce(_OVERSAMPLING), np.float32) * np.float32(1 / 255)
-
-    def soft_plane(self, factor: int) -> Plane:
-        """What was drawn, blurred, float32 `(ceil(size / factor), ceil(size / factor))`."""
-        if self._image is None:
-            return np.zeros((-(-self._size // factor), -(-self._size // factor)), np.float32)
-        small = self._image.reduce(_OVERSAMPLING * factor)
-        # Without a blur a slanting line turns into a string of beads when it is enlarged.
-        small = small.filter(ImageFilter.GaussianBlur(1))
-        return np.asarray(small, np.float32) * np.float32(1 / 255)
-
-
-def resized(plane: Plane, size: int) -> Plane:
-    """A square plane at another size, bicubic and without aliasing."""
-    # Two products with matrices of weights are faster, but their last bit, and so the bytes of
-    # a picture, depend on the number of threads of the linear algebra library.
-    if len(plane) == size:
-        return plane
-    image = Image.fromarray(plane)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def softened(plane: Plane, factor: int) -> Plane:
-    """The plane blurred over about `factor` pixels, by reducing and enlarging it."""
-    small = Image.fromarray(plane).reduce(factor)
-    return np.asarray(small.resize(plane.shape, Image.Resampling.BICUBIC))
-
-
-def noise(rng: np.random.Generator, cells: int, size: int) -> Plane:
-    """Smooth noise of unit variance at its knots, `cells` knots on a side of `size` pixels."""
-    return resized(rng.standard_normal((cells, cells), np.float32), size)
 
 
 def grow(rng: np.random.Generator, centre: Points, length: float, angle: float) -> Blade:

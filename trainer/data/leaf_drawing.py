@@ -19,9 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.leaf_anatomy import Ink, Plane, grow, noise, resized, softened
+from trainer.data.leaf_anatomy import grow
+from trainer.data.leaf_ground import ground
+from trainer.data.leaf_ink import (
+    Plane,
+    Window,
+    cut,
+    enlarged,
+    noise,
+    resized,
+    resized_all,
+    softened,
+)
 from trainer.data.leaf_lesions import angular_spots, no_lesions, rust_pustules
-from trainer.data.leaf_painting import IMAGE_SIZE, Afflict, Light, mix, paint
+from trainer.data.leaf_painting import IMAGE_SIZE, Afflict, Light, paint
 
 CLASS_NAMES = ("angular_leaf_spot", "bean_rust", "healthy")  # the order of TFDS `beans`
 SPLIT_SIZES = {"train": 1034, "validation": 133, "test": 128}  # as in TFDS `beans`
@@ -30,6 +41,8 @@ HEADER = struct.Struct("<BI")  # label and number of bytes, before each drawing 
 
 _ENTROPY = 20210323
 _FAR = IMAGE_SIZE // 2  # what is out of focus is drawn at half size and enlarged
+
+_BAND = 50  # rows
 
 
 def draw_leaf(split: str, index: int) -> tuple[bytes, int]:
@@ -92,22 +105,27 @@ def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
     angle = rng.uniform(0, 2 * np.pi)
     centre = rng.normal(IMAGE_SIZE / 2, 28, 2)
     blade = grow(rng, centre, rng.uniform(370, 600), angle)
-    leaf, cover = paint(rng, blade, IMAGE_SIZE, light, afflict)
+    leaf, cover, window = paint(rng, blade, IMAGE_SIZE, light, afflict)
 
-    scene = _ground(rng)
+    scene = ground(rng, _FAR)
     for _ in range(rng.integers(0, 4)):
         _add_far_leaf(rng, scene, light, afflict, rng.uniform(-0.1, 1.1, 2), dim=True)
     _cast_shadow(scene, resized(cover, _FAR), light, rng.uniform(3, 14))
-    scene = _resized_all(scene, IMAGE_SIZE)
-    scene += (leaf - scene) * cover
+    scene = resized_all(scene, IMAGE_SIZE)
+    seen = cut(scene, window)
+    leaf -= seen
+    leaf *= cut(cover, window)
+    seen += leaf
     if rng.random() < 0.25:
         # A leaf in front, across a corner and out of focus.
         away = rng.uniform(0, 2 * np.pi)
         corner = 0.5 + rng.uniform(0.54, 0.7) * np.array([np.cos(away), np.sin(away)])
         front = np.zeros((3, _FAR, _FAR), np.float32)
-        shown = _add_far_leaf(rng, front, light, afflict, corner, dim=False)
-        shown = resized(shown, IMAGE_SIZE).clip(0, 1)
-        scene += _resized_all(front, IMAGE_SIZE) - scene * shown
+        shown, window = _add_far_leaf(rng, front, light, afflict, corner, dim=False)
+        window = enlarged(window, IMAGE_SIZE // _FAR)
+        shown = resized(shown, IMAGE_SIZE, window).clip(0, 1)
+        seen = cut(scene, window)
+        seen += resized_all(front, IMAGE_SIZE, window) - seen * shown
     if rng.random() < 0.35:
         # Sun through leaves that are out of the picture.
         dapple = (noise(rng, int(rng.integers(4, 9)), 125) * 2.5 + rng.normal()).clip(-1, 1)
@@ -120,26 +138,27 @@ def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
     warmth, tint = rng.normal(0, 0.12), rng.normal(0, 0.03)
     gains = np.exp([warmth, tint, -warmth]) * 2.0 ** rng.normal(0.75, 0.38)
     axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32) ** 2
-    scene *= 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
-    scene *= gains.astype(np.float32)[:, None, None]
-    np.maximum(scene, 0, out=scene)
-    scene *= 1 / (1 + 0.45 * scene)  # a film's shoulder, so that highlights do not clip hard
-    np.sqrt(scene, out=scene)
+    vignette = 1 - np.float32(rng.uniform(0, 0.25)) * (axis[:, None] + axis)
     grain = (rng.random(scene.shape[1:], np.float32) - 0.5) * np.float32(rng.uniform(3, 22))
-    scene *= 255
-    scene += grain
-    bands = [Image.fromarray(band) for band in scene.clip(0, 255).astype(np.uint8)]
-    image = Image.merge("RGB", bands)
+    pixels = np.empty(scene.shape, np.uint8)
+    for top in range(0, IMAGE_SIZE, _BAND):  # what fits into the processor's cache
+        rows = slice(top, top + _BAND)
+        band = scene[:, rows]
+        band *= vignette[rows]
+        band *= gains.astype(np.float32)[:, None, None]
+        np.maximum(band, 0, out=band)
+        band *= 1 / (1 + 0.45 * band)  # a film's shoulder, so that highlights do not clip hard
+        np.sqrt(band, out=band)
+        band *= 255
+        band += grain[rows]
+        pixels[:, rows] = band.clip(0, 255)
+    image = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels])
     if rng.random() < 0.4:
         # Out of focus, or from a camera of fewer pixels.
         side = int(rng.choice([250, 300, 360, 420]))
         image = image.resize((side, side), Image.Resampling.BILINEAR)
         image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     return image
-
-
-def _resized_all(planes: Plane, size: int) -> Plane:
-    return np.stack([resized(plane, size) for plane in planes])
 
 
 def _add_far_leaf(
@@ -149,81 +168,36 @@ def _add_far_leaf(
     afflict: Afflict,
     centre: NDArray[np.float64],
     dim: bool,
-) -> Plane:
-    """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place; returns its cover."""
+) -> tuple[Plane, Window]:
+    """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place.
+
+    Returns:
+        its cover `(250, 250)`, and the window outside of which that is 0.
+    """
     size = int(rng.choice([_FAR, _FAR // 2, _FAR // 2, _FAR // 5]))  # the fewer, the less sharp
     length = size * rng.uniform(0.5, 1.2)
     blade = grow(rng, centre * size, length, rng.uniform(0, 2 * np.pi))
     ill = rng.random() < 0.35
-    leaf, cover = paint(rng, blade, size, light, afflict if ill else no_lesions)
-    leaf, cover = (_resized_all(planes, _FAR) for planes in (leaf, cover[None]))
-    cover = cover[0].clip(0, 1)
+    colour, cover, window = paint(rng, blade, size, light, afflict if ill else no_lesions)
+    whole = np.zeros((3, size, size), np.float32)
+    cut(whole, window)[:] = colour
+    window = enlarged(window, _FAR // size)
+    leaf, cover = resized_all(whole, _FAR, window), resized(cover, _FAR).clip(0, 1)
     _cast_shadow(scene, cover, light, rng.uniform(2, 10))
     leaf *= np.float32(rng.uniform(0.35, 0.85) if dim else rng.uniform(0.8, 1.2))
-    scene += (leaf - scene) * cover
-    return cover
+    seen = cut(scene, window)
+    seen += (leaf - seen) * cut(cover, window)
+    return cover, window
 
 
 def _cast_shadow(scene: Plane, cover: Plane, light: Light, depth: float) -> None:
     """Darken `scene` in place where a leaf `depth` pixels above it takes the light."""
+    if not cover.any():
+        return
     dx, dy = (light.towards * depth).round().astype(int)
     wide = np.pad(softened(cover, 5), 16, "edge")  # depths are below 16
     shade = wide[16 + dy : 16 + dy + _FAR, 16 + dx : 16 + dx + _FAR]
     scene *= 1 - shade.clip(0, 1) * np.float32(0.35 + 0.4 * light.hardness)
-
-
-def _ground(rng: np.random.Generator) -> Plane:
-    """A background, linear colour `(3, 250, 250)`."""
-    kind = (_soil, _foliage, _plain, _straw)[rng.choice(4, p=[0.35, 0.3, 0.15, 0.2])]
-    return kind(rng).astype(np.float32)
-
-
-def _soil(rng: np.random.Generator) -> Plane:
-    red = rng.uniform(0.2, 0.5)
-    brown = np.array([red, red * rng.uniform(0.78, 0.9), red * rng.uniform(0.5, 0.72)]) ** 2
-    height = sum(noise(rng, k, _FAR) * a for k, a in ((5, 0.2), (22, 0.4), (70, 0.5), (170, 0.3)))
-    crumbs = np.maximum(noise(rng, 45, _FAR), height)
-    rough = 1 + 0.3 * height + 0.9 * np.diff(crumbs, axis=1, append=0)
-    return brown[:, None, None] * rough.clip(0.12, 2.5)
-
-
-def _foliage(rng: np.random.Generator) -> Plane:
-    green = rng.uniform([0.12, 0.25, 0.05], [0.35, 0.45, 0.2]) ** 2
-    scene = green[:, None, None] * (1 + 0.5 * noise(rng, 5, 125)).clip(0.15, 2)
-    scene = scene.astype(np.float32)
-    for _ in range(rng.integers(6, 16)):
-        ink = Ink(125)
-        x, y = rng.uniform(0, 125, 2)
-        radius = rng.uniform(6, 34)
-        ink.disc(x, y, radius, radius * rng.uniform(0.3, 1))
-        tone = rng.uniform([0.15, 0.3, 0.04], [0.42, 0.5, 0.25]) ** 2 * rng.uniform(0.3, 1.5)
-        soft = softened(ink.plane(), int(rng.choice([3, 6, 12]))).clip(0, 1)
-        mix(scene, tone, soft * np.float32(0.7))
-    return _resized_all(scene, _FAR)
-
-
-def _plain(rng: np.random.Generator) -> Plane:
-    """Paper, cloth or sky: one tone with a gradient and a fine tooth."""
-    tone = (rng.uniform(0.35, 0.9) * rng.uniform(0.93, 1.05, 3)) ** 2
-    slope = np.linspace(-1, 1, _FAR) * rng.normal(0, 0.2)
-    across = np.linspace(-1, 1, _FAR)[:, None] * rng.normal(0, 0.2)
-    tooth = noise(rng, 125, _FAR) * rng.uniform(0, 0.08) + noise(rng, 4, _FAR) * 0.05
-    return tone[:, None, None] * (1 + slope + across + tooth).clip(0.2, 2)
-
-
-def _straw(rng: np.random.Generator) -> Plane:
-    scene = _soil(rng).astype(np.float32) * 0.6
-    tone = (rng.uniform(0.5, 0.78) * np.array([1, rng.uniform(0.84, 0.92), 0.6])) ** 2
-    for _ in range(4):
-        ink = Ink(_FAR)
-        for _ in range(rng.integers(10, 40)):
-            start, bearing = rng.uniform(-30, _FAR + 30, 2), rng.uniform(0, 2 * np.pi)
-            reach = rng.uniform(20, 120) * np.array([np.cos(bearing), np.sin(bearing)])
-            ink.line(np.stack([start, start + reach]), rng.uniform(0.8, 3), rng.uniform(0.5, 1))
-        shadow = np.roll(ink.plane(), (2, 2), (0, 1))
-        scene *= 1 - 0.5 * shadow
-        mix(scene, tone * rng.uniform(0.4, 1.1), ink.plane())
-    return scene
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.leaf_anatomy import Blade, Ink, Plane, softened
+from trainer.data.leaf_anatomy import Blade
+from trainer.data.leaf_ink import Ink, Plane, Window, cut, softened
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Lesions:
     """What a disease does to a leaf, as planes in [0, 1] and linear colours `(3,)`.
 
     Attributes:
-        cover: where the tissue is dead or burst.
+        cover: where the tissue is dead or burst; the whole plane, the other two are of a window.
         halo: where it has turned yellow.
         relief: raised (positive) or sunken (negative) surface, in pixels of height.
         colour: of the covered tissue.
@@ -27,7 +28,7 @@ class Lesions:
     rim: NDArray[np.float32]
 
 
-def angular_spots(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def angular_spots(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
     """Brown patches that fill whole cells of the lattice, and so have straight edges."""
     severity = rng.uniform()
     ink = Ink(size)
@@ -40,40 +41,44 @@ def angular_spots(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
         row, column = (rng.uniform(0, last) + around).round().astype(int).clip(0, last).T
         ink.polygon(lattice[row, column])
     cover = ink.plane()
-    halo = softened(cover, 10) * np.float32(rng.uniform(0, 0.5))
-    return Lesions(cover * _strength(rng), halo, -0.7 * cover, *_browns(rng))
+    halo = softened(cover, 10, window) * np.float32(rng.uniform(0, 0.5))
+    return Lesions(cover * _strength(rng), halo, -0.7 * cut(cover, window), *_browns(rng))
 
 
-def rust_pustules(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def rust_pustules(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
     """Many small raised discs, in loose groups, each in a yellow ring."""
     severity = rng.uniform()
     ink, rings = Ink(size), Ink(size)
     num_groups = int(rng.integers(2, 7))
     groups = [(int(rng.integers(2)), rng.uniform(0, 1, 2)) for _ in range(num_groups)]
+    lattices = [lattice.tolist() for lattice in blade.lattices]
+    lasts = [(len(lattice) - 1, len(lattice[0]) - 1) for lattice in lattices]
     spread, radius = rng.uniform(0.08, 0.4), blade.length * rng.uniform(0.0046, 0.008)
     for _ in range(round(20 * 12**severity)):
         side, middle = groups[int(rng.integers(num_groups))]
-        lattice = blade.lattices[side]
-        place = (middle + rng.normal(0, spread, 2)).clip(0, 0.999) * (
-            np.array(lattice.shape[:2]) - 1
-        )
-        row, column = place.astype(int)
-        u, v = place - [row, column]
-        near = lattice[row, column] * (1 - v) + lattice[row, column + 1] * v
-        far = lattice[row + 1, column] * (1 - v) + lattice[row + 1, column + 1] * v
-        x, y = near * (1 - u) + far * u
+        place = (middle + rng.normal(0, spread, 2)).clip(0, 0.999) * lasts[side]
+        x, y = _between(lattices[side], *place.tolist())
         r = radius * rng.lognormal(0, 0.35)
         ink.disc(x, y, r * rng.uniform(0.85, 1.15), r)
         rings.disc(x, y, 2.4 * r, 2.4 * r)
     cover = ink.plane()
-    halo = softened(rings.plane(), 6) * np.float32(rng.uniform(0.2, 0.75))
-    return Lesions(cover * _strength(rng), halo, 2.2 * cover, *_browns(rng))
+    halo = softened(rings.plane(), 6, window) * np.float32(rng.uniform(0.2, 0.75))
+    return Lesions(cover * _strength(rng), halo, 2.2 * cut(cover, window), *_browns(rng))
 
 
-def no_lesions(rng: np.random.Generator, blade: Blade, size: int) -> Lesions:
+def _between(lattice: list[list[list[float]]], u: float, v: float) -> list[float]:
+    """The point of the lattice in row u, column v, neither of which need be whole."""
+    row, column = int(u), int(v)
+    u, v = u - row, v - column
+    near, far = (line[column : column + 2] for line in lattice[row : row + 2])
+    ends = zip(*near, *far, strict=True)  # numbers of Python, faster than arrays of two
+    return [(a * (1 - v) + b * v) * (1 - u) + (c * (1 - v) + d * v) * u for a, b, c, d in ends]
+
+
+def no_lesions(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
     """A healthy leaf."""
     nothing = np.zeros((size, size), np.float32)
-    return Lesions(nothing, nothing, nothing, *_browns(rng))
+    return Lesions(nothing, cut(nothing, window), cut(nothing, window), *_browns(rng))
 
 
 def _strength(rng: np.random.Generator) -> np.float32:

@@ -69,6 +69,15 @@ def prepare(cache_dir: str, progress: Callable[[int, int], None] | None = None) 
 
 
 def _write(cache_dir: str, progress: Callable[[int, int], None] | None) -> None:
+    with _drawings() as drawings:  # in the background, and TensorFlow is imported meanwhile
+        _write_drawings(cache_dir, drawings, progress)
+
+
+def _write_drawings(
+    cache_dir: str,
+    drawings: Iterator[tuple[bytes, int]],
+    progress: Callable[[int, int], None] | None,
+) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -119,11 +128,7 @@ def _write(cache_dir: str, progress: Callable[[int, int], None] | None) -> None:
     try:
         # TFDS writes to a directory named `incomplete.*` and then moves it. It prints in spite of
         # all switches, and wants a directory for downloads though there are none.
-        with (
-            tempfile.TemporaryDirectory() as downloads,
-            contextlib.closing(_drawings()) as drawings,
-            contextlib.redirect_stdout(None),
-        ):
+        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(None):
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     except tf.errors.OpError as error:  # what TensorFlow makes of a full disk
         raise OSError(str(error)) from error
@@ -131,8 +136,9 @@ def _write(cache_dir: str, progress: Callable[[int, int], None] | None) -> None:
         tfds.display_progress_bar(shown)
 
 
-def _drawings() -> Generator[tuple[bytes, int], None, None]:
-    """JPEG bytes and labels of all splits in order, drawn by one process for each core.
+@contextlib.contextmanager
+def _drawings() -> Generator[Iterator[tuple[bytes, int]], None, None]:
+    """JPEG bytes and labels of all splits in order, drawn from now on by a process for each core.
 
     The processes are plain children with pipes, not a pool of `multiprocessing`: that imports
     the main module again, here TensorFlow with it, and its children outlive a parent that is
@@ -154,7 +160,7 @@ def _drawings() -> Generator[tuple[bytes, int], None, None]:
             workers.put(stack.enter_context(_worker()))
         threads = stack.enter_context(ThreadPoolExecutor(num_workers))
         stack.callback(threads.shutdown, cancel_futures=True)
-        yield from threads.map(draw, jobs)
+        yield threads.map(draw, jobs)
 
 
 def _worker() -> subprocess.Popen[bytes]:

@@ -176,6 +176,7 @@ class TfdsSource:
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{self.name} has no split {split!r}; it has {', '.join(sorted(self._info.splits))}"
+                "; a slice of one is written as train[:90%], train[90%:] or train[100:200]"
             ) from error
         runs = []
         for instruction in instructions:
