@@ -7,7 +7,7 @@ import pytest
 from tests import tiny
 from trainer.config import Config
 from trainer.data.catalog import check_splits, open_source
-from trainer.data.source import ListedSource
+from trainer.data.listed_source import ListedSource
 from trainer.data.tfds_source import TfdsSource
 from trainer.errors import UserError
 

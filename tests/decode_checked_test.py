@@ -36,12 +36,12 @@ def test_skip_keeps_order_and_records_what_was_skipped(parallelism, group_size):
     assert [int(e["label"]) for e in loaded] == list(range(30))
     for i, (example, source) in enumerate(zip(loaded, examples(BAD), strict=True)):
         assert bool(example["is_good"]) == (i not in BAD)
-        assert set(example) == {"id", "label", "step", "image", "is_good"}
+        assert set(example) == {"id", "label", "step", "input", "is_good"}
         if i in BAD:
-            assert not example["image"].numpy().any()
+            assert not example["input"].numpy().any()
         else:
             expected = _decode(source["encoded"])
-            np.testing.assert_array_equal(example["image"], expected)
+            np.testing.assert_array_equal(example["input"], expected)
     met = bad.before_step(3)
     assert list(met) == sorted(f"fold er/häß {i}.jpg" for i in BAD)
     assert met["fold er/häß 4.jpg"] == "not a JPEG, PNG, GIF, BMP or WebP image"
@@ -75,7 +75,7 @@ def test_a_group_of_broken_images_alone():
     broken = examples({0: b"a", 1: b"b", 2: b"c"}, 3).batch(3)
     (loaded,) = load_images(broken, SIZE, bad, parallelism=2)
     assert loaded["is_good"].numpy().tolist() == [False] * 3
-    assert loaded["image"].shape == (3, *SIZE, 3)
+    assert loaded["input"].shape == (3, *SIZE, 3)
     assert len(bad.before_step(1)) == 3
 
 
@@ -102,7 +102,7 @@ def test_window_and_transform_see_the_example():
         window=lambda example: tf.constant([0.0, 0.0, 0.5, 0.5]),
         transform=lambda image, example: image * 0 + tf.cast(example["label"], tf.float32),
     )
-    assert [float(e["image"][0, 0, 0]) for e in loaded.unbatch()] == [0, 1, 2, 3]
+    assert [float(e["input"][0, 0, 0]) for e in loaded.unbatch()] == [0, 1, 2, 3]
 
 
 def test_the_earliest_step_is_kept():

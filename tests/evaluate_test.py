@@ -21,7 +21,7 @@ def evaluator(should_stop=lambda: False):
     """Two batches of two; the image of an example is its logits; the last one is padding."""
     logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [9.0, 9.0]], np.float32)
     batches = tf.data.Dataset.from_tensor_slices(
-        {"image": logits, "label": np.array([0, 0, 1, 0], np.int64), "weight": [1.0, 1, 1, 0]}
+        {"input": logits, "label": np.array([0, 0, 1, 0], np.int64), "weight": [1.0, 1, 1, 0]}
     )
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     repeated = strategy.experimental_distribute_dataset(batches.batch(2).repeat())

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from trainer.data.folder_source import open_folder
-from trainer.data.source import split_by_hash
+from trainer.data.listed_source import split_by_hash
 from trainer.errors import UserError
 
 

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from trainer.data.import_file_source import open_import_file
-from trainer.data.source import split_by_hash
+from trainer.data.listed_source import split_by_hash
 from trainer.errors import UserError
 
 

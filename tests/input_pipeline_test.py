@@ -37,7 +37,7 @@ def steps(source, shards, first_step, num_steps, **changes):
     """[step][position] -> image as bytes, from the batches of one owner with one replica."""
     batches = pipeline(source, **changes).training_batches("train", shards, 1, first_step)
     return [
-        dict(zip(b["position"].tolist(), (image.tobytes() for image in b["image"]), strict=True))
+        dict(zip(b["position"].tolist(), (image.tobytes() for image in b["input"]), strict=True))
         for b in batches.take(num_steps).as_numpy_iterator()
     ]
 
@@ -83,7 +83,7 @@ def test_replicas_get_whole_blocks_in_order(source):
     assert first["position"].tolist() == [0, 1, 2, 3]
     assert second["position"].tolist() == [4, 5, 6, 7]
     assert first["target"].shape == (4, 3)
-    assert first["image"].dtype == np.float32
+    assert first["input"].dtype == np.float32
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
@@ -97,10 +97,10 @@ def test_evaluation_sees_every_example_once_and_pads_alike(source, num_replicas)
             list(batches.skip(n).take(num_steps).as_numpy_iterator()) for n in (0, num_steps)
         )
         for one, other in zip(first, again, strict=True):
-            np.testing.assert_array_equal(one["image"], other["image"])
+            np.testing.assert_array_equal(one["input"], other["input"])
         counts.append([len(batch["weight"]) for batch in first])
         for batch in first:
-            pairs = zip(batch["image"], batch["weight"], strict=True)
+            pairs = zip(batch["input"], batch["weight"], strict=True)
             images += [image.tobytes() for image, weight in pairs if weight]
     assert len(images) == len(set(images)) == 15
     assert all(count == counts[0] for count in counts)
@@ -124,8 +124,8 @@ def test_mixing_stays_within_a_logical_shard(source):
         pair = slice(2 * block, 2 * block + 2)
         # A mix of two within the block keeps the block's sums.
         np.testing.assert_allclose(m["target"][pair].sum(0), p["target"][pair].sum(0), atol=1e-6)
-        np.testing.assert_allclose(m["image"][pair].sum(0), p["image"][pair].sum(0), atol=1e-5)
-    assert not np.array_equal(m["image"], p["image"])
+        np.testing.assert_allclose(m["input"][pair].sum(0), p["input"][pair].sum(0), atol=1e-5)
+    assert not np.array_equal(m["input"], p["input"])
 
 
 def test_a_broken_image_weighs_nothing_and_is_reported_at_its_step(tmp_path):

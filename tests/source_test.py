@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.data.source import (
-    ListedSource,
-    Listing,
-    check_classes,
-    shard_bounds,
-    split_by_hash,
-)
+from trainer.data.listed_source import ListedSource, Listing, check_classes, split_by_hash
+from trainer.data.source import shard_bounds
 from trainer.errors import UserError
 
 NUM = 23

@@ -48,7 +48,7 @@ def trained(features, targets, weights, num_steps, class_weights=(1.0, 1.0), **s
         np.array(class_weights),
     )
     batch = {
-        "image": features.astype(np.float32),
+        "input": features.astype(np.float32),
         "target": targets.astype(np.float32),
         "weight": np.array(weights, np.float32),
         "position": np.arange(len(features), dtype=np.int32),

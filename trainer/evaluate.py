@@ -61,7 +61,7 @@ class Evaluator:
 
     Args:
         strategy: where it runs.
-        logits: images float32 [batch, height, width, 3] in [0, 1] -> float32 [batch, classes].
+        logits: a batch's "input" -> float32 [batch, classes].
         batches: the split's padded global batches, pass after pass without end; see
             InputPipeline.evaluation_batches.
         num_steps: how many make a pass.
@@ -85,7 +85,7 @@ class Evaluator:
         self._should_stop = should_stop
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            outputs = logits(batch["image"])
+            outputs = logits(batch["input"])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], outputs)
             predictions = tf.argmax(outputs, axis=-1)
             return batch["label"], predictions, losses, batch["weight"]

@@ -83,6 +83,15 @@ def write_json(path: str, value: Any) -> None:
     write_atomically(path, (text + "\n").encode())
 
 
+def read_bytes(path: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    return Path(path).read_bytes()
+
+
 def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
     """Make the files under `scratch` the complete content of `directory`.
 

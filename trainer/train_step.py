@@ -81,7 +81,7 @@ class TrainStep:
         targets, weights = batch["target"], batch["weight"]
         with tf.GradientTape() as tape:
             logits = self._classifier(
-                batch["image"],
+                batch["input"],
                 training=True,
                 seed=tf.stack([tf.constant(self._seed, tf.int64), step]),
                 positions=batch["position"],

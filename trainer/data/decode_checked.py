@@ -91,7 +91,7 @@ def load_images(
         transform: what becomes of a decoded image; float32 [height, width, 3] to the same.
 
     Returns:
-        The same without "encoded", with "image" float32 [n, height, width, 3] and "is_good" bool
+        The same without "encoded", with "input" float32 [n, height, width, 3] and "is_good" bool
         [n]. Padding and skipped images are zeros and not good.
 
     Raises (from the iterator, without `skip`):
@@ -142,7 +142,7 @@ def load_images(
             )
             is_good = is_there[:-1] & tf.not_equal(group["id"], b"")
             others = {key: column for key, column in group.items() if key != "encoded"}
-            return {**others, "image": images[:-1], "is_good": is_good}
+            return {**others, "input": images[:-1], "is_good": is_good}
 
         def shape_if_allowed(is_lost: tf.Tensor) -> tf.Tensor:
             steps = group.get("step", tf.fill([size - 1], tf.constant(_NO_STEP, tf.int64)))

@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import tensorflow as tf
 
-from trainer.data.source import ListedSource, Listing, check_classes, split_by_hash
+from trainer.data.listed_source import ListedSource, Listing, check_classes, split_by_hash
 from trainer.errors import UserError
 from trainer.image_files import SUFFIXES, is_image
 

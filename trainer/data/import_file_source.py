@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from trainer.data.source import ListedSource, Listing, check_classes, split_by_hash
+from trainer.data.listed_source import ListedSource, Listing, check_classes, split_by_hash
 from trainer.errors import UserError
 
 SUFFIXES = (".csv", ".jsonl")

@@ -1,4 +1,4 @@
-"""The one interface to data, and the sources that can list their examples.
+"""The one interface to data.
 
 A source is cut into logical shards, fixed for a run. `examples` is a pure function of its
 arguments, so the position of a run in its data is a number, never an iterator's state.
@@ -6,17 +6,14 @@ arguments, so the position of a run in its data is a number, never an iterator's
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import contextlib
 import hashlib
-import unicodedata
-from collections.abc import Mapping
+import os
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
-
-from trainer.errors import UserError
 
 # A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
 Index: TypeAlias = int | tf.Tensor
@@ -67,6 +64,26 @@ class Source(Protocol):
             scalars {"encoded": string, an image file's bytes; "label": int64; "id": string}.
         """
 
+    def order(
+        self,
+        split: str,
+        shard: Index,
+        num_shards: int,
+        *,
+        epoch: Index = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        skip: Index = 0,
+    ) -> tf.data.Dataset:
+        """What `examples` yields for these arguments, by place alone; no file is read.
+
+        Returns:
+            scalars {"place": int64}, counted in the split's order without shuffling.
+        """
+
+    def stamp(self, split: str) -> str:
+        """Hexadecimal digits that change when a file of the split is written again."""
+
     def damaged_file(self) -> str:
         """The first file that is gone or cannot be read to its end, or "": found by reading.
 
@@ -79,138 +96,13 @@ def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Inde
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
 
 
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """The examples of one split: where each image is, what it shows, and what it is called."""
-
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    ids: tuple[str, ...]
-
-
-class ListedSource:
-    """Images in files of their own, each read when it is its turn.
-
-    Args:
-        name: what a message calls it.
-        class_names: the classes, in the order of the labels.
-        splits: the examples by split.
-    """
-
-    def __init__(
-        self, name: str, class_names: tuple[str, ...], splits: Mapping[str, Listing]
-    ) -> None:
-        self.name = name
-        self.class_names = class_names
-        # By a hash of the id: a shard's members do not follow from how files sort, and it
-        # holds every class where files are sorted by class.
-        self._splits = {split: _in_hash_order(listing) for split, listing in splits.items()}
-        self._tables: dict[str, tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = {}
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Of every split's ids and labels; a file's bytes are not read for it."""
-        whole = hashlib.sha256(repr(self.class_names).encode())
-        for split, listing in sorted(self._splits.items()):
-            for label, example_id in zip(listing.labels, listing.ids, strict=True):
-                whole.update(f"{split}\0{label}\0{example_id}\n".encode())
-        return whole.hexdigest()
-
-    def num_examples(self, split: str) -> int:
-        """See Source."""
-        return len(self._listing(split).paths)
-
-    def label_counts(self, split: str) -> np.ndarray:
-        """See Source."""
-        return np.bincount(self._listing(split).labels, minlength=len(self.class_names))
-
-    def examples(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
-        """See Source. The order is a permutation by (seed, epoch), so that a skip is a seek."""
-        paths, labels, ids = self._table(split)
-        begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
-
-        @tf.autograph.experimental.do_not_convert
-        def read(position: tf.Tensor) -> dict[str, tf.Tensor]:
-            if shuffle:
-                order = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
-                position = tf.random.experimental.index_shuffle(position, order, end - begin - 1)
-            index = begin + position
-            return {
-                "encoded": tf.io.read_file(paths[index]),
-                "label": labels[index],
-                "id": ids[index],
-            }
-
-        positions = tf.data.Dataset.range(tf.cast(skip, tf.int64), end - begin)
-        return positions.map(read, num_parallel_calls=4, deterministic=True)
-
-    def damaged_file(self) -> str:
-        """See Source. Images are files of their own, and name themselves."""
-        return ""
-
-    def _table(self, split: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        listing = self._listing(split)
-        if split not in self._tables:
-            # Lifted out of the function being traced: captured, not copied into its graph.
-            with tf.init_scope():
-                self._tables[split] = (
-                    tf.constant(listing.paths, tf.string),
-                    tf.constant(listing.labels, tf.int64),
-                    tf.constant(listing.ids, tf.string),
-                )
-        return self._tables[split]
-
-    def _listing(self, split: str) -> Listing:
-        if split not in self._splits:
-            raise UserError(
-                f"{self.name} has no split {split!r}; it has {', '.join(sorted(self._splits))}"
-            )
-        return self._splits[split]
-
-
-def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[str, ...]) -> None:
-    """Refuse data that cannot train a classifier.
-
-    Raises:
-        UserError: fewer than two classes, or a class without an image in the training split.
-    """
-    if len(class_names) < 2:
-        raise UserError(
-            f"{name} holds {len(class_names)} class ({', '.join(class_names)}); "
-            "a classifier needs two"
-        )
-    for class_name in class_names:
-        if any(unicodedata.category(character) == "Cc" for character in class_name):
-            raise UserError(f"{name}: class {class_name!r} must hold no control characters")
-    counts = np.bincount(splits["train"].labels, minlength=len(class_names))
-    for class_name, count in zip(class_names, counts, strict=True):
-        if not count:
-            raise UserError(f"{name}: class {class_name!r} has no image in the training split")
-
-
-def split_by_hash(example_id: str) -> str:
-    """A split for an example that has none: train for 80 %, validation for 20 %, for good."""
-    part = hashlib.sha256(example_id.encode()).digest()[0]
-    return "validation" if part % 5 == 0 else "train"
-
-
-def _in_hash_order(listing: Listing) -> Listing:
-    order = sorted(
-        range(len(listing.ids)),
-        key=lambda i: hashlib.sha256(listing.ids[i].encode()).digest(),
-    )
-    return Listing(
-        paths=tuple(listing.paths[i] for i in order),
-        labels=tuple(listing.labels[i] for i in order),
-        ids=tuple(listing.ids[i] for i in order),
-    )
+def stamp(paths: Sequence[str]) -> str:
+    """Hexadecimal digits of the sizes and the times of local files; what is far is not asked."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(path.encode())
+        if "://" not in path:
+            with contextlib.suppress(OSError):  # gone, which reading it will tell
+                status = os.stat(path)
+                whole.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    return whole.hexdigest()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.data import tfrecord_runs
-from trainer.data.source import Index, shard_bounds
+from trainer.data.source import Index, shard_bounds, stamp
 from trainer.data.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.errors import UserError
@@ -88,28 +89,69 @@ class TfdsSource:
         skip: Index = 0,
     ) -> tf.data.Dataset:
         """See Source."""
-        first_runs, paths, befores, offsets, takes = self._table(split, num_shards)
-        shard = tf.cast(shard, tf.int64)
-        first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
-        order = self._order(epoch, seed, shard, num_shards)
+        _, _, paths, befores, offsets, takes = self._table(split, num_shards)
 
-        @tf.autograph.experimental.do_not_convert
-        def read(place: tf.Tensor) -> tf.data.Dataset:
-            if shuffle:
-                place = tf.random.experimental.index_shuffle(
-                    place, tf.stack([order, 0]), num_runs - 1
-                )
-            run = first_run + place
+        def read(run: tf.Tensor) -> tf.data.Dataset:
             return tfrecord_runs.read(paths[run], befores[run], offsets[run], takes[run])
 
-        records = tf.data.Dataset.range(num_runs).flat_map(read)
-        if shuffle:
-            begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
-            size = max(1, self._shuffle_buffer_size // num_shards)
-            records = shuffle_in_windows(records, end - begin, size, order, skip)
-        else:
-            records = records.skip(skip)
+        records = self._in_order(read, split, shard, num_shards, epoch, seed, shuffle, skip)
         return records.map(self._parse)
+
+    def order(
+        self,
+        split: str,
+        shard: Index,
+        num_shards: int,
+        *,
+        epoch: Index = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        skip: Index = 0,
+    ) -> tf.data.Dataset:
+        """See Source."""
+        _, places, *_, takes = self._table(split, num_shards)
+
+        def count(run: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.range(places[run], places[run] + takes[run])
+
+        ordered = self._in_order(count, split, shard, num_shards, epoch, seed, shuffle, skip)
+        return tf.data.Dataset.zip({"place": ordered})
+
+    def _in_order(
+        self,
+        read: Callable[[tf.Tensor], tf.data.Dataset],
+        split: str,
+        shard: Index,
+        num_shards: int,
+        epoch: Index,
+        seed: int,
+        shuffle: bool,
+        skip: Index,
+    ) -> tf.data.Dataset:
+        """What `read` makes of each run of a shard, in the order of an epoch, without `skip`."""
+        first_runs = self._table(split, num_shards)[0]
+        shard = tf.cast(shard, tf.int64)
+        first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
+        order = self._order_seed(epoch, seed, shard, num_shards)
+
+        @tf.autograph.experimental.do_not_convert
+        def read_in_turn(turn: tf.Tensor) -> tf.data.Dataset:
+            if shuffle:
+                turn = tf.random.experimental.index_shuffle(
+                    turn, tf.stack([order, 0]), num_runs - 1
+                )
+            return read(first_run + turn)
+
+        records = tf.data.Dataset.range(num_runs).flat_map(read_in_turn)
+        if not shuffle:
+            return records.skip(skip)
+        begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
+        size = max(1, self._shuffle_buffer_size // num_shards)
+        return shuffle_in_windows(records, end - begin, size, order, skip)
+
+    def stamp(self, split: str) -> str:
+        """See Source."""
+        return stamp([path for path, _, _ in self._runs(split)])
 
     def damaged_file(self) -> str:
         """See Source. Above _MAX_CHECKED_BYTES, only whether the files are there."""
@@ -129,8 +171,8 @@ class TfdsSource:
 
     def _table(self, split: str, num_shards: int) -> tuple[tf.Tensor, ...]:
         """Where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after shard:
-        paths string, records before, where the first one begins in bytes or -1, records to take,
-        int64 [runs].
+        the first record's place in the split, paths string, records before, where the first one
+        begins in bytes or -1, records to take, int64 [runs].
         """
         if (split, num_shards) not in self._tables:
             whole = self._runs(split)
@@ -140,6 +182,7 @@ class TfdsSource:
             with tf.init_scope():
                 self._tables[split, num_shards] = (
                     tf.constant(np.cumsum([0, *map(len, cut)]), tf.int64),
+                    tf.constant(np.cumsum([0, *(run[2] for run in runs)])[:-1], tf.int64),
                     tf.constant([path for path, _, _ in runs], tf.string),
                     tf.constant([before for _, before, _ in runs], tf.int64),
                     tf.constant([tfrecord_runs.offset(*run[:2]) for run in runs], tf.int64),
@@ -147,7 +190,7 @@ class TfdsSource:
                 )
         return self._tables[split, num_shards]
 
-    def _order(self, epoch: Index, seed: int, shard: tf.Tensor, num_shards: int) -> tf.Tensor:
+    def _order_seed(self, epoch: Index, seed: int, shard: tf.Tensor, num_shards: int) -> tf.Tensor:
         pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64) * num_shards + shard])
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 

@@ -1,0 +1,67 @@
+"""The pipeline over features that are computed already: the same examples in the same steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.ordered_batches import Example, OrderedBatches, as_written
+from trainer.data.source import Index
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable:
+    """The features of one split.
+
+    Attributes:
+        num_views: how many times each image was looked at, each time augmented otherwise.
+        labels: int64 [examples], in the split's order.
+        is_good: bool [views × examples], view after view; False where the image is bad.
+        rows: int64 [n], places among the views × examples, to float32 [n, width]; in graph.
+    """
+
+    num_views: int
+    labels: np.ndarray
+    is_good: np.ndarray
+    rows: Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturePipeline(OrderedBatches):
+    """As OrderedBatches, with features, float32 [batch, width], as "input".
+
+    Attributes:
+        tables: by split.
+    """
+
+    tables: Mapping[str, FeatureTable]
+
+    def _examples(self, split: str, part: Index, num_parts: int, **order: Any) -> tf.data.Dataset:
+        return self.source.order(split, part, num_parts, **order)
+
+    def _padding(self) -> dict[str, Any]:
+        return {"place": np.full(1, -1)}
+
+    def _load(self, split: str, groups: tf.data.Dataset) -> tf.data.Dataset:
+        table = self.tables[split]
+        with tf.init_scope():
+            labels, is_good = tf.constant(table.labels), tf.constant(table.is_good)
+        num_examples = len(table.labels)
+
+        @as_written
+        def load(group: Example) -> Example:
+            place = tf.maximum(group["place"], 0)
+            view = group.get("epoch", tf.zeros_like(place)) % table.num_views
+            row = view * num_examples + place
+            return {
+                **group,
+                "input": table.rows(row),
+                "label": tf.gather(labels, place),
+                "is_good": tf.gather(is_good, row) & (group["place"] >= 0),
+            }
+
+        return groups.map(load)
