@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainer import config as c
+from trainer import choices as c
 from trainer.config import Config
 from trainer.errors import UserError
 

@@ -7,18 +7,9 @@ import json
 import math
 from typing import Any
 
+from trainer import choices
 from trainer.errors import UserError
 from trainer.identity import shown
-
-AUGMENT_POLICIES = ("none", "light", "randaugment")
-BAD_IMAGES = ("error", "skip")
-CLASS_WEIGHTS = ("none", "balanced")
-EXPORT_FORMATS = ("saved_model", "tflite")
-LOG_FORMATS = ("auto", "text", "json")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-SCHEDULES = ("cosine", "constant")
-STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 # What may differ between a run and its resumption: how long, how often, where and how loud.
 # All else changes the weights, so a workdir refuses it.
@@ -34,6 +25,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "early_stopping_patience",
         "eval_every_epochs",
         "export_formats",
+        "feature_cache",
         "keep_checkpoints",
         "log_every_steps",
         "log_format",
@@ -69,6 +61,8 @@ class Config:
     augment: str = "none"
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
+    feature_cache: str = "auto"
+    feature_views: int = 0
     bad_images: str = "error"
     shuffle_buffer_size: int = 2048
     # model
@@ -110,11 +104,11 @@ class Config:
         self._require(bool(self.workdir), "workdir", "a directory to keep the run in")
         self._require(bool(self.dataset), "dataset", "a name, a directory or an import file")
         self._require(bool(self.backbone), "backbone", "a name, a handle or a directory")
-        for name, choices in _CHOICES.items():
+        for name, allowed in choices.CHOICES.items():
             self._require(
-                getattr(self, name) in choices, name, f"one of {', '.join(map(repr, choices))}"
+                getattr(self, name) in allowed, name, f"one of {', '.join(map(repr, allowed))}"
             )
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in choices.RANGES.items():
             value = getattr(self, name)
             fits = value is None or (math.isfinite(value) and low <= value < high)
             self._require(fits, name, f"a finite number, at least {low}" + _below(high))
@@ -124,7 +118,9 @@ class Config:
             )
         for name in self.export_formats:
             self._require(
-                name in EXPORT_FORMATS, "export_formats", f"out of {', '.join(EXPORT_FORMATS)}"
+                name in choices.EXPORT_FORMATS,
+                "export_formats",
+                f"out of {', '.join(choices.EXPORT_FORMATS)}",
             )
         _refuse_both(self, "num_epochs", "num_steps")
         _refuse_both(self, "checkpoint_every_steps", "checkpoint_every_secs")
@@ -141,6 +137,7 @@ class Config:
                 "use fewer shards or a larger --global_batch_size"
             )
         value_range(self.image_range)
+        self._check_feature_cache()
 
     @property
     def logical_shards(self) -> int:
@@ -161,6 +158,45 @@ class Config:
         """Every setting by its flag's name, in JSON's types."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    @property
+    def caches_features(self) -> bool:
+        """Whether training reads features that are computed once, instead of images."""
+        is_wanted = self.feature_cache != "off"
+        return is_wanted and self.freeze_backbone and not self.mixes and self._looks_fixed
+
+    @property
+    def feature_cache_dir(self) -> str:
+        """Where features are kept: what the flag names, or a place of the cache directory's."""
+        if self.feature_cache in ("auto", "on", "off"):
+            return f"{self.cache_dir}/features"
+        return self.feature_cache
+
+    @property
+    def _looks_fixed(self) -> bool:
+        return self.augment == "none" or self.feature_views > 0
+
+    def _check_feature_cache(self) -> None:
+        asked = f"--feature_cache={self.feature_cache}"
+        if self.feature_views:
+            asked = f"--feature_views={self.feature_views}"
+            if self.augment == "none":
+                raise UserError(f"{asked}: counts augmented views; --augment=none makes none")
+            if self.feature_cache == "off":
+                raise UserError(f"{asked}: is kept in the cache that --feature_cache=off forbids")
+        elif self.feature_cache in ("auto", "off"):
+            return
+        if not self.freeze_backbone:
+            raise UserError(f"{asked}: needs --freeze_backbone; training changes the features")
+        if self.mixes:
+            raise UserError(
+                f"{asked}: --mixup_alpha and --cutmix_alpha mix images, anew in every step"
+            )
+        if not self._looks_fixed:
+            raise UserError(
+                f"{asked}: --augment={self.augment} changes every image in every epoch; "
+                "--feature_views=K keeps K augmented views of each"
+            )
+
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the run that it resumes, by flag name."""
         shared = {k: v for k, v in self.to_dict().items() if k not in _MAY_CHANGE_ON_RESUME}
@@ -169,43 +205,6 @@ class Config:
     def _require(self, fits: bool, name: str, rule: str) -> None:
         if not fits:
             raise UserError(f"--{name}={shown(getattr(self, name))}: must be {rule}")
-
-
-_CHOICES = {
-    "augment": AUGMENT_POLICIES,
-    "bad_images": BAD_IMAGES,
-    "class_weights": CLASS_WEIGHTS,
-    "learning_rate_schedule": SCHEDULES,
-    "log_format": LOG_FORMATS,
-    "optimizer": OPTIMIZERS,
-    "precision": PRECISIONS,
-    "strategy": STRATEGIES,
-}
-
-_INFINITY = math.inf
-_RANGES = {
-    "checkpoint_every_secs": (1, _INFINITY),
-    "checkpoint_every_steps": (1, _INFINITY),
-    "cutmix_alpha": (0, _INFINITY),
-    "dropout": (0, 1),
-    "early_stopping_patience": (0, _INFINITY),
-    "eval_every_epochs": (1, _INFINITY),
-    "global_batch_size": (1, _INFINITY),
-    "gradient_clip_norm": (0, _INFINITY),
-    "image_size": (0, 4097),
-    "keep_checkpoints": (1, _INFINITY),
-    "label_smoothing": (0, 1),
-    "learning_rate": (0, _INFINITY),
-    "log_every_steps": (1, _INFINITY),
-    "mixup_alpha": (0, _INFINITY),
-    "num_epochs": (1, 2**31),
-    "num_logical_shards": (0, _INFINITY),
-    "num_steps": (1, 2**31),
-    "seed": (0, 2**31),
-    "shuffle_buffer_size": (1, _INFINITY),
-    "warmup_steps": (0, _INFINITY),
-    "weight_decay": (0, _INFINITY),
-}
 
 
 def value_range(text: str) -> tuple[float, float] | None:
@@ -226,7 +225,7 @@ def value_range(text: str) -> tuple[float, float] | None:
 
 
 def _below(high: float) -> str:
-    return "" if high == _INFINITY else f" and below {high}"
+    return "" if high == choices.INFINITY else f" and below {high}"
 
 
 def _refuse_both(config: Config, first: str, second: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from trainer import config as c
+from trainer import choices as c
 from trainer.command_line import Flag, Groups, parse
 from trainer.config import Config
 from trainer.errors import UserError
@@ -40,6 +40,12 @@ TRAINER: Groups = {
         Flag("augment", "none", "of training images", choices=c.AUGMENT_POLICIES),
         Flag("mixup_alpha", 0.0, "MixUp's Beta parameter; 0: off", float),
         Flag("cutmix_alpha", 0.0, "CutMix's Beta parameter; 0: off", float),
+        Flag(
+            "feature_cache",
+            "auto",
+            "a frozen backbone's features, computed once: auto, on, off, or a directory for them",
+        ),
+        Flag("feature_views", 0, "augmented views of each image to keep there", int),
         Flag("bad_images", "error", "what to do with a broken image", choices=c.BAD_IMAGES),
         Flag("shuffle_buffer_size", 2048, "examples held to shuffle a streamed source", int),
         Flag("num_logical_shards", 0, "parts the data are cut into; 0: gcd(batch, 8)", int),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -17,10 +17,13 @@ from trainer.config import Config, value_range
 from trainer.console import Voice
 from trainer.data import catalog
 from trainer.data.decode_checked import BadImages
+from trainer.data.feature_pipeline import FeaturePipeline
 from trainer.data.input_pipeline import InputPipeline
+from trainer.data.ordered_batches import OrderedBatches
 from trainer.data.source import Source
 from trainer.errors import UserError
 from trainer.evaluate import Evaluator
+from trainer.feature_cache import FeatureCache
 from trainer.models import backbone as backbones
 from trainer.models import inference_graph
 from trainer.models.classifier import Classifier, Head
@@ -32,8 +35,9 @@ class Run:
     """What the stages of a run share.
 
     Attributes:
-        precision: of the training's arithmetic, one of config.PRECISIONS but not `auto`.
+        precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
+        features: in the images' place, for the splits that it has tables of; see open_features.
     """
 
     config: Config
@@ -48,17 +52,51 @@ class Run:
     pipeline: InputPipeline
     checkpoints: Checkpoints
     identity: dict[str, Any]
+    features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
+
+    def open_features(self) -> None:
+        """Read, or compute, the features that the run is trained on and evaluated with, if any.
+
+        Raises:
+            UserError, Preempted: see FeatureCache.table.
+        """
+        config, pipeline = self.config, self.pipeline
+        if not config.caches_features:
+            return
+        cache = FeatureCache(
+            root=config.feature_cache_dir,
+            pipeline=pipeline,
+            strategy=self.strategy,
+            backbone_digest=self.classifier.backbone.digest,
+            features=self.classifier.features,
+            num_features=self.classifier.backbone.num_features,
+            stop=self.stop,
+            voice=self.voice,
+        )
+        tables = {
+            # Evaluated in the arithmetic of whoever loads the export.
+            config.validation_split: cache.table(config.validation_split, 0, "float32"),
+            config.train_split: cache.table(
+                config.train_split, config.feature_views, self.precision
+            ),
+        }
+        self.features = FeaturePipeline(
+            pipeline.source,
+            pipeline.global_batch_size,
+            pipeline.num_logical_shards,
+            pipeline.seed,
+            tables,
+        )
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
         """Global batches of training examples from step `first_step` on, without end."""
         replicas = self.strategy.num_replicas_in_sync
         shards = range(self.config.logical_shards)
+        pipeline: OrderedBatches = self.features or self.pipeline
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.pipeline.training_batches(
-                self.config.train_split, shards, replicas, first_step
-            )
+            return pipeline.training_batches(self.config.train_split, shards, replicas, first_step)
 
         return iter(self.strategy.distribute_datasets_from_function(batches))
 
@@ -70,15 +108,19 @@ class Run:
 
     def _new_evaluator(self, split: str) -> Evaluator:
         replicas = self.strategy.num_replicas_in_sync
+        pipeline: OrderedBatches = self.pipeline
+        logits: Callable[[tf.Tensor], tf.Tensor] = self.classifier
+        if self.features is not None and split in self.features.tables:
+            pipeline, logits = self.features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.pipeline.evaluation_batches(split, range(replicas), replicas)
+            return pipeline.evaluation_batches(split, range(replicas), replicas)
 
         return Evaluator(
             self.strategy,
-            lambda images: self.classifier(images, training=False),
+            logits,
             iter(self.strategy.distribute_datasets_from_function(batches)),
-            self.pipeline.evaluation_steps(split, replicas),
+            pipeline.evaluation_steps(split, replicas),
             self.source.class_names,
             lambda: self.stop.requested,
         )

@@ -79,6 +79,7 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
 
     try:
         # 5 data at the next step; 6 the summaries go on.
+        run.open_features()
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
@@ -95,7 +96,14 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
     )
     loop_length = steps.LoopLength()
-    train_step = TrainStep(config, run.strategy, run.classifier, run.optimizer, _class_weights(run))
+    train_step = TrainStep(
+        config,
+        run.strategy,
+        run.classifier,
+        run.optimizer,
+        _class_weights(run),
+        from_features=run.features is not None,
+    )
     batches = run.training_batches(state.global_step)
     logs = os.path.join(config.workdir, "logs")
     summaries = Summaries(logs, state.global_step)

@@ -23,6 +23,7 @@ class TrainStep:
         classifier: what learns.
         optimizer: built for the classifier's trainable variables.
         class_weights: float32 [classes], factors of the examples' losses.
+        from_features: whether a batch's "input" are features, and no images.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TrainStep:
         classifier: Classifier,
         optimizer: tf_keras.optimizers.Optimizer,
         class_weights: np.ndarray,
+        from_features: bool = False,
     ) -> None:
         self._label_smoothing = config.label_smoothing
         self._clip_norm = config.gradient_clip_norm
@@ -39,6 +41,7 @@ class TrainStep:
         self._seed = config.seed
         self._strategy = strategy
         self._classifier = classifier
+        self._forward = classifier.head if from_features else classifier
         self._optimizer = optimizer
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._run = tf.function(self._many_steps, autograph=False)
@@ -80,7 +83,7 @@ class TrainStep:
         variables = self._classifier.trainable_variables
         targets, weights = batch["target"], batch["weight"]
         with tf.GradientTape() as tape:
-            logits = self._classifier(
+            logits = self._forward(
                 batch["input"],
                 training=True,
                 seed=tf.stack([tf.constant(self._seed, tf.int64), step]),

@@ -58,15 +58,22 @@ class BadImages:
         with self._lock:
             return {key: why for key, (met, why) in sorted(self._met.items()) if met < step}
 
+    def must_be_known(self, example_id: str, reason: str) -> None:
+        """Records an image that was found to be bad in an earlier run.
+
+        Raises:
+            UserError: it may not be left out.
+        """
+        self.report(example_id, reason)
+        if not self.skip:
+            raise _refusal(example_id, reason)
+
     def user_error(self, error: tf.errors.OpError) -> UserError | None:
         """What to tell the user if an iterator raised `error` because of a bad image, else None."""
         with self._lock:
             for example_id, (_, reason) in sorted(self._met.items()):
                 if _describe(example_id, reason) in str(error):
-                    return UserError(
-                        f"{_describe(example_id, reason)}. Mend or remove the file, or leave such"
-                        " images out with --bad_images=skip."
-                    )
+                    return _refusal(example_id, reason)
         return None
 
 
@@ -160,6 +167,13 @@ def load_images(
         cycle_length=parallelism,
         num_parallel_calls=parallelism,
         deterministic=True,
+    )
+
+
+def _refusal(example_id: str, reason: str) -> UserError:
+    return UserError(
+        f"{_describe(example_id, reason)}. Mend or remove the file, or leave such images out with "
+        "--bad_images=skip."
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer import machine
 from trainer.data import augment
 from trainer.data.decode_checked import BadImages, load_images
 from trainer.data.ordered_batches import Example, OrderedBatches, as_written, forever, in_turns
@@ -25,7 +25,7 @@ class InputPipeline(OrderedBatches):
     Attributes:
         image_size: (height, width) of a batch's images.
         bad_images: told of each image that cannot be decoded.
-        augment: the policy, one of config.AUGMENT_POLICIES; what is evaluated is left as it is.
+        augment: the policy, one of choices.AUGMENT_POLICIES; what is evaluated is left as it is.
         mixup_alpha, cutmix_alpha: see augment.mix; 0 is off.
     """
 
@@ -95,7 +95,7 @@ class InputPipeline(OrderedBatches):
             groups,
             self.image_size,
             self.bad_images,
-            parallelism=_num_cores(),
+            parallelism=machine.num_cores(),
             window=window,
             transform=transform,
         )
@@ -126,8 +126,3 @@ class InputPipeline(OrderedBatches):
 
 def _extraction_batch(batch: Example) -> Example:
     return {key: batch[key] for key in ("input", "label", "id", "is_good")}
-
-
-def _num_cores() -> int:
-    """The cores that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0))

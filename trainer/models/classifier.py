@@ -141,11 +141,13 @@ class Classifier:
         Returns:
             float32 [batch, num_classes].
         """
+        return self.head(self.features(images, training), training, **dropout)
+
+    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Computes what the head is given: float32 [batch, num_features]; see __call__."""
         if self.fast_features is not None:
-            features = self.fast_features(images)
-        else:
-            features = self.backbone(images, training)
-        return self.head(features, training, **dropout)
+            return self.fast_features(images)
+        return self.backbone(images, training)
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:

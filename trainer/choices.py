@@ -1,0 +1,53 @@
+"""What each setting may be: the names, and the numbers."""
+
+import math
+
+AUGMENT_POLICIES = ("none", "light", "randaugment")
+BAD_IMAGES = ("error", "skip")
+CLASS_WEIGHTS = ("none", "balanced")
+EXPORT_FORMATS = ("saved_model", "tflite")
+LOG_FORMATS = ("auto", "text", "json")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("cosine", "constant")
+STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+
+# By setting.
+CHOICES = {
+    "augment": AUGMENT_POLICIES,
+    "bad_images": BAD_IMAGES,
+    "class_weights": CLASS_WEIGHTS,
+    "learning_rate_schedule": SCHEDULES,
+    "log_format": LOG_FORMATS,
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+    "strategy": STRATEGIES,
+}
+
+INFINITY = math.inf
+
+# By setting: at least the first, and below the second.
+RANGES = {
+    "checkpoint_every_secs": (1, INFINITY),
+    "checkpoint_every_steps": (1, INFINITY),
+    "cutmix_alpha": (0, INFINITY),
+    "dropout": (0, 1),
+    "early_stopping_patience": (0, INFINITY),
+    "feature_views": (0, 2**16),
+    "eval_every_epochs": (1, INFINITY),
+    "global_batch_size": (1, INFINITY),
+    "gradient_clip_norm": (0, INFINITY),
+    "image_size": (0, 4097),
+    "keep_checkpoints": (1, INFINITY),
+    "label_smoothing": (0, 1),
+    "learning_rate": (0, INFINITY),
+    "log_every_steps": (1, INFINITY),
+    "mixup_alpha": (0, INFINITY),
+    "num_epochs": (1, 2**31),
+    "num_logical_shards": (0, INFINITY),
+    "num_steps": (1, 2**31),
+    "seed": (0, 2**31),
+    "shuffle_buffer_size": (1, INFINITY),
+    "warmup_steps": (0, INFINITY),
+    "weight_decay": (0, INFINITY),
+}

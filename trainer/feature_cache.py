@@ -1,0 +1,212 @@
+"""Features of a frozen backbone, computed once and kept, for this run and for others like it.
+
+They lie under a digest of all that they depend on, in parts that are committed one by one: a kill
+loses the part in hand. A part that does not verify is computed anew.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import identity, machine, storage
+from trainer import strategy as strategies
+from trainer.console import Voice
+from trainer.data.feature_pipeline import FeatureTable
+from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
+from trainer.data.source import shard_bounds
+from trainer.preemption import StopRequest
+
+# Raised when decoding or the graph change in a way that features show.
+_FORMAT = 1
+
+# At least so many parts, so that several workers share the work, and none of more examples: a kill
+# loses two seconds at the most, and a bucket's requests are worth their time.
+_FEWEST_PARTS, _LARGEST_PART = 8, 1024
+
+# Of the memory that is free: more than that is read from the disk as it is needed.
+_MEMORY_SHARE = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureCache:
+    """Where the features of a run are kept, and how they are computed.
+
+    Attributes:
+        root: the directory of all such caches, local or gs://.
+        backbone_digest: names what `features` computes; see Backbone.digest.
+        features: images float32 [n, height, width, 3] in [0, 1] -> float32 [n, num_features].
+        stop: asked after every batch; what is committed by then stays.
+    """
+
+    root: str
+    pipeline: InputPipeline
+    strategy: tf.distribute.Strategy
+    backbone_digest: str
+    features: Callable[[tf.Tensor], tf.Tensor]
+    num_features: int
+    stop: StopRequest
+    voice: Voice
+
+    def table(self, split: str, num_views: int, precision: str) -> FeatureTable:
+        """The features of `split`, read where they are known and computed where not.
+
+        Args:
+            split: one of the source's.
+            num_views: 0 for the images as they are; else how many augmented ones of each.
+            precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
+
+        Raises:
+            UserError: an image is bad and none may be; or the cache cannot be written to.
+            Preempted: a signal came; the same command goes on here.
+        """
+        num_examples = self.pipeline.source.num_examples(split)
+        num_parts = min(num_examples, max(_FEWEST_PARTS, -(-num_examples // _LARGEST_PART)))
+        units = range(num_parts * max(num_views, 1))
+        facts = self._facts(split, num_views, precision)
+        directory = f"{self.root}/{facts['num_examples']}-{identity.digest(facts)}"
+        store = FeatureStore(directory, len(units))
+        num_bytes = len(units) * num_examples // num_parts * self.num_features * 4
+        in_memory = num_bytes <= _MEMORY_SHARE * machine.available_memory()
+        known = {unit: part for unit in units if (part := self._read(store, unit, in_memory))}
+        missing = [unit for unit in units if unit not in known]
+        self.voice.say(
+            f"features   of {split!r}: {len(known)} of {len(units)} parts are in {directory}"
+            f" ({num_bytes / 1e6:,.0f} MB)",
+            parts_cached=len(known),
+            parts_computed=len(missing),
+        )
+        if missing:
+            storage.write_json(f"{directory}/facts.json", facts)
+        for unit, part in self._computed(split, missing, num_parts, precision):
+            store.write(unit, part)
+            known[unit] = part if in_memory else _without_rows(part)
+        parts = [known[unit] for unit in units]
+        for example_id, reason in sorted(
+            what for part in parts for what in part.bad_images.values()
+        ):
+            self.pipeline.bad_images.must_be_known(example_id, reason)
+        sizes = [len(part.labels) for part in parts]
+        if in_memory:
+            rows = _from_memory(np.concatenate([part.features for part in parts]))
+        else:
+            rows = _from_disk([store.data_path(unit) for unit in units], sizes, self.num_features)
+        is_good = np.ones(sum(sizes), bool)
+        for part, begin in zip(parts, itertools.accumulate([0, *sizes]), strict=False):
+            is_good[[begin + place for place in part.bad_images]] = False
+        labels = np.concatenate([part.labels for part in parts[:num_parts]])
+        return FeatureTable(max(num_views, 1), labels, is_good, rows)
+
+    def _facts(self, split: str, num_views: int, precision: str) -> dict[str, Any]:
+        pipeline, source = self.pipeline, self.pipeline.source
+        views = {"views": num_views, "augment": pipeline.augment, "seed": pipeline.seed}
+        return {
+            "format": _FORMAT,
+            "data": source.digest,
+            "split": split,
+            "stamp": source.stamp(split),
+            "num_examples": source.num_examples(split),
+            "image_size": list(pipeline.image_size),
+            "backbone": self.backbone_digest,
+            "precision": precision,
+            **(views if num_views else {}),
+        }
+
+    def _read(self, store: FeatureStore, unit: int, with_rows: bool) -> Part | None:
+        part, problem = store.read(unit)
+        if problem:
+            self.voice.warn(f"{problem}; computing it anew")
+        if part is not None and part.features.shape[1] != self.num_features:
+            return None
+        return part if part is None or with_rows else _without_rows(part)
+
+    def _computed(
+        self, split: str, missing: Sequence[int], num_parts: int, precision: str
+    ) -> Iterator[tuple[int, Part]]:
+        """Each missing unit as soon as it is complete."""
+        replicas = self.strategy.num_replicas_in_sync
+        num_examples = self.pipeline.source.num_examples(split)
+        queues = [collections.deque(missing[replica::replicas]) for replica in range(replicas)]
+        sizes = {unit: _size(num_examples, unit % num_parts, num_parts) for unit in missing}
+        totals = [sum(sizes[unit] for unit in queue) for queue in queues]
+        num_steps = -(-max(totals) // EXTRACTION_BATCH)
+        units = [list(queue) for queue in queues]
+        dataset = self.strategy.distribute_datasets_from_function(
+            lambda context: self.pipeline.extraction_batches(split, units, num_parts, num_steps)
+        )
+        columns = ("label", "id", "is_good")
+
+        def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            return self.features(batch["input"]), *(batch[key] for key in columns)
+
+        step = tf.function(lambda batch: self.strategy.run(compute, (batch,)), autograph=False)
+        collected: list[list[list[np.ndarray]]] = [[] for _ in queues]
+        done, batches = 0, iter(dataset)
+        for _ in range(num_steps):
+            if self.stop.requested:
+                raise self.stop.error("while computing features; the same command goes on")
+            with strategies.arithmetic(precision):
+                outputs = step(next(batches))
+            for replica, queue in enumerate(queues):
+                rows = [self.strategy.experimental_local_results(x)[replica] for x in outputs]
+                collected[replica].append([row.numpy() for row in rows])
+                while queue and sum(len(c[0]) for c in collected[replica]) >= sizes[queue[0]]:
+                    unit = queue.popleft()
+                    joined = [np.concatenate(c) for c in zip(*collected[replica], strict=True)]
+                    yield unit, self._part(*(column[: sizes[unit]] for column in joined))
+                    collected[replica] = [[column[sizes[unit] :] for column in joined]]
+                    done += sizes[unit]
+                    self.voice.advance("computing features", done, sum(totals))
+
+    def _part(
+        self, features: np.ndarray, labels: np.ndarray, ids: np.ndarray, is_good: np.ndarray
+    ) -> Part:
+        met = self.pipeline.bad_images.before_step(0)
+        names = {place: ids[place].decode("utf-8", "replace") for place in np.flatnonzero(~is_good)}
+        bad = {int(place): (name, met[name]) for place, name in names.items()}
+        return Part(features * is_good[:, None], labels, bad)
+
+
+def _size(num_examples: int, part: int, num_parts: int) -> int:
+    begin, end = shard_bounds(num_examples, part, num_parts)
+    return int(end) - int(begin)
+
+
+def _without_rows(part: Part) -> Part:
+    return dataclasses.replace(part, features=part.features[:0])
+
+
+def _from_memory(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    with tf.device("CPU"):
+        table = tf.constant(features)
+    return lambda places: tf.gather(table, places)
+
+
+def _from_disk(
+    paths: Sequence[str], sizes: Sequence[int], width: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Rows read as they are asked for; what the system keeps of the files is its to decide."""
+    begins = np.cumsum([0, *sizes])
+    maps = [
+        np.memmap(path, "<f4", "r", shape=(size, width))
+        for path, size in zip(paths, sizes, strict=True)
+    ]
+
+    def read(places: np.ndarray) -> np.ndarray:
+        number = np.searchsorted(begins, places, side="right") - 1
+        return np.stack(
+            [maps[n][place - begins[n]] for n, place in zip(number, places, strict=True)]
+        ).astype(np.float32)
+
+    def rows(places: tf.Tensor) -> tf.Tensor:
+        found = tf.numpy_function(read, [places], tf.float32, stateful=False)
+        return tf.ensure_shape(found, [*places.shape, width])
+
+    return rows
