@@ -14,8 +14,8 @@ from trainer.__main__ import COMMANDS
 ROOT = Path(trainer.__file__).parent
 
 FLOORS = {
-    0: "errors choices machine image_files identity config command_line flags steps storage locks quiet provenance "
-    "console run_state",
+    0: "errors choices machine image_files identity config command_line flags steps storage locks "
+    "quiet provenance console run_state",
     1: "tensorflow_errors strategy preemption summaries checkpoints optimizers",
     2: "evaluate feature_cache export train_step run finish",
     3: "train",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trainer import choices as c
-from trainer.config import Config
+from trainer.config import Config, value_range
 from trainer.errors import UserError
 
 
@@ -35,7 +35,7 @@ def test_a_config_cannot_be_changed():
 
 def test_every_rule_is_about_a_field():
     fields = {field.name for field in dataclasses.fields(Config)}
-    assert (c._RANGES.keys() | c._CHOICES.keys() | c._MAY_CHANGE_ON_RESUME) <= fields
+    assert (c.RANGES.keys() | c.CHOICES.keys() | c._MAY_CHANGE_ON_RESUME) <= fields
 
 
 @pytest.mark.parametrize("name", ["workdir", "dataset", "backbone"])
@@ -43,17 +43,17 @@ def test_a_place_must_be_named(name):
     assert refusal(**{name: ""}).startswith(f"--{name}=: must be a")
 
 
-@pytest.mark.parametrize("name", sorted(c._CHOICES))
+@pytest.mark.parametrize("name", sorted(c.CHOICES))
 def test_choices(name):
-    rule = ", ".join(map(repr, c._CHOICES[name]))
+    rule = ", ".join(map(repr, c.CHOICES[name]))
     assert refusal(**{name: "Nonsense"}) == f"--{name}=Nonsense: must be one of {rule}"
-    for choice in c._CHOICES[name]:
+    for choice in c.CHOICES[name]:
         assert getattr(config_with(name, choice), name) == choice
 
 
-@pytest.mark.parametrize("name", sorted(c._RANGES))
+@pytest.mark.parametrize("name", sorted(c.RANGES))
 def test_ranges(name):
-    low, high = c._RANGES[name]
+    low, high = c.RANGES[name]
     rule = f"must be a finite number, at least {low}" + (
         "" if high == math.inf else f" and below {high}"
     )
@@ -98,7 +98,7 @@ def test_rules_between_and_beside(settings, message):
     ("text", "expected"), [("auto", None), ("0,1", (0.0, 1.0)), ("-1, 1", (-1.0, 1.0))]
 )
 def test_value_range(text, expected):
-    assert c.value_range(text) == expected
+    assert value_range(text) == expected
 
 
 @pytest.mark.parametrize(
