@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from trainer import choices as c
+from trainer import config
 from trainer.config import Config, value_range
 from trainer.errors import UserError
 
@@ -35,7 +36,7 @@ def test_a_config_cannot_be_changed():
 
 def test_every_rule_is_about_a_field():
     fields = {field.name for field in dataclasses.fields(Config)}
-    assert (c.RANGES.keys() | c.CHOICES.keys() | c._MAY_CHANGE_ON_RESUME) <= fields
+    assert (c.RANGES.keys() | c.CHOICES.keys() | config._MAY_CHANGE_ON_RESUME) <= fields
 
 
 @pytest.mark.parametrize("name", ["workdir", "dataset", "backbone"])
