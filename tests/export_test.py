@@ -14,8 +14,7 @@ from trainer.data.folder_source import open_folder
 from trainer.errors import ExportMismatch
 from trainer.evaluate import Evaluation
 from trainer.export import check, export
-from trainer.models import backbone as backbones
-from trainer.models import inference_graph
+from trainer.models import frozen_backbone
 from trainer.models.classifier import Classifier, Head
 
 CLASS_NAMES = ("blue", "green", "red")
@@ -24,11 +23,9 @@ CLASS_NAMES = ("blue", "green", "red")
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     saved = tiny.write_backbone(tmp_path_factory.mktemp("backbone"))
-    backbone = backbones.load(
-        str(saved), trainable=False, cache_dir=str(tmp_path_factory.mktemp("cache"))
-    )
+    backbone = frozen_backbone.load(str(saved), cache_dir=str(tmp_path_factory.mktemp("cache")))
     head = Head(backbone.num_features, (16,), 3, seed=1)
-    return Classifier(backbone, head, inference_graph.freeze(backbone))
+    return Classifier(backbone, head)
 
 
 @pytest.fixture(scope="module")

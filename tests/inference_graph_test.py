@@ -20,6 +20,11 @@ def load(path, network, *, trainable: bool = False) -> backbone.Backbone:
     return backbone.load(str(path), trainable=trainable, cache_dir="unused")
 
 
+def folded(network):
+    graph = inference_graph.fold(network)
+    return graph and graph.function(network.image_size, network.num_features)
+
+
 def sequential(*layers) -> tf_keras.Model:
     return tf_keras.Sequential([tf_keras.Input([16, 16, 3]), *layers])
 
@@ -47,7 +52,7 @@ def test_a_normalised_convolution_is_folded(tmp_path, convolution):
             tf_keras.layers.GlobalAveragePooling2D(),
         ),
     )
-    fast = inference_graph.freeze(network)
+    fast = folded(network)
     assert fast is not None
     assert operations(fast).count("BiasAdd") == 1
     assert not any(op.startswith(("FusedBatchNorm", "ReadVariable")) for op in operations(fast))
@@ -63,7 +68,7 @@ def test_what_cannot_be_folded_stays(tmp_path):
     x = tf_keras.layers.BatchNormalization()(tf_keras.layers.Add()([x, shared]))
     outputs = tf_keras.layers.GlobalAveragePooling2D()(x)
     network = load(tmp_path, tf_keras.Model(inputs, outputs))
-    fast = inference_graph.freeze(network)
+    fast = folded(network)
     assert fast is not None
     assert operations(fast).count("FusedBatchNormV3") == 2
     np.testing.assert_allclose(fast(IMAGES), network(IMAGES), rtol=1e-5, atol=1e-5)
@@ -74,7 +79,7 @@ def test_the_value_range_is_part_of_the_graph(tmp_path):
     network = backbone.load(
         str(tmp_path), trainable=False, value_range=(-1.0, 1.0), cache_dir="unused"
     )
-    fast = inference_graph.freeze(network)
+    fast = folded(network)
     assert fast is not None
     np.testing.assert_allclose(fast(IMAGES), 2 * tf.reduce_mean(IMAGES, [1, 2]) - 1, atol=1e-6)
 
@@ -87,18 +92,18 @@ def test_a_graph_that_computes_something_else_is_given_up(tmp_path):
 
     tf.saved_model.save(Noisy(), str(tmp_path))
     network = backbone.load(str(tmp_path), trainable=False, cache_dir="unused")
-    assert inference_graph.freeze(network) is None
+    assert folded(network) is None
 
 
 def test_a_trainable_backbone_is_refused(tmp_path):
     network = sequential(tf_keras.layers.Conv2D(4, 3), tf_keras.layers.GlobalMaxPooling2D())
     with pytest.raises(ValueError, match="cannot be frozen"):
-        inference_graph.freeze(load(tmp_path, network, trainable=True))
+        inference_graph.fold(load(tmp_path, network, trainable=True))
 
 
 def test_the_embedded_backbone_folds_completely(tmp_path):
     network = backbone.load("efficientnet_lite0", trainable=False, cache_dir=str(tmp_path))
-    fast = inference_graph.freeze(network)
+    fast = folded(network)
     assert fast is not None
     assert operations(fast).count("BiasAdd") == 49
     assert "FusedBatchNormV3" not in operations(fast)

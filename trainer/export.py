@@ -22,6 +22,7 @@ from trainer.data.decode import decode_and_resize
 from trainer.data.source import Source
 from trainer.errors import ExportMismatch
 from trainer.evaluate import Evaluation
+from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier
 
 LABELS = "labels.txt"
@@ -109,7 +110,7 @@ class _Servable(tf.Module):
         self._classifier = classifier
         # What is to be saved with the functions must be found from here.
         self.head = classifier.head
-        if classifier.fast_features is None:
+        if isinstance(classifier.backbone, Backbone):
             self.backbone = classifier.backbone.module
         self.labels = tf.saved_model.Asset(labels)
         self._class_names = list(class_names)

@@ -85,9 +85,9 @@ class FeatureCache:
         )
         if missing:
             storage.write_json(f"{directory}/facts.json", facts)
-        for unit, part in self._computed(split, missing, num_parts, precision):
-            store.write(unit, part)
-            known[unit] = part if in_memory else _without_rows(part)
+            for unit, part in self._computed(split, missing, num_parts, precision):
+                store.write(unit, part)
+                known[unit] = part if in_memory else _without_rows(part)
         parts = [known[unit] for unit in units]
         for example_id, reason in sorted(
             what for part in parts for what in part.bad_images.values()

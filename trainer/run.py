@@ -25,8 +25,10 @@ from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.feature_cache import FeatureCache
 from trainer.models import backbone as backbones
-from trainer.models import inference_graph
+from trainer.models import frozen_backbone
+from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier, Head
+from trainer.models.frozen_backbone import FrozenBackbone
 from trainer.preemption import StopRequest
 
 
@@ -69,7 +71,7 @@ class Run:
             pipeline=pipeline,
             strategy=self.strategy,
             backbone_digest=self.classifier.backbone.digest,
-            features=self.classifier.features,
+            features=self.classifier.backbone,
             num_features=self.classifier.backbone.num_features,
             stop=self.stop,
             voice=self.voice,
@@ -153,14 +155,7 @@ def build(config: Config, voice: Voice) -> Run:
     stop = StopRequest()
     stop.install()
     with strategy.scope():
-        backbone = backbones.load(
-            config.backbone,
-            trainable=not config.freeze_backbone,
-            batch_norm_training=not config.freeze_batch_norm,
-            image_size=config.image_size,
-            value_range=value_range(config.image_range),
-            cache_dir=config.cache_dir,
-        )
+        backbone = _load_backbone(config)
         head = Head(
             backbone.num_features,
             config.hidden_units,
@@ -168,8 +163,7 @@ def build(config: Config, voice: Voice) -> Run:
             dropout=config.dropout,
             seed=config.seed,
         )
-        fast_features = inference_graph.freeze(backbone) if config.freeze_backbone else None
-        classifier = Classifier(backbone, head, fast_features)
+        classifier = Classifier(backbone, head)
         optimizer = optimizers.build(config, plan.num_steps)
         optimizer.build(classifier.trainable_variables)
     precision = strategies.choose_precision(
@@ -219,4 +213,20 @@ def build(config: Config, voice: Voice) -> Run:
             voice.warn,
         ),
         identity=identity,
+    )
+
+
+def _load_backbone(config: Config) -> Backbone | FrozenBackbone:
+    options: dict[str, Any] = {
+        "image_size": config.image_size,
+        "value_range": value_range(config.image_range),
+        "cache_dir": config.cache_dir,
+    }
+    if config.freeze_backbone:
+        return frozen_backbone.load(config.backbone, **options)
+    return backbones.load(
+        config.backbone,
+        trainable=True,
+        batch_norm_training=not config.freeze_batch_norm,
+        **options,
     )

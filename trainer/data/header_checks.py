@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 MAX_PIXELS = 2**27
 
 
-def rarely(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+def rarely(function: Callable[..., tf.Tensor]) -> Any:
     """`function` as one node of the caller's graph.
 
     A branch not taken still costs the executor a visit to each of its nodes, and each start of

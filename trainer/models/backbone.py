@@ -51,6 +51,11 @@ class Backbone:
     _input_dtype: tf.DType = dataclasses.field(repr=False)
     _takes_training: bool = dataclasses.field(repr=False)
 
+    @property
+    def num_params(self) -> int:
+        """The number of numbers in all variables, moving statistics included."""
+        return sum(int(np.prod(variable.shape)) for variable in self.variables)
+
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes features; in a tf.function, under a strategy or eagerly.
 

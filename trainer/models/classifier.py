@@ -1,7 +1,7 @@
 """The classifier: a backbone and the new head that is trained on top of it."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from trainer.models.backbone import Backbone
+from trainer.models.frozen_backbone import FrozenBackbone
 
 
 class Head(tf.Module):
@@ -120,15 +121,12 @@ class Classifier:
     """From images to logits.
 
     Attributes:
-        backbone: frozen or trainable; see `backbone.load`.
+        backbone: frozen or trainable; see `frozen_backbone.load` and `backbone.load`.
         head: made for the backbone's `num_features`.
-        fast_features: what computes a frozen backbone's features in its place, in training, in
-            evaluation and in the export; see `inference_graph.freeze`. None for a trainable one.
     """
 
-    backbone: Backbone
+    backbone: Backbone | FrozenBackbone
     head: Head
-    fast_features: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def __call__(self, images: tf.Tensor, training: bool = False, **dropout: Any) -> tf.Tensor:
         """Computes logits.
@@ -141,13 +139,7 @@ class Classifier:
         Returns:
             float32 [batch, num_classes].
         """
-        return self.head(self.features(images, training), training, **dropout)
-
-    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes what the head is given: float32 [batch, num_features]; see __call__."""
-        if self.fast_features is not None:
-            return self.fast_features(images)
-        return self.backbone(images, training)
+        return self.head(self.backbone(images, training), training, **dropout)
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
@@ -157,7 +149,7 @@ class Classifier:
     @property
     def num_params(self) -> int:
         """The number of numbers in all variables, moving statistics included."""
-        return _count(self.head.trainable_variables) + _count(self.backbone.variables)
+        return _count(self.head.trainable_variables) + self.backbone.num_params
 
     @property
     def num_trainable_params(self) -> int:
@@ -170,7 +162,7 @@ class Classifier:
         The head; and the backbone if training may change it. A frozen one is named by its digest.
         """
         items: dict[str, Any] = {"head": self.head}
-        if self.backbone.trainable_variables:
+        if isinstance(self.backbone, Backbone) and self.backbone.trainable_variables:
             items["backbone"] = self.backbone.module
         return items
 
@@ -180,7 +172,7 @@ class Classifier:
             (
                 "backbone (SavedModel)",
                 f"(None, {self.backbone.num_features})",
-                f"{_count(self.backbone.variables):,}",
+                f"{self.backbone.num_params:,}",
             )
         ]
         for layer in self.head.layers:

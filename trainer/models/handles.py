@@ -50,7 +50,7 @@ def resolve(handle: str, cache_dir: str) -> str:
     """
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
-        return _cached(cache_dir, name, _write_embedded)
+        return cached(cache_dir, name, _write_embedded)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
         return _resolve_remote(handle, cache_dir)
     path = os.path.abspath(os.path.expanduser(handle))
@@ -140,7 +140,7 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
     try:
         with open(path, "rb") as file:
             name = f"archive-{_sha256(file)[:16]}"
-        root = _cached(cache_dir, name, extract)
+        root = cached(cache_dir, name, extract)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "
@@ -160,7 +160,7 @@ def _write_embedded(target: str) -> None:
         pool.submit(efficientnet_lite0.write_saved_model, target).result()
 
 
-def _cached(cache_dir: str, name: str, write: Callable[[str], None]) -> str:
+def cached(cache_dir: str, name: str, write: Callable[[str], None]) -> str:
     """The directory `name` of the cache, filled by `write(directory)` if it is not there yet."""
     target = _absolute(cache_dir, name)
     if os.path.isdir(target):

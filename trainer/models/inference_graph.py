@@ -22,20 +22,65 @@ from trainer.models.backbone import Backbone
 # Of the largest feature: folding rounds each weight once more.
 _TOLERANCE = 1e-4
 
+_SIGNATURE = "features"
+
 Features = Callable[[tf.Tensor], tf.Tensor]
 
 
-def freeze(backbone: Backbone) -> Features | None:
-    """Makes the fast function of a frozen backbone.
+@dataclasses.dataclass(frozen=True)
+class InferenceGraph:
+    """A graph of constants, and the names of its input and its output."""
+
+    graph: tf.compat.v1.GraphDef
+    input: str
+    output: str
+
+    def function(self, image_size: tuple[int, int], num_features: int) -> Features:
+        """Images, float32 [batch, height, width, 3] in [0, 1], to features, float32 [batch, n].
+
+        It holds constants instead of variables, so that it runs under any strategy.
+        """
+
+        def call(images: tf.Tensor) -> tf.Tensor:
+            (features,) = tf.graph_util.import_graph_def(
+                self.graph,
+                input_map={self.input: images},
+                return_elements=[self.output],
+                name="",
+            )
+            return tf.ensure_shape(features, [None, num_features])
+
+        spec = tf.TensorSpec([None, *image_size, 3], tf.float32, name="images")
+        return tf.compat.v1.wrap_function(call, [spec])
+
+    def to_bytes(self) -> bytes:
+        """A MetaGraphDef, whose one signature names the ends."""
+        meta = tf.compat.v1.MetaGraphDef(graph_def=self.graph)
+        signature = meta.signature_def[_SIGNATURE]
+        signature.inputs["images"].name = self.input
+        signature.outputs["features"].name = self.output
+        return meta.SerializeToString(deterministic=True)
+
+    @classmethod
+    def read(cls, path: str) -> "InferenceGraph":
+        """What `to_bytes` made, from a file."""
+        with open(path, "rb") as file:
+            meta = tf.compat.v1.MetaGraphDef.FromString(file.read())
+        signature = meta.signature_def[_SIGNATURE]
+        return cls(
+            meta.graph_def, signature.inputs["images"].name, signature.outputs["features"].name
+        )
+
+
+def fold(backbone: Backbone) -> InferenceGraph | None:
+    """Makes the fast graph of a frozen backbone.
 
     Args:
         backbone: one that was loaded with `trainable=False`.
 
     Returns:
-        A function from images, float32 [batch, height, width, 3] in [0, 1], to features, float32
-        [batch, num_features]: the backbone's, but for rounding (1e-4 of the largest feature). It
-        holds constants instead of variables, so that it runs under any strategy. None where the
-        rewriting fails or changes the features by more than that.
+        A graph that computes the backbone's features, but for rounding (1e-4 of the largest
+        feature). None where the rewriting fails or changes the features by more than that.
 
     Raises:
         ValueError: the backbone is trainable; constants could not follow its training.
@@ -44,10 +89,10 @@ def freeze(backbone: Backbone) -> Features | None:
         raise ValueError("a backbone that is trained cannot be frozen into constants")
     # In a thread of its own, as it is outside of any strategy: there the variables are plain.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(_freeze, backbone).result()
+        return pool.submit(_fold, backbone).result()
 
 
-def _freeze(backbone: Backbone) -> Features | None:
+def _fold(backbone: Backbone) -> InferenceGraph | None:
     module = handles.import_hub().load(backbone.path)
     original = dataclasses.replace(backbone, module=module)
     spec = tf.TensorSpec([None, *backbone.image_size, 3], tf.float32, name="images")
@@ -57,16 +102,9 @@ def _freeze(backbone: Backbone) -> Features | None:
         (source,), (result,) = frozen.inputs, frozen.outputs
         # Pruned before too, or what is dead would count as another use of a convolution.
         graph = _pruned(_without_detours(frozen.graph.as_graph_def()), result.name)
-        graph = _pruned(_folded(graph), result.name)
-
-        def call(images: tf.Tensor) -> tf.Tensor:
-            (features,) = tf.graph_util.import_graph_def(
-                graph, input_map={source.name: images}, return_elements=[result.name], name=""
-            )
-            return tf.ensure_shape(features, [None, backbone.num_features])
-
-        fast = tf.compat.v1.wrap_function(call, [spec])
+        folded = InferenceGraph(_pruned(_folded(graph), result.name), source.name, result.name)
         images = tf.random.stateless_uniform([2, *backbone.image_size, 3], [0, 0])
+        fast = folded.function(backbone.image_size, backbone.num_features)
         expected, actual = original(images).numpy(), fast(images).numpy()
     # An optimisation: whatever stands in its way, the backbone as it came is right.
     except Exception as error:
@@ -76,7 +114,7 @@ def _freeze(backbone: Backbone) -> Features | None:
     if not difference <= _TOLERANCE:
         logging.info("the backbone runs as it came: folded, it differs by %g", difference)
         return None
-    return fast
+    return folded
 
 
 def _without_detours(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
