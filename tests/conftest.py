@@ -17,3 +17,23 @@ def leaves_dir(cache_dir):
     from trainer.data import leaves
 
     return leaves.prepare(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory):
+    """An emulator of Google Cloud Storage, started once."""
+    from tests import gcs
+
+    with gcs.serve(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_server):
+    """The emulator with an empty bucket, no faults, and this process's environment set to it."""
+    from tests.gcs import environment
+
+    gcs_server.clear()
+    with environment(gcs_server.environment):
+        yield gcs_server
+    gcs_server.proxy.reset()
