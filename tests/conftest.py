@@ -32,8 +32,10 @@ def gcs_server(tmp_path_factory):
 def gcs(gcs_server):
     """The emulator with an empty bucket, no faults, and this process's environment set to it."""
     from tests.gcs import environment
+    from trainer import gcs_client
 
     gcs_server.clear()
     with environment(gcs_server.environment):
         yield gcs_server
+        gcs_client.close()
     gcs_server.proxy.reset()
