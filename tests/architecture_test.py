@@ -15,7 +15,8 @@ ROOT = Path(trainer.__file__).parent
 
 FLOORS = {
     0: "errors image_files config command_line flags steps storage locks quiet provenance console "
-    "run_state manifest local_storage gcs_client gcs_transfer gcs_storage preflight lease uploader",
+    "run_state manifest local_storage gcs_client gcs_transfer gcs_storage preflight lease uploader "
+    "log_upload places",
     1: "tensorflow_errors strategy preemption summaries checkpoints optimizers",
     2: "evaluate export train_step run finish",
     3: "train",

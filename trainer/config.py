@@ -37,6 +37,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "keep_checkpoints",
         "log_every_steps",
         "log_format",
+        "log_upload_secs",
         "num_epochs",
         "num_steps",
         "strategy",
@@ -104,6 +105,7 @@ class Config:
     deterministic: bool = True
     cache_dir: str = ""
     log_every_steps: int = 10
+    log_upload_secs: float = 10.0
     log_format: str = "auto"
 
     def __post_init__(self) -> None:
@@ -197,6 +199,7 @@ _RANGES = {
     "label_smoothing": (0, 1),
     "learning_rate": (0, _INFINITY),
     "log_every_steps": (1, _INFINITY),
+    "log_upload_secs": (1, _INFINITY),
     "mixup_alpha": (0, _INFINITY),
     "num_epochs": (1, 2**31),
     "num_logical_shards": (0, _INFINITY),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from trainer import optimizers, steps
+from trainer import optimizers, places, steps, storage
 from trainer import strategy as strategies
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, value_range
@@ -25,6 +24,7 @@ from trainer.models import backbone as backbones
 from trainer.models import inference_graph
 from trainer.models.classifier import Classifier, Head
 from trainer.preemption import StopRequest
+from trainer.uploader import Uploader
 
 
 @dataclasses.dataclass
@@ -47,6 +47,7 @@ class Run:
     optimizer: tf_keras.optimizers.Optimizer
     pipeline: InputPipeline
     checkpoints: Checkpoints
+    uploader: Uploader
     identity: dict[str, Any]
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
 
@@ -108,6 +109,7 @@ def build(config: Config, voice: Voice) -> Run:
         f"{len(source.class_names)} classes"
     )
     strategy = strategies.build(config.strategy, config.logical_shards)
+    uploader = Uploader()
     stop = StopRequest()
     stop.install()
     with strategy.scope():
@@ -170,11 +172,13 @@ def build(config: Config, voice: Voice) -> Run:
             cutmix_alpha=config.cutmix_alpha,
         ),
         checkpoints=Checkpoints(
-            os.path.join(config.workdir, "checkpoints"),
+            places.part(config.workdir, "checkpoints"),
             tf.train.Checkpoint(optimizer=optimizer, **classifier.checkpoint_items()),
             identity,
             config.keep_checkpoints,
             voice.warn,
+            uploader if storage.is_remote(config.workdir) else None,
         ),
+        uploader=uploader,
         identity=identity,
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from trainer.errors import StorageUnreachable
+from trainer.errors import GraftError, Preempted, StorageUnreachable
+
+PREEMPTED_SECS = 10.0  # a pod on Spot machines has 15 from SIGTERM to SIGKILL
+FAILED_SECS = 60.0
 
 
 class Uploader:
@@ -17,9 +21,13 @@ class Uploader:
 
     Args:
         max_waiting: jobs that may wait; `submit` waits when there are so many.
+
+    Attributes:
+        must_hold: asked before each job; raises where nothing may be written any more.
     """
 
     def __init__(self, max_waiting: int = 4) -> None:
+        self.must_hold: Callable[[], None] = lambda: None
         self._max_waiting = max_waiting
         self._jobs: collections.deque[Callable[[], object]] = collections.deque()
         self._is_busy = False
@@ -44,7 +52,8 @@ class Uploader:
             self._changed.notify_all()
 
     def check(self) -> None:
-        """Raise what a job has failed with, if one has."""
+        """Raise what a job has failed with, or why no other may be done."""
+        self.must_hold()
         with self._changed:
             self._raise()
 
@@ -67,6 +76,24 @@ class Uploader:
                 self._changed.wait(left)
             self._raise()
 
+    @contextlib.contextmanager
+    def draining(self) -> Iterator[None]:
+        """Before the `with` is left, all is done; in a hurry after SIGTERM.
+
+        Raises:
+            GraftError: a job failed, or there was no time for it.
+        """
+        try:
+            yield
+        except Preempted:
+            self.flush(PREEMPTED_SECS)
+            raise
+        except BaseException:
+            with contextlib.suppress(GraftError):
+                self.flush(FAILED_SECS)
+            raise
+        self.flush()
+
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
@@ -80,6 +107,7 @@ class Uploader:
                 self._is_busy = True
                 self._changed.notify_all()
             try:
+                self.must_hold()
                 job()
             except BaseException as error:
                 self._fail(error)
