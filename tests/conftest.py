@@ -20,6 +20,25 @@ def leaves_dir(cache_dir):
 
 
 @pytest.fixture(scope="session")
+def arguments(tmp_path_factory):
+    """The command line of a run that could remember much, without its workdir."""
+    from tests import same_run
+
+    return same_run.arguments(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(arguments, tmp_path_factory):
+    """The workdir of such a run, from beginning to end in one process."""
+    from tests.commands import graft
+
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    process = graft(*arguments, f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory):
     """An emulator of Google Cloud Storage, started once."""
     from tests import gcs

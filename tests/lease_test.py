@@ -103,9 +103,13 @@ def test_who_lost_it_is_told(gcs):
     with lease.held(WORKDIR, print) as check:
         gcs.write("run/.lease", json.dumps(ELSEWHERE).encode())
         deadline = time.monotonic() + 10
-        with pytest.raises(UserError, match="another process has taken this workdir over"):
+
+        def check_until_it_raises():
             while time.monotonic() < deadline:
                 check()
+
+        with pytest.raises(UserError, match="another process has taken this workdir over"):
+            check_until_it_raises()
     assert json.loads(gcs.read("run/.lease")) == ELSEWHERE  # theirs stays
 
 

@@ -63,9 +63,13 @@ def test_who_waits_for_room_hears_of_the_failure():
     uploader.submit(lambda: (gate.wait(), fail(UserError("no permission"))))
     uploader.submit(lambda: None)
     threading.Timer(0.1, gate.set).start()
-    with pytest.raises(UserError, match="no permission"):
+
+    def submit_three():
         for _ in range(3):
             uploader.submit(lambda: None)
+
+    with pytest.raises(UserError, match="no permission"):
+        submit_three()
 
 
 def test_flush_has_a_deadline():
@@ -80,22 +84,32 @@ def test_flush_has_a_deadline():
 @pytest.mark.parametrize("error", [None, Preempted("stopped"), Diverged("nan"), KeyError("bug")])
 def test_draining_finishes_the_work_whatever_happens(error):
     uploader, done = Uploader(), []
-    try:
+
+    def work():
         with uploader.draining():
             uploader.submit(lambda: (time.sleep(0.1), done.append(1)))
             if error is not None:
                 raise error
-    except type(error) as raised:  # noqa: B030 (None never is raised)
-        assert raised is error
+
+    if error is None:
+        work()
+    else:
+        with pytest.raises(type(error)):
+            work()
     assert done == [1]
 
 
 def test_what_was_saved_too_late_is_no_orderly_stop(monkeypatch):
     monkeypatch.setattr("trainer.uploader.PREEMPTED_SECS", 0.05)
     uploader, gate = Uploader(), threading.Event()
-    with pytest.raises(StorageUnreachable), uploader.draining():
-        uploader.submit(gate.wait)
-        raise Preempted("stopped by SIGTERM")
+
+    def stop():
+        with uploader.draining():
+            uploader.submit(gate.wait)
+            raise Preempted("stopped by SIGTERM")
+
+    with pytest.raises(StorageUnreachable):
+        stop()
     gate.set()
 
 

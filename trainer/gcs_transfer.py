@@ -117,13 +117,18 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
             raise Damaged(f"{directory}/{name}: its checksum does not match")
 
 
-def downloaded(blob: Any) -> bytes:
-    """The content of an object, which arrived with the right checksum."""
+def downloaded(blob: Any, patience: dict[str, Any] | None = None) -> bytes:
+    """The content of an object, which arrived with the right checksum.
+
+    Args:
+        blob: the object.
+        patience: what `call` gave, if not the usual.
+    """
     from google.cloud.storage.exceptions import DataCorruption
 
     for attempt in range(TRIES):
         try:
-            return blob.download_as_bytes(checksum="crc32c", **call())
+            return blob.download_as_bytes(checksum="crc32c", **(patience or call()))
         except DataCorruption:
             if attempt == TRIES - 1:
                 raise

@@ -20,6 +20,7 @@ from typing import Any
 from trainer import gcs_client
 from trainer.errors import GraftError, UserError
 from trainer.gcs_client import call, calling
+from trainer.gcs_transfer import downloaded
 from trainer.locks import locked
 from trainer.storage import is_remote
 
@@ -159,7 +160,6 @@ class Lease:
 
     def _read(self) -> tuple[dict[str, Any], int | None]:
         from google.api_core.exceptions import NotFound
-        from google.cloud.storage.exceptions import DataCorruption
 
         blob = gcs_client.blob(self._path)
         with calling(self._path, "read"):
@@ -167,11 +167,10 @@ class Lease:
                 blob.reload(**call(HEARTBEAT_SECS))
                 generation = int(blob.generation)
                 blob = gcs_client.blob(self._path, generation)
-                content = blob.download_as_bytes(checksum="crc32c", **call(HEARTBEAT_SECS))
-                return json.loads(content), generation
+                return json.loads(downloaded(blob, call(HEARTBEAT_SECS))), generation
             except NotFound:
                 return {}, None  # or renewed just now: the next look will tell
-            except (DataCorruption, ValueError):
+            except ValueError:
                 return {}, generation
 
 

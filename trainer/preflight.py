@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from trainer import gcs_client
 from trainer.errors import GraftError, UserError
 from trainer.gcs_client import bucket_and_name, calling
+from trainer.gcs_transfer import downloaded
 
 DEADLINE_SECS = 20.0
 _MOST_SECS_OF_A_CALL = 6.0
@@ -34,7 +36,7 @@ def check(directory: str, flag: str) -> None:
         with calling(directory, "write"):
             blob.upload_from_string(b"graft", checksum="crc32c", **_call(deadline))
         with calling(directory, "read"):
-            content = blob.download_as_bytes(checksum="crc32c", **_call(deadline))
+            content = downloaded(blob, _call(deadline))
         if content != b"graft":
             raise UserError(f"{directory}: what is read is not what was written")
         with calling(directory, "delete"):
@@ -46,7 +48,7 @@ def check(directory: str, flag: str) -> None:
         ) from error
 
 
-def _call(deadline: float) -> dict[str, object]:
+def _call(deadline: float) -> dict[str, Any]:
     left = max(1.0, deadline - time.monotonic())
     call = gcs_client.call(min(_MOST_SECS_OF_A_CALL, left))
     return {**call, "timeout": (left / 4, left / 4)}
