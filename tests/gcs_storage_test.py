@@ -85,7 +85,9 @@ def test_requests_of_a_checkpoint(gcs, tmp_path):
     gcs.proxy.reset()
     name = storage.list_names("gs://bucket/run/checkpoints")[-1]
     directory = f"gs://bucket/run/checkpoints/{name}"
-    with storage.local_copy(directory, storage.read_manifest(directory)) as copy:
+    manifest = storage.read_manifest(directory)
+    assert manifest is not None
+    with storage.local_copy(directory, manifest) as copy:
         size = os.path.getsize(os.path.join(copy, "variables.data-00000-of-00001"))
     assert (name, size) == ("step_2", 15 << 20)
     assert gcs.proxy.count(matching="/o") == 4  # list, manifest, data, index
@@ -117,6 +119,7 @@ def test_a_restore_survives_a_fault_of_each_kind_anywhere(gcs, scratch, fault):
         gcs.proxy.plan = lambda request, number=number: fault if request.number == number else None
         assert storage.list_names("gs://bucket/runs/größe 1") == ["step_1"]
         manifest = storage.read_manifest(DIRECTORY)
+        assert manifest is not None
         with storage.local_copy(DIRECTORY, manifest) as copy:
             assert Path(copy, "large").read_bytes() == LARGE
         assert gcs.proxy.count() > number

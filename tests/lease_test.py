@@ -30,7 +30,7 @@ def _quick(monkeypatch):
 
 
 def test_it_is_there_while_it_is_held(gcs):
-    said = []
+    said: list[str] = []
     with lease.held(WORKDIR, said.append) as check:
         assert gcs.names() == ["run/.lease"]
         assert json.loads(gcs.read("run/.lease"))["pid"] == os.getpid()
@@ -52,7 +52,7 @@ def test_a_second_one_is_refused(gcs):
 
 def test_a_stale_one_is_taken_over(gcs):
     gcs.write("run/.lease", json.dumps(ELSEWHERE).encode())
-    said = []
+    said: list[str] = []
     began = time.monotonic()
     with lease.held(WORKDIR, said.append) as check:
         assert time.monotonic() - began >= 1.0
@@ -82,7 +82,7 @@ def test_of_a_dead_process_of_this_machine_it_is_taken_at_once(gcs):
             # It renews every 15 s, which is longer than it takes to be stale here.
             held_by_the_living(gcs)
         process.send_signal(signal.SIGKILL)
-    said = []
+    said: list[str] = []
     with lease.held(WORKDIR, said.append):
         pass
     assert said == []
@@ -126,7 +126,7 @@ def test_a_lost_answer_loses_no_lease(gcs):
 
 
 def test_one_of_many_wins(gcs):
-    results = []
+    results: list[lease.Lease | None] = []
 
     def take():
         held = lease.Lease(f"{WORKDIR}/.lease", "refused", lambda words: None)

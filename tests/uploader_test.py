@@ -1,3 +1,4 @@
+import functools
 import threading
 import time
 
@@ -10,9 +11,9 @@ DEADLINE_SECS = 10
 
 
 def test_jobs_are_done_in_order():
-    uploader, done = Uploader(), []
+    uploader, done = Uploader(), list[int]()
     for number in range(50):
-        uploader.submit(lambda number=number: done.append(number))
+        uploader.submit(functools.partial(done.append, number))
     uploader.flush(DEADLINE_SECS)
     assert done == list(range(50))
 
@@ -85,9 +86,13 @@ def test_flush_has_a_deadline():
 def test_draining_finishes_the_work_whatever_happens(error):
     uploader, done = Uploader(), []
 
+    def slow():
+        time.sleep(0.1)
+        done.append(1)
+
     def work():
         with uploader.draining():
-            uploader.submit(lambda: (time.sleep(0.1), done.append(1)))
+            uploader.submit(slow)
             if error is not None:
                 raise error
 
