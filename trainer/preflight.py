@@ -48,6 +48,30 @@ def check(directory: str, flag: str) -> None:
         ) from error
 
 
+def check_readable(path: str, flag: str) -> None:
+    """Ask for what is at `path`, or below it, before TensorFlow does: it says less of a refusal.
+
+    Raises:
+        UserError: there is nothing, or the bucket refuses, or does not answer.
+    """
+    try:
+        gcs_client.client()
+    except UserError:
+        return  # without credentials TensorFlow reads what is public
+    deadline = time.monotonic() + DEADLINE_SECS
+    bucket, name = bucket_and_name(path)
+    try:
+        with calling(path, "list"):
+            listed = bucket.client.list_blobs(
+                bucket.name, prefix=name, max_results=1, **_call(deadline)
+            )
+            found = list(listed)
+    except GraftError as error:
+        raise UserError(f"--{flag}={path}: {str(error).removeprefix(f'{path}: ')}") from error
+    if not found:
+        raise UserError(f"--{flag}={path}: there is nothing in the bucket by that name")
+
+
 def _call(deadline: float) -> dict[str, Any]:
     left = max(1.0, deadline - time.monotonic())
     call = gcs_client.call(min(_MOST_SECS_OF_A_CALL, left))
