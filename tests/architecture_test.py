@@ -15,7 +15,8 @@ ROOT = Path(trainer.__file__).parent
 
 FLOORS = {
     0: "errors choices machine image_files identity config command_line flags steps storage locks "
-    "quiet provenance console run_state",
+    "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
+    "bucket_check lease uploader log_upload places",
     1: "tensorflow_errors strategy preemption summaries checkpoints optimizers",
     2: "evaluate feature_cache export train_step run finish",
     3: "train",

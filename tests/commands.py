@@ -14,8 +14,13 @@ DEADLINE_SECS = 240
 
 def graft(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `graft ARGUMENTS` to its end; stdout and stderr are kept apart."""
+    return python("-m", "trainer", *arguments, **environment)
+
+
+def python(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` to its end; stdout and stderr are kept apart."""
     return subprocess.run(
-        [sys.executable, "-m", "trainer", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -24,13 +29,14 @@ def graft(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
-def start(*arguments: Any) -> subprocess.Popen[str]:
+def start(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
     """Start `graft ARGUMENTS`; what it says is thrown away."""
     return subprocess.Popen(
         [sys.executable, "-m", "trainer", *map(str, arguments)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
+        env={**os.environ, **environment},
     )
 
 

@@ -26,3 +26,44 @@ def beans_data_dir(tmp_path_factory):
     root = tmp_path_factory.mktemp("größe 1")
     tiny.write_beans(root, num_shards=3)
     return root
+
+
+@pytest.fixture(scope="session")
+def arguments(tmp_path_factory):
+    """The command line of a run that could remember much, without its workdir."""
+    from tests import same_run
+
+    return same_run.arguments(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(arguments, tmp_path_factory):
+    """The workdir of such a run, from beginning to end in one process."""
+    from tests.commands import graft
+
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    process = graft(*arguments, f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory):
+    """An emulator of Google Cloud Storage, started once."""
+    from tests import gcs
+
+    with gcs.serve(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_server):
+    """The emulator with an empty bucket, no faults, and this process's environment set to it."""
+    from tests.gcs import environment
+    from trainer import gcs_client
+
+    gcs_server.clear()
+    with environment(gcs_server.environment):
+        yield gcs_server
+        gcs_client.close()
+    gcs_server.proxy.reset()

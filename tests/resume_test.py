@@ -8,48 +8,10 @@ import random
 import signal
 import time
 
-import numpy as np
-import pytest
-import tensorflow as tf
+from tests.commands import graft, start
+from tests.same_run import DEADLINE_SECS, NUM_STEPS, assert_same_run, wait_until
 
-from tests import tiny
-from tests.commands import graft, metrics, start
-
-NUM_STEPS = 240
 NUM_KILLS = 10
-DEADLINE_SECS = 120
-
-
-@pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("resume")
-    folder = tiny.write_folder(directory / "folder", train=30, validation=8)
-    process = graft("pack", f"--dataset={folder}", f"--output_dir={directory / 'packed'}")
-    assert process.returncode == 0, process.stderr
-    return [
-        "train",
-        f"--dataset={directory / 'packed'}",
-        f"--backbone={tiny.write_backbone(directory / 'backbone')}",
-        "--nofreeze_backbone",
-        "--nofreeze_batch_norm",
-        "--augment=light",
-        "--mixup_alpha=0.2",
-        "--dropout=0.1",
-        "--shuffle_buffer_size=40",
-        "--global_batch_size=16",
-        f"--num_steps={NUM_STEPS}",
-        "--checkpoint_every_steps=3",
-        "--eval_every_epochs=9",
-        "--log_every_steps=7",
-    ]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(arguments, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    process = graft(*arguments, f"--workdir={workdir}")
-    assert process.returncode == 0, process.stderr
-    return workdir
 
 
 def test_ten_kills_leave_no_trace(arguments, undisturbed, tmp_path):
@@ -75,10 +37,7 @@ def test_ten_kills_leave_no_trace(arguments, undisturbed, tmp_path):
         process.wait(DEADLINE_SECS)
     last = graft(*arguments, f"--workdir={workdir}")
     assert last.returncode == 0, last.stderr
-    assert metrics(workdir) == metrics(undisturbed)
-    assert_same_weights(workdir, undisturbed)
-    for name in ("train", "eval"):
-        assert curves(workdir, name) == curves(undisturbed, name)
+    assert_same_run(workdir, undisturbed)
 
 
 def test_sigterm_saves_and_leaves_with_143(arguments, undisturbed, tmp_path):
@@ -93,8 +52,7 @@ def test_sigterm_saves_and_leaves_with_143(arguments, undisturbed, tmp_path):
     resumed = graft(*rare, f"--workdir={workdir}")
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stdout
-    assert metrics(workdir) == metrics(undisturbed)
-    assert_same_weights(workdir, undisturbed)
+    assert_same_run(workdir, undisturbed)
 
 
 def test_a_workdir_of_another_run_is_refused(arguments, undisturbed):
@@ -105,41 +63,7 @@ def test_a_workdir_of_another_run_is_refused(arguments, undisturbed):
     assert "Traceback" not in process.stderr
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + DEADLINE_SECS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def newest_step(workdir):
     directory = workdir / "checkpoints"
     names = [p.parent.name for p in directory.glob("*/MANIFEST.json")]
     return max((int(name.split("_")[1]) for name in names), default=-1)
-
-
-def assert_same_weights(one, other):
-    name = f"checkpoints/step_{NUM_STEPS:08d}/variables"
-    readers = [tf.train.load_checkpoint(str(workdir / name)) for workdir in (one, other)]
-    shapes = readers[0].get_variable_to_shape_map()
-    assert shapes == readers[1].get_variable_to_shape_map()
-    assert len(shapes) > 20  # head, backbone, statistics, and Adam's two slots
-    for variable in shapes:
-        if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
-            first, second = (reader.get_tensor(variable) for reader in readers)
-            np.testing.assert_array_equal(first, second, err_msg=variable)
-
-
-def curves(workdir, name):
-    """(step, tag) -> value, but for speed; asserts that steps never go backwards."""
-    found = {}
-    for path in sorted((workdir / "logs" / name).iterdir()):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                key = (event.step, value.tag)
-                assert key not in found, f"{key} is written twice"
-                if value.tag != "examples_per_sec":
-                    found[key] = tf.make_ndarray(value.tensor).item()
-    assert found
-    return found

@@ -87,6 +87,13 @@ def test_what_cannot_be_read_is_no_manifest(published, content):
     assert storage.read_manifest(published) is None
 
 
+def test_a_manifest_with_a_flipped_bit_is_none(published):
+    content = (published / storage.MANIFEST).read_bytes()
+    assert content.count(b'"step": 1') == 1
+    (published / storage.MANIFEST).write_bytes(content.replace(b'"step": 1', b'"step": 3'))
+    assert storage.read_manifest(published) is None
+
+
 def test_no_manifest(tmp_path):
     (tmp_path / "file").write_text("")
     assert storage.read_manifest(tmp_path) is None
@@ -183,5 +190,5 @@ def test_ensure_directory_refuses(tmp_path):
         with pytest.raises(UserError) as caught:
             storage.ensure_directory(str(path), "workdir")
         assert str(caught.value) == f"--workdir={path}: must be a writable directory ({cause})"
-    with pytest.raises(UserError, match=r"--workdir=gs://b/run: must be a local directory"):
-        storage.ensure_directory("gs://b/run", "workdir")
+    with pytest.raises(UserError, match=r"--workdir=s3://b/run: must be a local directory or gs:"):
+        storage.ensure_directory("s3://b/run", "workdir")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -16,9 +16,9 @@ from trainer import identity as identities
 from trainer import storage
 from trainer.errors import UserError
 from trainer.run_state import RunState
+from trainer.uploader import Uploader
 
 _PREFIX = "variables"
-_STATE = "state.json"
 _NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
 
 
@@ -31,6 +31,7 @@ class Checkpoints:
         identity: what a resumed run must share with the run that saved; see Config.identity.
         keep: how many of the newest to keep, beside the best.
         warn: told of each checkpoint that is damaged and passed over.
+        uploader: publishes in the background; None publishes at once.
     """
 
     def __init__(
@@ -40,32 +41,62 @@ class Checkpoints:
         identity: dict[str, Any],
         keep: int,
         warn: Callable[[str], None],
+        uploader: Uploader | None = None,
     ) -> None:
         self._directory = directory
         self._trackable = trackable
         self._identity = identity
         self._keep = keep
         self._warn = warn
+        self._uploader = uploader
+        self._manifests: dict[str, storage.Manifest] = {}
+        self._listed: set[str] | None = None
+        self._waiting: set[str] = set()  # to be published
         self._damaged: set[str] = set()
 
     def save(self, state: RunState) -> None:
-        """Publish a checkpoint of now; sweep those that are neither new nor the best."""
+        """Publish a checkpoint of now; sweep those that are neither new nor the best.
+
+        With an uploader only the writing to a local directory is waited for.
+
+        Raises:
+            GraftError: an earlier checkpoint could not be published.
+        """
         name = f"step_{state.global_step:08d}"
-        # Never over a complete one: a kill in between would leave neither.
+        # Never over a complete one: a kill in between would leave neither. Nor over the objects of
+        # one that is not: whoever began it may still be at it.
         attempt = 0
-        while storage.read_manifest(self._path(name)) is not None:
+        while name in self._names():
             attempt += 1
             name = f"step_{state.global_step:08d}_{attempt}"
-        with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
+        facts = {
+            "global_step": state.global_step,
+            "digest": identities.digest(self._identity),
+            "identity": self._identity,
+            "state": state.to_dict(),
+        }
+        best_step = state.best.get("global_step")
+        scratch = tempfile.mkdtemp(prefix="graft-checkpoint-")
+        try:
             self._trackable.write(os.path.join(scratch, _PREFIX))
-            Path(scratch, _STATE).write_text(json.dumps(state.to_dict()))
-            facts = {
-                "global_step": state.global_step,
-                "digest": identities.digest(self._identity),
-                "identity": self._identity,
-            }
-            storage.publish(scratch, self._path(name), facts)
-        self._sweep(state)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        self._waiting.add(name)
+        self._names().add(name)
+
+        def publish() -> None:
+            try:
+                self._manifests[name] = storage.publish(scratch, self._path(name), facts)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            self._waiting.remove(name)
+            self._sweep(best_step)
+
+        if self._uploader is None:
+            publish()
+        else:
+            self._uploader.submit(publish)
 
     def restore_newest(self) -> RunState | None:
         """Restore the newest complete checkpoint; None where there is none.
@@ -73,7 +104,8 @@ class Checkpoints:
         Raises:
             UserError: it is of a run with another identity; the message names both values.
         """
-        for name in reversed(self._complete()):
+        self._settle()
+        for name in self._complete():
             state = self._restore(name)
             if state is not None:
                 return state
@@ -85,49 +117,67 @@ class Checkpoints:
         Raises:
             UserError: its checkpoint is gone or damaged.
         """
+        self._settle()
         step = state.best["global_step"]
-        for name in reversed(self._complete()):
-            if _step(name) == step and self._restore(name) is not None:
+        for name in self._complete(step):
+            if self._restore(name) is not None:
                 return
         raise UserError(f"{self._directory}: the best checkpoint, of step {step}, is gone")
 
     def _restore(self, name: str) -> RunState | None:
-        path = self._path(name)
-        manifest = storage.read_manifest(path)
-        assert manifest is not None
+        path, manifest = self._path(name), self._manifests[name]
         changes = identities.differences(manifest.facts["identity"], self._identity)
         if changes:
             raise UserError(
                 f"{path}: belongs to another run; choose another --workdir, or give the same "
                 "flags and data again:\n  " + "\n  ".join(changes)
             )
-        damage = storage.damage(path, manifest)
-        if damage is not None:
+        try:
+            with storage.local_copy(path, manifest) as directory:
+                status = self._trackable.read(os.path.join(directory, _PREFIX))
+        except storage.Damaged as damage:
             self._damaged.add(name)
             self._warn(f"passing over a damaged checkpoint: {damage}")
             return None
-        status = self._trackable.read(os.path.join(path, _PREFIX))
         # Everything saved has a place, and everything that exists was saved: slots included.
         status.assert_consumed().assert_existing_objects_matched()
-        return RunState.from_dict(json.loads(Path(path, _STATE).read_text()))
+        return RunState.from_dict(manifest.facts["state"])
 
-    def _sweep(self, state: RunState) -> None:
-        complete = self._complete()
-        best = [name for name in complete if _step(name) == state.best.get("global_step")]
-        kept = {*complete[-self._keep :], *best[-1:]}
-        for name in self._names():
-            if name not in kept:
+    def _settle(self) -> None:
+        """Know what is published, and nothing else."""
+        if self._uploader is not None:
+            self._uploader.flush()
+        self._listed = None
+
+    def _sweep(self, best_step: int | None) -> None:
+        kept = set(itertools.islice(self._complete(), self._keep))
+        if best_step is not None:
+            kept.update(itertools.islice(self._complete(best_step), 1))
+        for name in list(self._names()):
+            if name not in kept | self._waiting:
                 storage.remove(self._path(name))
+                self._manifests.pop(name, None)
+                self._names().discard(name)
 
-    def _complete(self) -> list[str]:
-        manifests = ((name, storage.read_manifest(self._path(name))) for name in self._names())
-        whole = (name for name, manifest in manifests if manifest and "identity" in manifest.facts)
-        # A damaged one is no newest one: the sweep would keep it instead of a good one.
-        return [name for name in whole if name not in self._damaged]
+    def _complete(self, step: int | None = None) -> Iterator[str]:
+        """Names of the complete checkpoints, of `step` alone if it is given, the newest first."""
+        names = list(self._names())  # while another thread may add one
+        for name in sorted(names, key=_order, reverse=True):
+            # A damaged one is no newest one: the sweep would keep it instead of a good one.
+            if name in self._damaged | self._waiting or (step is not None and _step(name) != step):
+                continue
+            if name not in self._manifests:
+                manifest = storage.read_manifest(self._path(name))
+                if manifest is None or "identity" not in manifest.facts:
+                    continue
+                self._manifests[name] = manifest
+            yield name
 
-    def _names(self) -> list[str]:
-        """Our names, from the oldest on; what else lies in the directory is not ours to touch."""
-        return sorted(filter(_NAME.fullmatch, storage.list_names(self._directory)), key=_order)
+    def _names(self) -> set[str]:
+        """Our names, listed once; what else lies in the directory is not ours to touch."""
+        if self._listed is None:
+            self._listed = set(filter(_NAME.fullmatch, storage.list_names(self._directory)))
+        return self._listed
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)

@@ -29,6 +29,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "keep_checkpoints",
         "log_every_steps",
         "log_format",
+        "log_upload_secs",
         "num_epochs",
         "num_steps",
         "strategy",
@@ -98,6 +99,7 @@ class Config:
     deterministic: bool = True
     cache_dir: str = ""
     log_every_steps: int = 10
+    log_upload_secs: float = 10.0
     log_format: str = "auto"
 
     def __post_init__(self) -> None:

@@ -32,6 +32,12 @@ class PeerLost(GraftError):
     exit_code = 138
 
 
+class StorageUnreachable(GraftError):
+    """A bucket no longer answers; nothing is wrong here, and what is published is whole."""
+
+    exit_code = 138
+
+
 class Preempted(GraftError):
     """SIGTERM was received and the checkpoint is saved; resume when there is room again."""
 

@@ -82,7 +82,14 @@ def check(
     Raises:
         ExportMismatch: another number of examples, or another accuracy.
     """
-    predict = tf.saved_model.load(directory).signatures["serving_default"]
+    manifest = storage.read_manifest(directory)
+    if manifest is None:
+        raise ExportMismatch(f"{directory}: the export is gone")
+    try:
+        with storage.local_copy(directory, manifest) as copy:
+            predict = tf.saved_model.load(copy).signatures["serving_default"]
+    except storage.Damaged as damage:
+        raise ExportMismatch(f"the export is damaged: {damage}") from damage
     skip = tf.constant(sorted(skipped), tf.string)
     examples = source.examples(split, 0, 1, shuffle=False)
     examples = examples.filter(lambda example: not tf.reduce_any(example["id"] == skip))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from trainer import export, storage
+from trainer import export, places, storage
 from trainer.config import Config
 from trainer.evaluate import Evaluation
 from trainer.run import Run
@@ -35,7 +33,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     config = run.config
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split)
-    directory = os.path.join(config.workdir, "export")
+    directory = places.part(config.workdir, "export")
     run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
     export.export(
         run.classifier,
@@ -74,20 +72,20 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
     metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
-    storage.write_json(os.path.join(config.workdir, METRICS), metrics)
+    storage.write_json(storage.join(config.workdir, METRICS), metrics)
     return metrics
 
 
 def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
     """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
-    directory = os.path.join(config.workdir, "export")
+    directory = places.part(config.workdir, "export")
     manifest = storage.read_manifest(directory)
     if manifest is None or storage.damage(directory, manifest) is not None:
         return None
     if manifest.facts.get("export_formats") != list(config.export_formats):
         return None
     try:
-        metrics = json.loads(Path(config.workdir, METRICS).read_bytes())
+        metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS)))
         float(metrics["eval"]["accuracy"]), int(metrics["eval"]["num_examples"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer import choices as c
+from trainer import places
 from trainer.command_line import Flag, Groups, parse
 from trainer.config import Config
 from trainer.errors import UserError
@@ -15,7 +16,11 @@ PURPOSE = "Train a classifier on your images: a new head on a pretrained backbon
 
 TRAINER: Groups = {
     "The run": (
-        Flag("workdir", "", "where everything is kept; the same workdir again resumes"),
+        Flag(
+            "workdir",
+            "",
+            "where everything is kept, local or gs://; the same workdir again resumes",
+        ),
         Flag("seed", 0, "of initial weights, order and augmentation", int),
         Flag("strategy", "auto", "devices", choices=c.STRATEGIES),
         Flag("precision", "auto", "of the training's arithmetic", choices=c.PRECISIONS),
@@ -23,6 +28,7 @@ TRAINER: Groups = {
         Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
         Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),
         Flag("log_every_steps", 10, "steps between two points of a training curve", int),
+        Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),
     ),
     "Data": (
         Flag(
@@ -100,7 +106,8 @@ def config_from_argv(argv: Sequence[str]) -> Config:
 
 def config_from_values(values: dict[str, Any]) -> Config:
     """`values` by flag name, as parsed, as a Config."""
-    if not values["workdir"]:
+    workdir = values["workdir"] or places.vertex_workdir()
+    if not workdir:
         raise UserError("--workdir: required; a directory to keep the run in")
     try:
         hidden_units = tuple(int(word) for word in values["hidden_units"])
@@ -111,6 +118,7 @@ def config_from_values(values: dict[str, Any]) -> Config:
         ) from error
     values = {
         **values,
+        "workdir": workdir,
         "hidden_units": hidden_units,
         "export_formats": tuple(values["export_formats"]),
         "cache_dir": values["cache_dir"] or default_cache_dir(),

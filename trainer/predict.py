@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
+from trainer import storage
 from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.errors import UserError
 from trainer.image_files import SUFFIXES, is_image
@@ -17,10 +18,11 @@ from trainer.quiet import import_tensorflow
 
 SYNOPSIS = "graft predict --model=DIR [flags] FILE|FOLDER|GLOB ..."
 PURPOSE = "Classify images with an exported model."
+_NOTHING = storage.Manifest({}, {})
 FORMATS = ("table", "csv", "jsonl")
 FLAGS: Groups = {
     "Flags": (
-        Flag("model", "", "an export, or the --workdir of a run"),
+        Flag("model", "", "an export, or the --workdir of a run; local or gs://"),
         Flag("format", "table", "of what is printed", choices=FORMATS),
         Flag("top", 1, "classes printed for each image, the best first", int),
         Flag("batch_size", 32, "images scored at a time", int),
@@ -152,8 +154,12 @@ def predict(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Predi
 def _model_directory(model: str) -> str:
     if not model:
         raise UserError("--model: required; an export, or the --workdir of a run")
-    for directory in (model, os.path.join(model, "export")):
-        if os.path.isfile(os.path.join(directory, "saved_model.pb")):
+    for directory in (model, storage.join(model, "export")):
+        if storage.is_remote(directory):
+            is_export = "saved_model.pb" in (storage.read_manifest(directory) or _NOTHING).files
+        else:
+            is_export = os.path.isfile(os.path.join(directory, "saved_model.pb"))
+        if is_export:
             return directory
     raise UserError(f"--model={model}: holds no exported model (saved_model.pb)")
 

@@ -6,6 +6,16 @@ import os
 import sys
 import tempfile
 
+# How TensorFlow's own reader of gs:// tries again; by itself it takes minutes to give up.
+_GCS_RETRIES = {
+    "GCS_RETRY_CONFIG_INIT_DELAY_TIME_US": "200000",
+    "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "5000000",
+    "GCS_RETRY_CONFIG_MAX_RETRIES": "8",
+    "GCS_REQUEST_CONNECTION_TIMEOUT_SECS": "10",
+    "GCS_REQUEST_IDLE_TIMEOUT_SECS": "30",
+    "GCS_METADATA_REQUEST_TIMEOUT_SECS": "60",
+}
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow in silence; what it says is shown only if it cannot be imported.
@@ -15,6 +25,8 @@ def import_tensorflow() -> None:
     has set in the environment is left alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name, value in _GCS_RETRIES.items():
+        os.environ.setdefault(name, value)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:

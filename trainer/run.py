@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from trainer import optimizers, steps
+from trainer import optimizers, places, steps, storage
 from trainer import strategy as strategies
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, value_range
@@ -30,6 +29,7 @@ from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier, Head
 from trainer.models.frozen_backbone import FrozenBackbone
 from trainer.preemption import StopRequest
+from trainer.uploader import Uploader
 
 
 @dataclasses.dataclass
@@ -53,6 +53,7 @@ class Run:
     optimizer: tf_keras.optimizers.Optimizer
     pipeline: InputPipeline
     checkpoints: Checkpoints
+    uploader: Uploader
     identity: dict[str, Any]
     features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
@@ -152,6 +153,7 @@ def build(config: Config, voice: Voice) -> Run:
     if unused := steps.warning_of_unused(num_train, config.global_batch_size):
         voice.warn(unused)
     strategy = strategies.build(config.strategy, config.logical_shards)
+    uploader = Uploader()
     stop = StopRequest()
     stop.install()
     with strategy.scope():
@@ -206,12 +208,14 @@ def build(config: Config, voice: Voice) -> Run:
             cutmix_alpha=config.cutmix_alpha,
         ),
         checkpoints=Checkpoints(
-            os.path.join(config.workdir, "checkpoints"),
+            places.part(config.workdir, "checkpoints"),
             tf.train.Checkpoint(optimizer=optimizer, **classifier.checkpoint_items()),
             identity,
             config.keep_checkpoints,
             voice.warn,
+            uploader if storage.is_remote(config.workdir) else None,
         ),
+        uploader=uploader,
         identity=identity,
     )
 

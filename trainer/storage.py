@@ -1,39 +1,31 @@
 """Publish, read and list what a run leaves behind. What no manifest names does not exist.
 
-Files are written first, under a directory of their own, and flushed; the manifest comes last, in
-one atomic step. A kill at any moment leaves either the whole or nothing that counts.
+A path is a local one or gs://bucket/…. Both keep one protocol: files are written first, under
+names that nothing else uses, and checked; the manifest comes last, in one atomic step, and no
+rename commits anything. A kill at any moment leaves either the whole or nothing that counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import google_crc32c
-
+from trainer import gcs_storage, local_storage
 from trainer.errors import UserError
+from trainer.manifest import MANIFEST, Damaged, Manifest, to_json
 
-MANIFEST = "MANIFEST.json"
+__all__ = ["MANIFEST", "Damaged", "Manifest"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What makes a directory complete.
+def is_remote(path: str) -> bool:
+    """Whether `path` is in a bucket."""
+    return str(path).startswith("gs://")
 
-    Attributes:
-        files: path relative to the directory -> {"size": bytes, "crc32c": 8 hexadecimal digits}.
-        facts: what the publisher says of it (step, digest, ...), in JSON's types.
-    """
 
-    files: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
+def join(directory: str, *names: str) -> str:
+    """The path of a file below `directory`."""
+    return "/".join((str(directory).rstrip("/"), *names))
 
 
 def ensure_directory(path: str, flag: str) -> None:
@@ -42,45 +34,19 @@ def ensure_directory(path: str, flag: str) -> None:
     Raises:
         UserError: it cannot; the message names `flag`, the path and the cause.
     """
-    if "://" in path:
-        raise UserError(f"--{flag}={path}: must be a local directory")
-    try:
-        os.makedirs(path, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--{flag}={path}: must be a writable directory ({error.strerror})"
-        ) from error
+    if "://" in path and not is_remote(path):
+        raise UserError(f"--{flag}={path}: must be a local directory or gs://BUCKET/DIRECTORY")
+    _backend(path).ensure_directory(path, flag)
 
 
 def write_atomically(path: str, content: bytes) -> None:
     """Replace the file at `path` as a whole: a reader sees the old content or the new."""
-    directory = os.path.dirname(path) or "."
-    with _failing_as(path, len(content)):
-        _write_atomically(path, directory, content)
-
-
-def _write_atomically(path: str, directory: str, content: bytes) -> None:
-    os.makedirs(directory, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _fsync_directory(directory)
+    _backend(path).write_atomically(path, content)
 
 
 def write_json(path: str, value: Any) -> None:
     """`write_atomically` for JSON, indented, with a final newline."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    write_atomically(path, to_json(value))
 
 
 def read_bytes(path: str) -> bytes:
@@ -89,98 +55,51 @@ def read_bytes(path: str) -> bytes:
     Raises:
         OSError: there is none, or it cannot be read.
     """
-    return Path(path).read_bytes()
+    return _backend(path).read_bytes(path)
 
 
 def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
     """Make the files under `scratch` the complete content of `directory`.
 
     Args:
-        scratch: a directory on any file system; it is left as it is.
+        scratch: a local directory; it is left as it is.
         directory: where to; whatever is there stops existing, its manifest first.
         facts: kept in the manifest.
     """
-    target = Path(directory)
-    manifest_path = target / MANIFEST
-    manifest_path.unlink(missing_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    files = {}
-    for source in sorted(p for p in Path(scratch).rglob("*") if p.is_file()):
-        relative = source.relative_to(scratch)
-        content = source.read_bytes()
-        destination = target / relative
-        with _failing_as(str(destination), len(content)):
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with open(destination, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        files[relative.as_posix()] = {"size": len(content), "crc32c": _crc32c(content)}
-    for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
-        _fsync_directory(str(below))  # or a power cut takes the names of files that are whole
-    manifest = Manifest(files, facts)
-    write_json(str(manifest_path), dataclasses.asdict(manifest))
-    return manifest
+    return _backend(directory).publish(scratch, directory, facts)
 
 
 def read_manifest(directory: str) -> Manifest | None:
     """The manifest of `directory`; None where there is none that can be read."""
-    try:
-        content = json.loads((Path(directory) / MANIFEST).read_bytes())
-        files = {
-            str(name): {"size": int(file["size"]), "crc32c": str(file["crc32c"])}
-            for name, file in content["files"].items()
-        }
-        return Manifest(files, dict(content["facts"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    return _backend(directory).read_manifest(directory)
 
 
 def damage(directory: str, manifest: Manifest) -> str | None:
-    """What is wrong with the published files, in words; None where every byte is as it was."""
-    for name, expected in manifest.files.items():
-        path = Path(directory) / name
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            return f"{path}: {error.strerror}"
-        if len(content) != expected["size"]:
-            return f"{path}: {len(content)} bytes instead of {expected['size']}"
-        if _crc32c(content) != expected["crc32c"]:
-            return f"{path}: its checksum does not match"
-    return None
+    """What is wrong with the published files, in words; None where all is as it was.
+
+    A bucket answers for its checksums: nothing is downloaded.
+    """
+    return _backend(directory).damage(directory, manifest)
+
+
+def local_copy(directory: str, manifest: Manifest) -> contextlib.AbstractContextManager[str]:
+    """A local directory, for the time of a `with`, that holds the published files, verified.
+
+    Raises:
+        Damaged: they are not what the manifest says.
+    """
+    return _backend(directory).local_copy(directory, manifest)
 
 
 def list_names(directory: str) -> list[str]:
     """The names under `directory` in order, whether complete or not; empty where it is absent."""
-    try:
-        return sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
+    return _backend(directory).list_names(directory)
 
 
 def remove(directory: str) -> None:
     """Remove a published directory, its manifest first, so that a kill leaves no half."""
-    (Path(directory) / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    _backend(directory).remove(directory)
 
 
-@contextlib.contextmanager
-def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
-    """An OSError within becomes a UserError that names `path` and what it needs."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; it needs {num_bytes:,} bytes") from error
-
-
-def _crc32c(content: bytes) -> str:
-    return f"{google_crc32c.value(content):08x}"
-
-
-def _fsync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _backend(path: str) -> ModuleType:
+    return gcs_storage if is_remote(path) else local_storage

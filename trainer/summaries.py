@@ -10,7 +10,11 @@ from collections.abc import Mapping
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from trainer.storage import list_names, write_atomically
+from trainer import gcs_storage
+from trainer.log_upload import LogUpload
+from trainer.storage import join, list_names, read_bytes, write_atomically
+
+CURVES = ("train", "eval")
 
 
 class Summaries:
@@ -20,30 +24,48 @@ class Summaries:
         directory: `logs` of the workdir.
         resumed_step: the step training goes on from; later ones are removed from the files that
             are there, so that a curve never steps back.
+        upload: of a workdir in a bucket: files are written where it says, and handed to it.
     """
 
-    def __init__(self, directory: str, resumed_step: int) -> None:
-        self._writers = {}
-        for name in ("train", "eval"):
-            path = os.path.join(directory, name)
-            forget_after(path, resumed_step)
-            self._writers[name] = tf.summary.create_file_writer(path)
+    def __init__(self, directory: str, resumed_step: int, upload: LogUpload | None = None) -> None:
+        forget = forget_after if upload is None else forget_after_remotely
+        for name in CURVES:
+            forget(join(directory, name), resumed_step)
+        self._directory = directory if upload is None else upload.scratch
+        self._upload = upload
+        self._writers = {name: self._new_writer(name) for name in CURVES}
 
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
         with self._writers[name].as_default(step):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
+        if self._upload is not None:
+            self._upload.wrote(name, step)
 
     def flush(self) -> None:
-        """Hand everything written so far to the file system."""
+        """Hand everything written so far to the file system, or to the upload."""
         for writer in self._writers.values():
             writer.flush()
+        if self._upload is not None:
+            for name in self._upload.send():
+                # Each upload sends a whole file: a new one keeps it small.
+                self._writers[name].close()
+                self._writers[name] = self._new_writer(name)
+
+    def flush_if_due(self) -> None:
+        """`flush`, where an upload is due."""
+        if self._upload is not None and self._upload.is_due():
+            self.flush()
 
     def close(self) -> None:
         """Flush, and let go of the files."""
+        self.flush()
         for writer in self._writers.values():
             writer.close()
+
+    def _new_writer(self, name: str) -> tf.summary.SummaryWriter:
+        return tf.summary.create_file_writer(os.path.join(self._directory, name))
 
 
 def forget_after(directory: str, step: int) -> None:
@@ -52,23 +74,45 @@ def forget_after(directory: str, step: int) -> None:
         if "tfevents" not in name:  # TensorBoard's own test
             continue
         path = os.path.join(directory, name)
+        whole = read_bytes(path)
+        kept = kept_until(whole, step)
+        if not kept:
+            os.remove(path)
+        elif kept != whole:
+            write_atomically(path, kept)
+
+
+def forget_after_remotely(directory: str, step: int) -> None:
+    """`forget_after` in a bucket; what has no later steps, by its metadata, is not downloaded."""
+    for name, metadata in gcs_storage.list_metadata(directory).items():
+        if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
+            continue
+        path = join(directory, name)
+        kept = kept_until(read_bytes(path), step)
+        if kept:
+            gcs_storage.write_atomically(path, kept, {"last_step": str(step)})
+        else:
+            gcs_storage.remove_file(path)
+
+
+def kept_until(content: bytes, step: int) -> bytes:
+    """What is to be kept of an event file's `content`: whole records up to `step`, or nothing."""
+    # Elsewhere: TensorBoard would read what a kill leaves beside the file as points.
+    with tempfile.TemporaryDirectory(prefix="graft-summaries-") as scratch:
+        path = os.path.join(scratch, "events")
+        with open(path, "wb") as stream:
+            stream.write(content)
         records = []
         # A kill may have cut the last record; those before it are whole.
         with contextlib.suppress(tf.errors.DataLossError):
             records.extend(tf.data.TFRecordDataset(path).as_numpy_iterator())
         kept = [record for record in records if event_pb2.Event.FromString(record).step <= step]
-        if len(kept) == len(records) and os.path.getsize(path) == _framed_size(records):
-            continue
         if not any(event_pb2.Event.FromString(record).HasField("summary") for record in kept):
-            os.remove(path)
-            continue
-        # Elsewhere: TensorBoard would read what a kill leaves beside the file as points.
-        with tempfile.NamedTemporaryFile(prefix="graft-summaries-") as scratch:
-            with tf.io.TFRecordWriter(scratch.name) as writer:
-                for record in kept:
-                    writer.write(record)
-            write_atomically(path, scratch.read())
-
-
-def _framed_size(records: list[bytes]) -> int:
-    return sum(len(record) + 16 for record in records)  # TFRecord: length and two checksums
+            return b""
+        if len(kept) == len(records):
+            return content[: sum(len(record) + 16 for record in kept)]  # length, two checksums
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in kept:
+                writer.write(record)
+        with open(path, "rb") as stream:
+            return stream.read()

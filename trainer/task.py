@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 
-from trainer import flags
+from trainer import flags, places
 from trainer.command_line import command, exit_process, usage
 from trainer.quiet import import_tensorflow
+from trainer.storage import join
 
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
@@ -32,12 +32,12 @@ def _train(argv: Sequence[str]) -> int:
     finally:
         speaker.close()
     evaluation = metrics["eval"]
-    export = os.path.join(config.workdir, "export")
-    speaker.say(f"curves     tensorboard --logdir={os.path.join(config.workdir, 'logs')}")
+    export = places.part(config.workdir, "export")
+    speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")
     speaker.say(
         f"done       accuracy {evaluation['accuracy']:.4f} on {evaluation['num_examples']:,} "
         f"validation images; model in {export}, figures in "
-        f"{os.path.join(config.workdir, 'metrics.json')}",
+        f"{join(config.workdir, 'metrics.json')}",
         accuracy=evaluation["accuracy"],
         export=export,
     )

@@ -6,7 +6,7 @@ import re
 
 import tensorflow as tf
 
-from trainer.errors import UserError
+from trainer.errors import GraftError, StorageUnreachable, UserError
 
 _WHEREABOUTS = re.compile(r"Graph execution error|Detected at node|<stack traces|  File |\s*\[\[")
 _PREFIXES = re.compile(
@@ -24,8 +24,10 @@ def reason(error: tf.errors.OpError) -> str:
     return " ".join(text.split())
 
 
-def of_the_machine(error: tf.errors.OpError) -> UserError | None:
-    """A file that is gone or closed to us, or a full disk: nothing that is wrong here."""
+def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
+    """A file that is gone or closed to us, a full disk, a bucket that no longer answers."""
+    if "retry attempts failed" in error.message:
+        return StorageUnreachable(reason(error))
     kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError
     if isinstance(error, kinds) or "No space left" in error.message:
         return UserError(reason(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import finish, optimizers, provenance, steps, storage
+from trainer import finish, lease, log_upload, optimizers, places, provenance, steps, storage
 from trainer import strategy as strategies
 from trainer.config import Config
 from trainer.console import Voice
 from trainer.errors import Diverged, UserError
 from trainer.evaluate import Evaluation
-from trainer.locks import locked
 from trainer.run import Run, build
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
@@ -41,17 +39,19 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
     """
     storage.ensure_directory(config.workdir, "workdir")
-    lock = os.path.join(config.workdir, ".lock")
-    with locked(lock, f"--workdir={config.workdir}: another process trains here"):
-        return _train_and_evaluate(config, voice, started)
+    with lease.held(config.workdir, voice.say) as check_lease:
+        return _train_and_evaluate(config, voice, started, check_lease)
 
 
-def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
+def _train_and_evaluate(
+    config: Config, voice: Voice, started: float, check_lease: Callable[[], None]
+) -> dict[str, Any]:
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = build(config, voice)
+    run.uploader.must_hold = check_lease
     # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
     # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
     state = run.checkpoints.restore_newest()
@@ -79,9 +79,10 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
 
     try:
         # 5 data at the next step; 6 the summaries go on.
-        run.open_features()
-        state = train(run, state, wall_secs)
-        return finish.finish(run, state, wall_secs)
+        with run.uploader.draining():
+            run.open_features()
+            state = train(run, state, wall_secs)
+            return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
         named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
         if named is None:
@@ -105,13 +106,16 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         from_features=run.features is not None,
     )
     batches = run.training_batches(state.global_step)
-    logs = os.path.join(config.workdir, "logs")
-    summaries = Summaries(logs, state.global_step)
+    logs = places.part(config.workdir, "logs")
+    upload = log_upload.open_upload(logs, run.uploader, config.log_upload_secs)
+    summaries = Summaries(logs, state.global_step, upload)
     saved_step = state.global_step
     is_first_loop = is_finite = True
 
     while True:
         step = state.global_step
+        run.uploader.check()
+        summaries.flush_if_due()
         if plan.is_evaluation(step) and state.evaluated_step != step:
             evaluation = run.evaluator(config.validation_split).run()
             if evaluation is not None and not np.isfinite(evaluation.loss):
@@ -123,7 +127,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             state = _roll_back(run, state)
             batches = run.training_batches(state.global_step)
             summaries.close()
-            summaries = Summaries(logs, state.global_step)
+            run.uploader.flush()
+            summaries = Summaries(logs, state.global_step, upload)
             _save(run, state, summaries, wall_secs())  # a restart must know of the roll-back
             saved_step, is_finite = state.global_step, True
             continue
@@ -160,6 +165,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         loop_length.took(len(rows), took)
 
     summaries.close()
+    if upload is not None:
+        upload.discard()
     run.voice.close()
     return state
 
@@ -255,4 +262,4 @@ def _write_config(run: Run) -> None:
         "identity": run.identity,
         **provenance.describe(),
     }
-    storage.write_json(os.path.join(run.config.workdir, "config.json"), content)
+    storage.write_json(storage.join(run.config.workdir, "config.json"), content)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer import bucket_check
 from trainer.config import Config
 from trainer.data import folder_source, import_file_source, leaves, tfds_open
 from trainer.data.source import Source
 from trainer.errors import UserError
+from trainer.storage import is_remote
+from trainer.tensorflow_errors import reason
 
 
 def open_source(config: Config, progress: Callable[[int, int], None] | None = None) -> Source:
@@ -22,6 +25,16 @@ def open_source(config: Config, progress: Callable[[int, int], None] | None = No
     Raises:
         UserError: there are no such data, or they cannot train a classifier.
     """
+    if not is_remote(config.dataset):
+        return _open_source(config, progress)
+    bucket_check.check_readable(config.dataset, "dataset")
+    try:
+        return _open_source(config, progress)
+    except tf.errors.OpError as error:
+        raise UserError(f"--dataset={config.dataset}: {reason(error)}") from error
+
+
+def _open_source(config: Config, progress: Callable[[int, int], None] | None) -> Source:
     dataset, buffer = config.dataset, config.shuffle_buffer_size
     if dataset == "leaves":
         return tfds_open.open_prepared(leaves.prepare(config.cache_dir, progress), buffer, "leaves")

@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import tarfile
+import tempfile
 import time
 import uuid
 import warnings
@@ -20,8 +21,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer import bucket_check
 from trainer.errors import UserError
 from trainer.models import efficientnet_lite0
+from trainer.tensorflow_errors import reason
 
 EMBEDDED = "efficientnet_lite0"
 
@@ -51,6 +54,8 @@ def resolve(handle: str, cache_dir: str) -> str:
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
         return cached(cache_dir, name, _write_embedded)
+    if handle.startswith("gs://"):
+        return _resolve_in_bucket(handle, cache_dir)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
         return _resolve_remote(handle, cache_dir)
     path = os.path.abspath(os.path.expanduser(handle))
@@ -127,6 +132,19 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
         if before is None:
             del os.environ["TFHUB_CACHE_DIR"]
     return path
+
+
+def _resolve_in_bucket(handle: str, cache_dir: str) -> str:
+    bucket_check.check_readable(handle, "backbone")
+    if not handle.lower().endswith(_ARCHIVE_SUFFIXES):
+        return handle.rstrip("/")
+    with tempfile.TemporaryDirectory(prefix="graft-backbone-") as scratch:
+        path = os.path.join(scratch, os.path.basename(handle))
+        try:
+            tf.io.gfile.copy(handle, path)
+        except tf.errors.OpError as error:
+            raise UserError(f"--backbone={handle}: {reason(error)}") from error
+        return _resolve_archive(handle, path, cache_dir)
 
 
 def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:

@@ -1,0 +1,124 @@
+"""Data and backbones read from a bucket by TensorFlow's own reader, against the same ones here."""
+
+import random
+import re
+import tarfile
+import time
+
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.commands import graft, metrics, refused
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("data") / "folder", train=12, validation=4)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return tiny.write_backbone(tmp_path_factory.mktemp("model") / "backbone")
+
+
+def packed(dataset, output, gcs):
+    """The examples, by file, that `graft pack` makes of `dataset`: it reads every one."""
+    process = graft("pack", f"--dataset={dataset}", f"--output_dir={output}", **gcs.environment)
+    assert process.returncode == 0, process.stderr
+    return {path.name: list(map(_example, _records(path))) for path in output.rglob("*.tfrecord*")}
+
+
+def _records(path):
+    return tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+
+
+def _example(record):
+    features = tf.train.Example.FromString(record).features.feature
+    image, example_id = (features[name].bytes_list.value[0] for name in ("image", "id"))
+    return example_id, features["label"].int64_list.value[0], image
+
+
+def test_a_folder_and_what_is_packed_of_it(gcs, folder, tmp_path):
+    expected = packed(folder, tmp_path / "local" / "pack", gcs)
+    assert len(expected) == 2
+    gcs.upload(folder, "data/folder")
+    rng = random.Random(5)
+    faults = ("429", "503", "reset", "lost", "delay:0.04")
+    gcs.proxy.plan = lambda request: rng.choice(faults) if rng.random() < 0.1 else None
+    assert packed("gs://bucket/data/folder", tmp_path / "bucket" / "pack", gcs) == expected
+    assert gcs.proxy.count("GET", matching="data%2Ffolder%2Ftrain%2Fred%2F") >= 12
+    gcs.upload(tmp_path / "local" / "pack", "data/packed")
+    assert packed("gs://bucket/data/packed", tmp_path / "again" / "pack", gcs) == expected
+
+
+def test_an_import_file(gcs, folder, tmp_path):
+    gcs.upload(folder, "data/folder")
+    images = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    rows = [
+        f"{'training' if image.startswith('train') else 'validation'},"
+        f"gs://bucket/data/folder/{image},{image.split('/')[1]}"
+        for image in images
+    ]
+    gcs.write("data/import.csv", "\n".join(rows).encode())
+    found = packed("gs://bucket/data/import.csv", tmp_path / "bucket" / "pack", gcs)
+    local = packed(folder, tmp_path / "local" / "pack", gcs)
+    assert {name.split("-")[1] for name in found} == {name.split("-")[1] for name in local}
+    images = [image for examples in found.values() for _, _, image in examples]
+    assert sorted(images) == sorted(path.read_bytes() for path in folder.rglob("*.png"))
+
+
+def test_a_backbone_and_a_run_all_in_the_bucket(gcs, folder, backbone, tmp_path):
+    gcs.upload(folder, "data/folder")
+    gcs.upload(backbone, "models/backbone")
+    with tarfile.open(tmp_path / "backbone.tar.gz", "w:gz") as archive:
+        archive.add(backbone, arcname=".")
+    gcs.write("models/backbone.tar.gz", (tmp_path / "backbone.tar.gz").read_bytes())
+    words = ["--num_steps=4", "--global_batch_size=8", f"--cache_dir={tmp_path / 'cache'}"]
+    local = graft(
+        "train",
+        f"--dataset={folder}",
+        f"--backbone={backbone}",
+        f"--workdir={tmp_path / 'run'}",
+        *words,
+    )
+    assert local.returncode == 0, local.stderr
+    for handle in ("models/backbone", "models/backbone.tar.gz"):
+        process = graft(
+            "train",
+            "--dataset=gs://bucket/data/folder",
+            f"--backbone=gs://bucket/{handle}",
+            f"--workdir=gs://bucket/{handle}-run",
+            *words,
+            **gcs.environment,
+        )
+        assert process.returncode == 0, process.stderr
+        (tmp_path / "metrics.json").write_bytes(gcs.read(f"{handle}-run/metrics.json"))
+        assert metrics(tmp_path) == metrics(tmp_path / "run")
+    image = next((folder / "validation").rglob("*.png"))
+    answers = [
+        graft("predict", f"--model={model}", "--format=csv", image, **gcs.environment)
+        for model in (tmp_path / "run", "gs://bucket/models/backbone-run")
+    ]
+    assert answers[1].returncode == 0, answers[1].stderr
+    assert answers[0].stdout == answers[1].stdout
+
+
+@pytest.mark.parametrize("flag", ["dataset", "backbone"])
+@pytest.mark.parametrize(
+    ("path", "fault", "words"),
+    [
+        ("gs://absent/x", None, r"not found; is there a bucket gs://absent\?"),
+        ("gs://bucket/absent", None, "there is nothing in the bucket by that name"),
+        ("gs://bucket/there", "403", "no permission to list; it needs storage.objects.list on gs"),
+        ("gs://bucket/there", "503", "cannot be reached to list"),
+    ],
+)
+def test_refusals(gcs, flag, path, fault, words, tmp_path):
+    gcs.write("there/x", b"x")
+    gcs.proxy.plan = lambda request: fault
+    began = time.monotonic()
+    process = graft("train", f"--workdir={tmp_path / 'run'}", f"--{flag}={path}", **gcs.environment)
+    assert time.monotonic() - began < 40
+    refused(process, f"graft: --{flag}={path}: ")
+    assert re.search(words, process.stderr)

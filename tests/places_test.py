@@ -1,0 +1,43 @@
+import pytest
+
+from trainer import flags, places
+from trainer.errors import UserError
+
+VERTEX = {
+    "AIP_MODEL_DIR": "gs://bucket/job/model/",
+    "AIP_CHECKPOINT_DIR": "gs://bucket/job/checkpoints/",
+    "AIP_TENSORBOARD_LOG_DIR": "gs://bucket/job/logs/",
+}
+TRIAL = {name: value.replace("job/", "job/7/") for name, value in VERTEX.items()}
+
+
+@pytest.mark.parametrize(
+    ("environ", "workdir", "name", "expected"),
+    [
+        ({}, "runs/a", "export", "runs/a/export"),
+        ({}, "gs://b/run/", "logs", "gs://b/run/logs"),
+        (VERTEX, "gs://bucket/job", "export", "gs://bucket/job/model"),
+        (VERTEX, "gs://bucket/job", "checkpoints", "gs://bucket/job/checkpoints"),
+        (VERTEX, "gs://bucket/job/", "logs", "gs://bucket/job/logs"),
+        (TRIAL, "gs://bucket/job/7", "export", "gs://bucket/job/7/model"),
+        # A --workdir of one's own wins.
+        (VERTEX, "gs://bucket/mine", "export", "gs://bucket/mine/export"),
+        (
+            {"AIP_MODEL_DIR": VERTEX["AIP_MODEL_DIR"]},
+            "gs://bucket/job",
+            "logs",
+            "gs://bucket/job/logs",
+        ),
+    ],
+)
+def test_part(environ, workdir, name, expected):
+    assert places.part(workdir, name, environ) == expected
+
+
+def test_vertex_says_where_the_workdir_is(monkeypatch):
+    with pytest.raises(UserError, match="--workdir: required"):
+        flags.config_from_argv([])
+    for name, value in VERTEX.items():
+        monkeypatch.setenv(name, value)
+    assert flags.config_from_argv([]).workdir == "gs://bucket/job"
+    assert flags.config_from_argv(["--workdir=runs/a"]).workdir == "runs/a"

@@ -1,0 +1,78 @@
+"""A run that could remember much, and what it means that two runs came to the same."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tests import tiny
+from tests.commands import graft, metrics
+
+NUM_STEPS = 240
+DEADLINE_SECS = 120
+
+
+def arguments(directory: Path) -> list[str]:
+    """Of a streaming source, augmentation, dropout, MixUp and fine-tuning; no workdir."""
+    folder = tiny.write_folder(directory / "folder", train=30, validation=8)
+    process = graft("pack", f"--dataset={folder}", f"--output_dir={directory / 'packed'}")
+    assert process.returncode == 0, process.stderr
+    return [
+        "train",
+        f"--dataset={directory / 'packed'}",
+        f"--backbone={tiny.write_backbone(directory / 'backbone')}",
+        "--nofreeze_backbone",
+        "--nofreeze_batch_norm",
+        "--augment=light",
+        "--mixup_alpha=0.2",
+        "--dropout=0.1",
+        "--shuffle_buffer_size=40",
+        "--global_batch_size=16",
+        f"--num_steps={NUM_STEPS}",
+        "--checkpoint_every_steps=3",
+        "--eval_every_epochs=9",
+        "--log_every_steps=7",
+    ]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same figures, weights, slots and curves, bit for bit."""
+    assert metrics(one) == metrics(other)
+    assert_same_weights(one, other)
+    for name in ("train", "eval"):
+        assert curves(one, name) == curves(other, name)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + DEADLINE_SECS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def assert_same_weights(one, other):
+    name = f"checkpoints/step_{NUM_STEPS:08d}/variables"
+    readers = [tf.train.load_checkpoint(str(workdir / name)) for workdir in (one, other)]
+    shapes = readers[0].get_variable_to_shape_map()
+    assert shapes == readers[1].get_variable_to_shape_map()
+    assert len(shapes) > 20  # head, backbone, statistics, and Adam's two slots
+    for variable in shapes:
+        if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
+            first, second = (reader.get_tensor(variable) for reader in readers)
+            np.testing.assert_array_equal(first, second, err_msg=variable)
+
+
+def curves(workdir, name):
+    """(step, tag) -> value, but for speed; asserts that steps never go backwards."""
+    found = {}
+    for path in sorted((workdir / "logs" / name).iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                key = (event.step, value.tag)
+                assert key not in found, f"{key} is written twice"
+                if value.tag != "examples_per_sec":
+                    found[key] = tf.make_ndarray(value.tensor).item()
+    assert found
+    return found
