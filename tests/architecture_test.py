@@ -15,7 +15,7 @@ ROOT = Path(trainer.__file__).parent
 
 FLOORS = {
     0: "errors image_files config command_line flags steps storage locks quiet provenance console "
-    "run_state",
+    "run_state job_cluster cluster shares",
     1: "tensorflow_errors strategy preemption summaries checkpoints optimizers",
     2: "evaluate export train_step run finish",
     3: "train",
