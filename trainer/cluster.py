@@ -212,8 +212,8 @@ def _part(source: str, whole: dict[str, Any], name: str, kind: type, path: str =
         raise UserError(f"{source}: {path}{name} is missing")
     value = whole.get(name, {})
     if not isinstance(value, kind):
-        words = {dict: "an object", str: "text"}
-        raise UserError(f"{source}: {path}{name} must be {words[kind]}, not {json.dumps(value)}")
+        wanted = "an object" if kind is dict else "text"
+        raise UserError(f"{source}: {path}{name} must be {wanted}, not {json.dumps(value)}")
     return value
 
 
