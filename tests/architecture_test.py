@@ -23,7 +23,7 @@ FLOORS = {
     4: "task __main__ predict pack",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
-FLOOR_OF_PACKAGE = {"trainer.data": 1, "trainer.models": 1}
+FLOOR_OF_PACKAGE = {"trainer.data": 1, "trainer.models": 1, "trainer.launch": 4}
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "numpy")
 
 
@@ -90,8 +90,11 @@ def test_there_are_no_circles():
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if floor(m) == 0])
-def test_the_lowest_floor_imports_nothing_heavy(module):
+LIGHT = [m for m in MODULES if floor(m) == 0 or m.startswith("trainer.launch")]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_the_lowest_floor_and_what_starts_workers_import_nothing_heavy(module):
     reached: set[str] = set()
     waiting = [module]
     while waiting:

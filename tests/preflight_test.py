@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from tests.free_ports import free_ports
 from tests.meeting import localhosts, release, workers
 from trainer import preflight
 from trainer.cluster import Cluster
 from trainer.errors import Preempted, UserError
+from trainer.launch.machine import free_ports
 from trainer.preemption import StopRequest
 
 
