@@ -19,7 +19,7 @@ from trainer import command_line, preflight
 from trainer.cluster import Cluster
 from trainer.preemption import StopRequest
 
-hosts, index, fingerprint, timeout_secs, speed = json.loads(sys.argv[1])
+hosts, index, fingerprint, timeout_secs, speed, stall_secs = json.loads(sys.argv[1])
 cluster = Cluster(tuple(hosts), index, "test")
 
 def say(line):
@@ -31,11 +31,24 @@ def main():
     held = preflight.hold_port(cluster)
     say("holding")
     clock = lambda: time.monotonic() * speed
-    preflight.meet(cluster, held, fingerprint, stop, say, timeout_secs, clock)
+    lifeline = preflight.meet(
+        cluster, held, fingerprint, stop, say, timeout_secs, stall_secs, clock
+    )
     # As TensorFlow's server does, at once; and it stays until all have come this far.
     with socket.create_server(("", int(cluster.address.rpartition(":")[2]))):
         say("started")
-        sys.stdin.readline()
+        for line in sys.stdin:
+            words = line.split()
+            if words[0] == "leave":
+                break
+            if words[0] == "agree":
+                say(lifeline.agree("numbers", **{"x": float(words[1]), "y": index}))
+            elif words[0] == "stop":
+                say(stop.signal)
+            elif words[0] == "fail":
+                lifeline.end(2, "--workdir=x: wrong")
+                return 2
+        lifeline.leave()
     return 0
 
 sys.exit(command_line.run(main))
@@ -52,8 +65,9 @@ class Worker:
         fingerprint: Mapping[str, str] | None = None,
         timeout_secs: float = 50.0,
         speed: float = 1.0,
+        stall_secs: float = 1e6,
     ) -> None:
-        settings = json.dumps([hosts, index, fingerprint or {}, timeout_secs, speed])
+        settings = json.dumps([hosts, index, fingerprint or {}, timeout_secs, speed, stall_secs])
         self.process: Any = subprocess.Popen(
             [sys.executable, "-c", WORKER, settings],
             stdin=subprocess.PIPE,
@@ -68,9 +82,14 @@ class Worker:
             assert line, self.process.communicate(timeout=DEADLINE_SECS)
         return line
 
-    def end(self, words: str = "") -> tuple[int, str, str]:
-        """Say `words` to it, and return its exit code and what it says in the end."""
-        output, errors = self.process.communicate(words, timeout=DEADLINE_SECS)
+    def say(self, words: str) -> None:
+        """Tell it a line."""
+        self.process.stdin.write(words + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit code, and what it says in the end."""
+        output, errors = self.process.communicate(timeout=DEADLINE_SECS)
         return self.process.returncode, output, errors
 
 
@@ -97,4 +116,6 @@ def release(started: Sequence[Worker]) -> None:
     """Assert that all have got through, and end them."""
     for worker in started:
         worker.wait_for("started")
-    assert [worker.end("\n") for worker in started] == [(0, "", "")] * len(started)
+    for worker in started:
+        worker.say("leave")
+    assert [worker.end() for worker in started] == [(0, "", "")] * len(started)

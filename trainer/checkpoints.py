@@ -31,6 +31,8 @@ class Checkpoints:
         identity: what a resumed run must share with the run that saved; see Config.identity.
         keep: how many of the newest to keep, beside the best.
         warn: told of each checkpoint that is damaged and passed over.
+        publishes: whether this worker is the chief. The others write their variables too, since
+            TensorFlow adds some up over all workers for it, and throw them away.
     """
 
     def __init__(
@@ -40,16 +42,22 @@ class Checkpoints:
         identity: dict[str, Any],
         keep: int,
         warn: Callable[[str], None],
+        publishes: bool = True,
     ) -> None:
         self._directory = directory
         self._trackable = trackable
         self._identity = identity
         self._keep = keep
         self._warn = warn
+        self._publishes = publishes
         self._damaged: set[str] = set()
 
     def save(self, state: RunState) -> None:
         """Publish a checkpoint of now; sweep those that are neither new nor the best."""
+        if not self._publishes:
+            with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
+                self._trackable.write(os.path.join(scratch, _PREFIX))
+            return
         name = f"step_{state.global_step:08d}"
         # Never over a complete one: a kill in between would leave neither.
         attempt = 0

@@ -18,12 +18,14 @@ LOG_FORMATS = ("auto", "text", "json")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("cosine", "constant")
+ALL_REDUCE_ALGS = ("auto", "ring", "nccl")
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 # What may differ between a run and its resumption: how long, how often, where and how loud.
 # All else changes the weights, so a workdir refuses it.
 _MAY_CHANGE_ON_RESUME = frozenset(
     {
+        "all_reduce_alg",
         "bad_images",
         "cache_dir",
         "checkpoint_every_secs",
@@ -39,9 +41,13 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "log_format",
         "num_epochs",
         "num_steps",
+        "rendezvous_timeout_secs",
+        "stall_timeout_secs",
         "strategy",
+        "task_index",
         "test_split",
         "workdir",
+        "worker_hosts",
     }
 )
 
@@ -105,6 +111,12 @@ class Config:
     cache_dir: str = ""
     log_every_steps: int = 10
     log_format: str = "auto"
+    # many workers
+    worker_hosts: tuple[str, ...] = ()
+    task_index: int | None = None
+    all_reduce_alg: str = "auto"
+    rendezvous_timeout_secs: float = 300.0
+    stall_timeout_secs: float = 120.0
 
     def __post_init__(self) -> None:
         self._require(bool(self.workdir), "workdir", "a directory to keep the run in")
@@ -172,6 +184,7 @@ class Config:
 
 
 _CHOICES = {
+    "all_reduce_alg": ALL_REDUCE_ALGS,
     "augment": AUGMENT_POLICIES,
     "bad_images": BAD_IMAGES,
     "class_weights": CLASS_WEIGHTS,
@@ -201,8 +214,10 @@ _RANGES = {
     "num_epochs": (1, 2**31),
     "num_logical_shards": (0, _INFINITY),
     "num_steps": (1, 2**31),
+    "rendezvous_timeout_secs": (1, _INFINITY),
     "seed": (0, 2**31),
     "shuffle_buffer_size": (1, _INFINITY),
+    "stall_timeout_secs": (10, _INFINITY),
     "warmup_steps": (0, _INFINITY),
     "weight_decay": (0, _INFINITY),
 }

@@ -6,6 +6,9 @@ import contextlib
 import json
 import selectors
 import socket
+import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 Message = dict[str, Any]
@@ -13,6 +16,7 @@ Message = dict[str, Any]
 MAX_LINE_BYTES = 256 * 1024
 # Connections that have not said anything yet: more than any cluster's workers, and a bound.
 _MAX_SILENT = 1024
+_FAREWELL_SECS = 2.0
 
 
 class MessageStream:
@@ -111,12 +115,13 @@ class Switchboard:
             self._selector.unregister(self._held)
             self._held.close()
 
-    def close(self) -> None:
-        """Close everything."""
+    def close(self, kept: AbstractSet[MessageStream] = frozenset()) -> None:
+        """Close everything but the streams `kept`."""
         self.release_port()
-        for stream in list(self._streams):
+        for stream in set(self._streams) - kept:
             self.drop(stream)
-        self._selector.close()
+        if not kept:
+            self._selector.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it may have gone again
@@ -126,6 +131,16 @@ class Switchboard:
         silent = [stream for stream, has_spoken in self._streams.items() if not has_spoken]
         if len(silent) > _MAX_SILENT:
             self.drop(silent[0])
+
+
+def farewell(board: Switchboard, streams: Iterable[MessageStream]) -> None:
+    """Let the other sides hang up first: closing an end that has not read all unsays what it sent."""
+    waiting = set(streams)
+    deadline = time.monotonic() + _FAREWELL_SECS
+    while waiting and time.monotonic() < deadline:
+        waiting -= {stream for stream, message in board.poll(0.05) if message is None}
+    for stream in waiting:
+        board.drop(stream)
 
 
 def _message(line: bytes) -> Message:

@@ -23,13 +23,15 @@ from collections.abc import Callable
 from trainer.cluster import Cluster, host_and_port
 from trainer.errors import UserError
 from trainer.fingerprint import Fingerprint, shortened
-from trainer.message_stream import Switchboard
+from trainer.lifeline import Lifeline
+from trainer.message_stream import MessageStream, Switchboard
 from trainer.preemption import StopRequest
 from trainer.preflight_chief import lead
 from trainer.preflight_room import WaitingRoom
 from trainer.preflight_worker import follow
 
 TIMEOUT_SECS = 300.0
+STALL_TIMEOUT_SECS = 120.0
 _BACKLOG = 1024  # the kernel answers for a worker that is still opening its data
 
 
@@ -61,8 +63,9 @@ def meet(
     stop: StopRequest,
     say: Callable[[str], None],
     timeout_secs: float = TIMEOUT_SECS,
+    stall_timeout_secs: float = STALL_TIMEOUT_SECS,
     clock: Callable[[], float] = time.monotonic,
-) -> None:
+) -> Lifeline:
     """Return once all workers are there, reach each other, agree, and have their ports free.
 
     Args:
@@ -72,7 +75,11 @@ def meet(
         stop: asked several times a second.
         say: told every 10 s for whom this waits.
         timeout_secs: how long to wait for the others.
+        stall_timeout_secs: how long another may be silent afterwards.
         clock: seconds since some fixed time.
+
+    Returns:
+        The connections between the workers, watched from here on.
 
     Raises:
         PeerLost: a worker did not come in time, or left; the message names each and why.
@@ -82,10 +89,12 @@ def meet(
     board = Switchboard(held)
     room = WaitingRoom(cluster, board, stop, say, timeout_secs, clock)
     mine = shortened({"workers": ",".join(cluster.workers), **fingerprint})
+    streams: dict[int, MessageStream] = {}
     try:
-        lead(room, mine) if cluster.is_chief else follow(room, mine)
+        streams = (lead if cluster.is_chief else follow)(room, mine)
     finally:
-        room.close()
+        room.leave(streams.values())
+    return Lifeline(cluster, board, streams, stop, stall_timeout_secs, clock)
 
 
 def _listen(port: int) -> socket.socket:

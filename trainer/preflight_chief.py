@@ -7,10 +7,8 @@ from collections.abc import Iterable
 
 from trainer.errors import GraftError, PeerLost, UserError
 from trainer.fingerprint import Fingerprint, differences
-from trainer.message_stream import Message, MessageStream
+from trainer.message_stream import Message, MessageStream, farewell
 from trainer.preflight_room import ANSWER_SECS, WaitingRoom
-
-_FAREWELL_SECS = 2.0
 
 
 @dataclasses.dataclass
@@ -28,8 +26,11 @@ class _Member:
     heard_at: float
 
 
-def lead(room: WaitingRoom, fingerprint: Fingerprint) -> None:
-    """Return once all workers have met, agreed and freed their ports; see preflight.meet."""
+def lead(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStream]:
+    """The connection to each worker, once all have met, agreed and freed their ports.
+
+    See preflight.meet for what it raises.
+    """
     members: dict[int, _Member] = {}
     try:
         _gather(room, members)
@@ -44,7 +45,7 @@ def lead(room: WaitingRoom, fingerprint: Fingerprint) -> None:
         raise
     for member in members.values():
         member.stream.send({"start": True})
-    _farewell(room, [member.stream for member in members.values()])
+    return {index: member.stream for index, member in members.items()}
 
 
 def _gather(room: WaitingRoom, members: dict[int, _Member]) -> None:
@@ -137,14 +138,4 @@ def _end(room: WaitingRoom, streams: Iterable[MessageStream], error: GraftError)
     end = "refused" if isinstance(error, UserError) else "lost"
     for stream in told:
         stream.send({"end": end, "message": str(error)})
-    _farewell(room, told)
-
-
-def _farewell(room: WaitingRoom, streams: list[MessageStream]) -> None:
-    """Let the workers hang up first: what is sent to a closed end takes back what was sent."""
-    waiting = set(streams)
-    began = room.clock()
-    while waiting and room.clock() - began < _FAREWELL_SECS:
-        waiting -= {stream for stream, message in room.board.poll(0.05) if message is None}
-    for stream in waiting:
-        room.board.drop(stream)
+    farewell(room.board, told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from trainer.cluster import Cluster
 from trainer.errors import PeerLost
@@ -85,8 +85,8 @@ class WaitingRoom:
         self._probes[index].cancel()
         self._probes[index] = PeerProbe(self.cluster.workers[index])
 
-    def close(self) -> None:
-        """Close everything that this process opened for the preflight, its port included."""
+    def leave(self, streams: Iterable[MessageStream] = ()) -> None:
+        """Close everything that was opened for the preflight, the port included, but `streams`."""
         for probe in self._probes.values():
             probe.cancel()
-        self.board.close()
+        self.board.close(kept=set(streams))

@@ -12,8 +12,8 @@ _GRACE_SECS = 5.0
 _REPORT_EVERY_SECS = 2.0
 
 
-def follow(room: WaitingRoom, fingerprint: Fingerprint) -> None:
-    """Return once the chief gives the start; see preflight.meet."""
+def follow(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStream]:
+    """The connection to the chief, as worker 0, once it gives the start; see preflight.meet."""
     chief = _wait_for_all(room, fingerprint)
     room.board.release_port()
     chief.send({"closed": True})
@@ -23,7 +23,7 @@ def follow(room: WaitingRoom, fingerprint: Fingerprint) -> None:
             if stream is not chief:
                 continue
             if message == {"start": True}:
-                return
+                return {0: chief}
             _obey_end(message)
             if message is None:
                 raise PeerLost(f"{room.cluster.name(0)}: left while the workers were starting")

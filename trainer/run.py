@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import tf_keras
 from trainer import optimizers, steps
 from trainer import strategy as strategies
 from trainer.checkpoints import Checkpoints
+from trainer.cluster import Cluster
 from trainer.config import Config, value_range
 from trainer.console import Voice
 from trainer.data import catalog
@@ -24,7 +26,9 @@ from trainer.evaluate import Evaluator
 from trainer.models import backbone as backbones
 from trainer.models import inference_graph
 from trainer.models.classifier import Classifier, Head
+from trainer.models.handles import EMBEDDED, digest, resolve
 from trainer.preemption import StopRequest
+from trainer.workers import Workers, gather
 
 
 @dataclasses.dataclass
@@ -48,12 +52,13 @@ class Run:
     pipeline: InputPipeline
     checkpoints: Checkpoints
     identity: dict[str, Any]
+    workers: Workers
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
         """Global batches of training examples from step `first_step` on, without end."""
-        replicas = self.strategy.num_replicas_in_sync
-        shards = range(self.config.logical_shards)
+        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
+        shards = self.workers.owned_shards(self.config.logical_shards)
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return self.pipeline.training_batches(
@@ -72,7 +77,8 @@ class Run:
         replicas = self.strategy.num_replicas_in_sync
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self.pipeline.evaluation_batches(split, range(replicas), replicas)
+            owned = self.workers.owned_replicas(replicas)
+            return self.pipeline.evaluation_batches(split, owned, replicas)
 
         return Evaluator(
             self.strategy,
@@ -81,21 +87,26 @@ class Run:
             self.pipeline.evaluation_steps(split, replicas),
             self.source.class_names,
             lambda: self.stop.requested,
+            self.workers,
         )
 
 
-def build(config: Config, voice: Voice) -> Run:
-    """Open the data, choose the devices, make the model.
+def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
+    """Open the data, meet the other workers, choose the devices, make the model.
+
+    Args:
+        config: the run.
+        voice: told what a person should know.
+        cluster: the workers.
+        held: this worker's port where there are others; see preflight.hold_port.
 
     Raises:
-        UserError: the data, the devices or the backbone cannot work.
+        UserError: the data, the devices or the backbone cannot work, or the workers differ.
+        PeerLost: another worker does not come.
     """
     source = catalog.open_source(
         config, lambda done, total: voice.advance("drawing leaves", done, total)
     )
-    damaged = source.damaged_file()
-    if damaged:
-        raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
@@ -107,9 +118,25 @@ def build(config: Config, voice: Voice) -> Run:
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
         f"{len(source.class_names)} classes"
     )
-    strategy = strategies.build(config.strategy, config.logical_shards)
     stop = StopRequest()
     stop.install()
+    facts = {
+        "class_names": ",".join(source.class_names),
+        "num_train_examples": str(num_train),
+        "num_validation_examples": str(num_validation),
+        "dataset_digest": source.digest[:16],
+    }
+    if held is not None:
+        path = "" if config.backbone == EMBEDDED else resolve(config.backbone, config.cache_dir)
+        facts["backbone_digest"] = digest(config.backbone, path)[:16]
+    workers = gather(config, cluster, held, facts, stop, voice.say)
+    strategy = strategies.build(
+        config.strategy, config.logical_shards, cluster, config.all_reduce_alg
+    )
+    stop.install()  # anew: TensorFlow has taken the signals over
+    damaged = source.damaged_file()
+    if damaged:
+        raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
     with strategy.scope():
         backbone = backbones.load(
             config.backbone,
@@ -175,6 +202,8 @@ def build(config: Config, voice: Voice) -> Run:
             identity,
             config.keep_checkpoints,
             voice.warn,
+            publishes=cluster.is_chief,
         ),
         identity=identity,
+        workers=workers,
     )
