@@ -16,7 +16,7 @@ ROOT = Path(trainer.__file__).parent
 FLOORS = {
     0: "errors image_files config command_line flags steps storage locks quiet provenance console "
     "run_state job_cluster cluster shares fingerprint message_stream peer_probe preemption "
-    "lifeline preflight_room preflight_chief preflight_worker preflight",
+    "lifeline preflight_room preflight_chief preflight_worker preflight workers",
     1: "tensorflow_errors strategy summaries checkpoints optimizers",
     2: "evaluate export train_step run finish",
     3: "train",

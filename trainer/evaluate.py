@@ -79,14 +79,14 @@ class Evaluator:
         num_steps: int,
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
-        workers: Workers,
+        workers: Workers | None = None,
     ) -> None:
         self._strategy = strategy
         self._batches = batches
         self._num_steps = num_steps
         self._class_names = class_names
         self._should_stop = should_stop
-        self._workers = workers
+        self._workers = workers = workers or Workers()
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             outputs = logits(batch["image"])

@@ -33,6 +33,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         Preempted: SIGTERM came; the same command goes on here.
     """
     config = run.config
+    run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split)
     directory = os.path.join(config.workdir, "export")
@@ -47,16 +48,18 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
             "export_formats": list(config.export_formats),
             "identity": run.identity,
         },
+        publishes=run.workers.is_chief,
     )
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    export.check(
-        directory,
-        run.source,
-        config.validation_split,
-        evaluation,
-        config.global_batch_size,
-        skipped=state.skipped,
-    )
+    if run.workers.is_chief:
+        export.check(
+            directory,
+            run.source,
+            config.validation_split,
+            evaluation,
+            config.global_batch_size,
+            skipped=state.skipped,
+        )
     metrics = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -74,7 +77,8 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
     metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
-    storage.write_json(os.path.join(config.workdir, METRICS), metrics)
+    if run.workers.is_chief:
+        storage.write_json(os.path.join(config.workdir, METRICS), metrics)
     return metrics
 
 
@@ -98,5 +102,6 @@ def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
 def _evaluate(run: Run, split: str) -> Evaluation:
     evaluation = run.evaluator(split).run()
     if evaluation is None:
+        run.workers.leave()
         raise run.stop.error("after the last step; the same command exports")
     return evaluation

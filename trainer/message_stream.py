@@ -134,7 +134,7 @@ class Switchboard:
 
 
 def farewell(board: Switchboard, streams: Iterable[MessageStream]) -> None:
-    """Let the other sides hang up first: closing an end that has not read all unsays what it sent."""
+    """Let the other sides hang up first: closing with something unread unsays what was sent."""
     waiting = set(streams)
     deadline = time.monotonic() + _FAREWELL_SECS
     while waiting and time.monotonic() < deadline:

@@ -129,9 +129,21 @@ def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | 
     if held is not None:
         path = "" if config.backbone == EMBEDDED else resolve(config.backbone, config.cache_dir)
         facts["backbone_digest"] = digest(config.backbone, path)[:16]
-    workers = gather(config, cluster, held, facts, stop, voice.say)
+    workers = gather(config, cluster, held, facts, stop, voice.warn)
+    with workers.together():
+        return _assemble(config, voice, source, plan, stop, workers)
+
+
+def _assemble(
+    config: Config,
+    voice: Voice,
+    source: Source,
+    plan: steps.Plan,
+    stop: StopRequest,
+    workers: Workers,
+) -> Run:
     strategy = strategies.build(
-        config.strategy, config.logical_shards, cluster, config.all_reduce_alg
+        config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
     )
     stop.install()  # anew: TensorFlow has taken the signals over
     damaged = source.damaged_file()
@@ -173,7 +185,7 @@ def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | 
         "backbone_digest": backbone.digest[:16],
         "class_names": list(source.class_names),
         "dataset_digest": source.digest[:16],
-        "num_train_examples": num_train,
+        "num_train_examples": source.num_examples(config.train_split),
     }
     return Run(
         config=config,
@@ -202,7 +214,7 @@ def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | 
             identity,
             config.keep_checkpoints,
             voice.warn,
-            publishes=cluster.is_chief,
+            publishes=workers.is_chief,
         ),
         identity=identity,
         workers=workers,

@@ -16,7 +16,10 @@ from trainer.errors import UserError
 
 
 def build(
-    name: str, num_logical_shards: int, cluster: Cluster, all_reduce_alg: str
+    name: str,
+    num_logical_shards: int,
+    cluster: Cluster | None = None,
+    all_reduce_alg: str = "auto",
 ) -> tf.distribute.Strategy:
     """The strategy that `--strategy` asks for on this machine, or on all machines of `cluster`.
 
@@ -31,7 +34,7 @@ def build(
     Raises:
         UserError: there is no such device here, or the replicas do not divide the shards.
     """
-    if cluster.is_distributed:
+    if cluster is not None and cluster.is_distributed:
         return _multi_worker(name, num_logical_shards, cluster, all_reduce_alg)
     gpus = tf.config.list_logical_devices("GPU")
     cpus = tf.config.list_logical_devices("CPU")

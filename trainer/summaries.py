@@ -20,10 +20,13 @@ class Summaries:
         directory: `logs` of the workdir.
         resumed_step: the step training goes on from; later ones are removed from the files that
             are there, so that a curve never steps back.
+        writes: False keeps silent: one worker writes for all.
     """
 
-    def __init__(self, directory: str, resumed_step: int) -> None:
+    def __init__(self, directory: str, resumed_step: int, writes: bool = True) -> None:
         self._writers = {}
+        if not writes:
+            return
         for name in ("train", "eval"):
             path = os.path.join(directory, name)
             forget_after(path, resumed_step)
@@ -31,6 +34,8 @@ class Summaries:
 
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
+        if name not in self._writers:
+            return
         with self._writers[name].as_default(step):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,25 +14,34 @@ import tensorflow as tf
 
 from trainer import finish, optimizers, provenance, steps, storage
 from trainer import strategy as strategies
+from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import Diverged, UserError
+from trainer.errors import Diverged, GraftError, PeerLost, UserError
 from trainer.evaluate import Evaluation
 from trainer.locks import locked
 from trainer.run import Run, build
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
-from trainer.tensorflow_errors import of_the_machine
+from trainer.tensorflow_errors import is_of_a_peer, of_the_machine, reason
 from trainer.train_step import TrainStep, balanced_class_weights
 
 
-def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Config,
+    voice: Voice,
+    started: float,
+    cluster: Cluster,
+    held: socket.socket | None = None,
+) -> dict[str, Any]:
     """Train, or go on training, what `config` describes; export it, and check the export.
 
     Args:
         config: the run.
         voice: told what a person should know.
         started: `time.monotonic()` when the process began.
+        cluster: the workers of the run.
+        held: this worker's port where there are others; see preflight.hold_port.
 
     Returns:
         What `metrics.json` in the workdir holds.
@@ -39,22 +50,33 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         UserError: the configuration, the data, the backbone or the workdir cannot work.
         Diverged: the loss was not finite, twice.
         Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
+        PeerLost: another worker does not come, or is gone.
     """
     storage.ensure_directory(config.workdir, "workdir")
     lock = os.path.join(config.workdir, ".lock")
-    with locked(lock, f"--workdir={config.workdir}: another process trains here"):
-        return _train_and_evaluate(config, voice, started)
+    alone = locked(lock, f"--workdir={config.workdir}: another process trains here")
+    with alone if cluster.is_chief else contextlib.nullcontext():
+        run = _prepare(config, voice, cluster, held)
+        with run.workers.together():
+            metrics = _train_and_evaluate(run, started)
+            run.workers.leave()
+            return metrics
 
 
-def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
+def _prepare(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    run = build(config, voice)
+    return build(config, voice, cluster, held)
+
+
+def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
+    config, voice = run.config, run.voice
     # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
     # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
     state = run.checkpoints.restore_newest()
+    _same_checkpoint(run, state)
     if state is None:
         state = RunState()
         run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
@@ -69,7 +91,8 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
             voice.say(f"finished   already, with step {state.global_step:,}")
             return finished
         voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
-    _write_config(run)
+    if run.workers.is_chief:
+        _write_config(run)
 
     wall_secs_before = state.wall_secs
 
@@ -81,7 +104,11 @@ def _train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[st
         state = train(run, state, wall_secs)
         return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
+        named: GraftError | None = run.pipeline.bad_images.user_error(error) or of_the_machine(
+            error
+        )
+        if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
+            named = PeerLost(reason(error))
         if named is None:
             raise
         raise named from error
@@ -97,9 +124,11 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     train_step = TrainStep(config, run.strategy, run.classifier, run.optimizer, _class_weights(run))
     batches = run.training_batches(state.global_step)
     logs = os.path.join(config.workdir, "logs")
-    summaries = Summaries(logs, state.global_step)
+    summaries = Summaries(logs, state.global_step, writes=run.workers.is_chief)
     saved_step = state.global_step
     is_first_loop = is_finite = True
+    loop_steps, loop_secs = 0, 0.0
+    run.workers.expect_progress(True)
 
     while True:
         step = state.global_step
@@ -114,16 +143,26 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             state = _roll_back(run, state)
             batches = run.training_batches(state.global_step)
             summaries.close()
-            summaries = Summaries(logs, state.global_step)
+            summaries = Summaries(logs, state.global_step, writes=run.workers.is_chief)
             saved_step, is_finite = state.global_step, True
             continue
+        # What a clock or a signal decides is decided by all workers, or one would wait for ever.
+        agreed = run.workers.agree(
+            f"after step {step}",
+            stop=float(run.stop.requested),
+            checkpoint=float(timer.is_due(step)),
+            loop_secs=loop_secs / run.workers.cluster.num_workers,
+        )
+        if loop_steps:
+            loop_length.took(loop_steps, agreed["loop_secs"])
         is_over = _is_over(run, state)
         is_best = state.best.get("global_step") == step
-        if saved_step != step and (is_over or is_best or run.stop.requested or timer.is_due(step)):
+        if saved_step != step and (is_over or is_best or agreed["stop"] or agreed["checkpoint"]):
             _save(run, state, summaries, wall_secs())
             timer.saved()
             saved_step = step
-        if run.stop.requested:
+        if agreed["stop"]:
+            run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
             break
@@ -147,8 +186,9 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         else:  # the first one also traces
             state.examples_per_sec = len(rows) * config.global_batch_size / took
         _note_steps(run, state, summaries, rows)
-        loop_length.took(len(rows), took)
+        loop_steps, loop_secs = len(rows), took
 
+    run.workers.expect_progress(False)
     summaries.close()
     run.voice.close()
     return state
@@ -222,6 +262,7 @@ def _roll_back(run: Run, state: RunState) -> RunState:
             f"the loss after step {state.global_step:,} is not finite, again after going back to "
             "a checkpoint; a lower --learning_rate, or --gradient_clip_norm=1, may help"
         )
+    run.workers.agree("roll back")  # all checkpoints are published
     restored = run.checkpoints.restore_newest()
     assert restored is not None, "a run saves step 0 before it trains"
     restored.rolled_back = True
@@ -230,6 +271,19 @@ def _roll_back(run: Run, state: RunState) -> RunState:
         f"{restored.global_step:,}"
     )
     return restored
+
+
+def _same_checkpoint(run: Run, state: RunState | None) -> None:
+    """All workers go on from one step, before the chief publishes anything new."""
+    step = -1 if state is None else state.global_step
+    workers = run.workers.cluster
+    total = run.workers.agree("resume", step=step)["step"]
+    if total != step * workers.num_workers:
+        raise UserError(
+            f"--workdir={run.config.workdir}: {workers.name(workers.index)} finds "
+            + (f"step {step:,}" if state else "no checkpoint")
+            + " there, and others another; the workdir must be shared by all workers"
+        )
 
 
 def _class_weights(run: Run) -> np.ndarray:

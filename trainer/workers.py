@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from trainer import preflight, provenance, shares
 from trainer.cluster import Cluster
 from trainer.config import Config
+from trainer.errors import GraftError
 from trainer.lifeline import Lifeline
 from trainer.preemption import StopRequest
 
@@ -62,10 +64,16 @@ class Workers:
         if self.lifeline is not None:
             self.lifeline.leave()
 
-    def end(self, code: int, message: str) -> None:
-        """Have all leave with `code`, as this worker must."""
-        if self.lifeline is not None:
-            self.lifeline.end(code, message)
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What ends this worker within ends the others, too, with the same code and message."""
+        try:
+            yield
+        except Exception as error:
+            if self.lifeline is not None:
+                code = error.exit_code if isinstance(error, GraftError) else 1
+                self.lifeline.end(code, str(error) or type(error).__name__)
+            raise
 
 
 def gather(
