@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.cluster import Cluster
-from trainer.launch.machine import free_ports
+from trainer.launch.machine import core_shares, free_ports
 
 DEADLINE_SECS = 240
 
@@ -23,6 +23,8 @@ class Worker:
     """One process of `graft train`; what it says goes into files of `logs`."""
 
     def __init__(self, arguments: Sequence[Any], cluster: Cluster, logs: Path) -> None:
+        # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
+        cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
         self._errors = logs / f"{cluster.index}.err"
         with (
             open(logs / f"{cluster.index}.out", "w") as output,
@@ -33,6 +35,7 @@ class Worker:
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, "TF_CONFIG": cluster.to_tf_config()},
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
 
     def end(self) -> int:
@@ -71,13 +74,14 @@ def train(num_workers: int, arguments: Sequence[Any], logs: Path) -> None:
             assert worker.end() == 0, worker.errors
 
 
-def wait_for_points(workdir: Path, workers: Sequence[Worker], count: int = 1) -> None:
-    """Until the chief has written curves: it trains, and has written `count` files at least."""
+def wait_for_points(workdir: Path, workers: Sequence[Worker]) -> None:
+    """Until the chief has written a point of its curves."""
     deadline = time.monotonic() + DEADLINE_SECS
     logs = workdir / "logs" / "train"
-    while not (logs.is_dir() and sum(f.stat().st_size > 0 for f in logs.iterdir()) >= count):
+    while not (logs.is_dir() and any(f.stat().st_size for f in logs.iterdir())):
         assert time.monotonic() < deadline
-        assert [w.process.poll() for w in workers] == [None] * len(workers), workers[0].errors
+        for worker in workers:
+            assert worker.process.poll() is None, worker.errors
         time.sleep(0.02)
 
 

@@ -38,6 +38,16 @@ def test_numbers_are_added_up(start):
     leave(started)
 
 
+def test_facts_are_put_together_however_many(start):
+    _, started = met(start, 3)
+    for counts in ((0, 0, 0), (0, 7, 0), (3000, 1, 200)):
+        for worker, count in zip(started, counts, strict=True):
+            worker.say(f"union {count}")
+        for worker in started:
+            assert worker.process.stdout.readline() == f"{sum(counts)}\n"
+    leave(started)
+
+
 @pytest.mark.parametrize("killed", [0, 1, 2])
 def test_a_killed_worker_ends_the_others_at_once(start, killed):
     hosts, started = met(start, 3)

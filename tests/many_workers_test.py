@@ -1,7 +1,12 @@
 """Several real workers on loopback: they compute what one computes, and end together."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import curve, gang, train, wait_for_points
+from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_points
 from trainer.launch.machine import free_ports
 
 NUM_STEPS = 600
@@ -159,11 +164,35 @@ def test_a_worker_alone_names_who_is_missing(arguments, tmp_path):
 
 
 def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_path):
-    process = graft(
-        "launch", "--num_workers=2", "--", *arguments, "--num_steps=60", f"--workdir={tmp_path}"
-    )
-    assert process.returncode == 0, process.stdout
-    assert "0 │ done       accuracy " in process.stdout
+    words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "trainer", "launch", "--num_workers=2", "--", *words]
+    process: Any
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for_points(tmp_path, [])
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children.split()[1]), signal.SIGKILL)
+            output, _ = process.communicate(timeout=DEADLINE_SECS)
+        finally:
+            process.terminate()
+    assert process.returncode == 0, output
+    assert "launch │ left with 137; restarting all, 1 of 3\n" in output
+    assert "0 │ resuming   after step " in output
+    assert "0 │ done       accuracy " in output
+    assert_same_weights(tmp_path, pair)
+
+
+def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
+    folder = tiny.write_folder(tmp_path / "folder", train=8, validation=3)
+    # A file of each half of the split: each of two workers meets one.
+    broken = [folder / "validation" / name for name in ("blue/000.png", "red/002.png")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:100])
+    words = [f"--dataset={folder}", *arguments[1:], "--bad_images=skip", "--num_steps=3"]
+    train(2, [*words, f"--workdir={tmp_path}"], tmp_path / "said")
+    found = metrics(tmp_path)
+    assert found["eval"]["num_examples"] == 7
+    assert found["num_skipped"] == 2
 
 
 def assert_same_weights(one, other):

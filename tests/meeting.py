@@ -43,6 +43,9 @@ def main():
                 break
             if words[0] == "agree":
                 say(lifeline.agree("numbers", **{"x": float(words[1]), "y": index}))
+            elif words[0] == "union":
+                facts = {f"{i} of {index}": "x" for i in range(int(words[1]))}
+                say(len(lifeline.union("names", facts)))
             elif words[0] == "stop":
                 say(stop.signal)
             elif words[0] == "fail":

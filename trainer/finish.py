@@ -50,7 +50,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         },
         publishes=run.workers.is_chief,
     )
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    _gather_skipped(run, state)
     if run.workers.is_chief:
         export.check(
             directory,
@@ -72,7 +72,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     if config.test_split:
         metrics["test_split"] = config.test_split
         metrics["test"] = _evaluate(run, config.test_split).to_dict()
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    _gather_skipped(run, state)
     metrics["num_skipped"] = len(state.skipped)
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
@@ -97,6 +97,12 @@ def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
         return None
     asked = state.global_step, config.test_split
     return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
+
+
+def _gather_skipped(run: Run, state: RunState) -> None:
+    """Take what all workers have found broken so far into the state."""
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    state.skipped = run.workers.union("broken images", state.skipped)
 
 
 def _evaluate(run: Run, split: str) -> Evaluation:

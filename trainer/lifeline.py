@@ -14,7 +14,7 @@ import faulthandler
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from trainer.cluster import Cluster
@@ -25,6 +25,7 @@ from trainer.preemption import StopRequest
 
 BEAT_SECS = 2.0
 _POLL_SECS = 0.1
+_FACTS_IN_MESSAGE = 400
 
 
 class Lifeline:
@@ -58,7 +59,7 @@ class Lifeline:
         self._stop_told = 0
         self._round = 0
         self._votes: dict[int, dict[str, Any]] = {}
-        self._sums: dict[int, dict[str, float]] = {}
+        self._results: dict[int, Message] = {}
         self._changed = threading.Condition()
         self._is_leaving = False
         self._progress_at = clock()
@@ -73,17 +74,25 @@ class Lifeline:
             about: what this is about; all workers must have come to the same place.
             **values: numbers by name, the same names on all workers.
         """
-        self.progress()
-        with self._changed:
-            self._round += 1
-            vote = {"round": self._round, "about": about, "values": values}
-            if self.cluster.is_chief:
-                self._count(0, vote)
-            else:
-                self._streams[0].send(vote)
-            while self._round not in self._sums:
-                self._changed.wait()
-            return self._sums.pop(self._round)
+        return self._exchange(about, values, {})["sums"]
+
+    def union(self, about: str, facts: Mapping[str, str]) -> dict[str, str]:
+        """The `facts` of all workers; of two by the same name the last worker's.
+
+        Args:
+            about: see `agree`.
+            facts: short texts by name, as many as there are.
+        """
+        waiting = sorted(facts.items())
+        found: dict[str, str] = {}
+        # In parts that together fit into a message.
+        part = max(1, _FACTS_IN_MESSAGE // self.cluster.num_workers)
+        while True:
+            result = self._exchange(about, {"left": len(waiting[part:])}, dict(waiting[:part]))
+            waiting = waiting[part:]
+            found |= result["facts"]
+            if not result["sums"]["left"]:
+                return found
 
     def progress(self) -> None:
         """Something was done."""
@@ -107,6 +116,21 @@ class Lifeline:
         words = message if " (" in message else f"{self._name(self.cluster.index)}: {message}"
         for stream in self._streams.values():
             stream.send({"end": code, "message": words})
+
+    def _exchange(
+        self, about: str, values: Mapping[str, float], facts: Mapping[str, str]
+    ) -> Message:
+        self.progress()
+        with self._changed:
+            self._round += 1
+            vote = {"round": self._round, "about": about, "values": values, "facts": facts}
+            if self.cluster.is_chief:
+                self._count(0, vote)
+            else:
+                self._streams[0].send(vote)
+            while self._round not in self._results:
+                self._changed.wait()
+            return self._results.pop(self._round)
 
     def _name(self, index: int) -> str:
         return self.cluster.name(index)
@@ -146,8 +170,8 @@ class Lifeline:
             self._leave_with(int(message["end"]), str(message["message"]))
         elif "stop" in message:
             self._stop.note(int(message["stop"]))
-        elif "sum" in message:
-            self._sums[int(message["round"])] = message["sum"]
+        elif "sums" in message:
+            self._results[int(message["round"])] = message
             self._is_leaving = message["about"] == "leave"
             self._changed.notify_all()
         elif "round" in message:
@@ -161,12 +185,17 @@ class Lifeline:
         places = {(v["round"], v["about"], *v["values"]) for v in self._votes.values()}
         if len(places) > 1:
             self._leave_with(1, f"a bug: the workers are at different places: {sorted(places)}")
-        (first, *others) = (self._votes[i]["values"] for i in sorted(self._votes))
-        sums = {name: first[name] + sum(other[name] for other in others) for name in first}
+        votes = [self._votes[i] for i in sorted(self._votes)]  # sums of floats do not commute
+        result = {
+            "round": vote["round"],
+            "about": vote["about"],
+            "sums": {name: sum(v["values"][name] for v in votes) for name in vote["values"]},
+            "facts": {name: fact for v in votes for name, fact in v["facts"].items()},
+        }
         self._votes = {}
         self._is_leaving = vote["about"] == "leave"
-        self._send_all({"round": vote["round"], "about": vote["about"], "sum": sums})
-        self._sums[vote["round"]] = sums
+        self._send_all(result)
+        self._results[vote["round"]] = result
         self._changed.notify_all()
 
     def _spread_stop(self) -> None:

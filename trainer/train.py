@@ -251,6 +251,7 @@ def _note_evaluation(
 def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> None:
     # The curves first: what a checkpoint has seen is never missing from them.
     summaries.flush()
+    state.skipped = run.workers.union("broken images", state.skipped)
     state.wall_secs = wall_secs
     run.checkpoints.save(state)
 

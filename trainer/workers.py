@@ -49,6 +49,10 @@ class Workers:
         """The sums of `values` over all workers, which must all have come here."""
         return values if self.lifeline is None else self.lifeline.agree(about, **values)
 
+    def union(self, about: str, facts: Mapping[str, str]) -> dict[str, str]:
+        """The `facts` of all workers, which must all have come here."""
+        return dict(facts) if self.lifeline is None else self.lifeline.union(about, facts)
+
     def progress(self) -> None:
         """Something was done: the watchdog's time begins anew."""
         if self.lifeline is not None:
