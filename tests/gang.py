@@ -26,8 +26,9 @@ class Worker:
         # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
         cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
         self._errors = logs / f"{cluster.index}.err"
+        self._output = logs / f"{cluster.index}.out"
         with (
-            open(logs / f"{cluster.index}.out", "w") as output,
+            open(self._output, "w") as output,
             open(self._errors, "w") as errors,
         ):
             self.process = subprocess.Popen(
@@ -41,6 +42,11 @@ class Worker:
     def end(self) -> int:
         """Its exit code."""
         return self.process.wait(DEADLINE_SECS)
+
+    @property
+    def output(self) -> str:
+        """What it has said on stdout by now."""
+        return self._output.read_text(encoding="utf-8")
 
     @property
     def errors(self) -> str:
@@ -74,11 +80,10 @@ def train(num_workers: int, arguments: Sequence[Any], logs: Path) -> None:
             assert worker.end() == 0, worker.errors
 
 
-def wait_for_points(workdir: Path, workers: Sequence[Worker]) -> None:
-    """Until the chief has written a point of its curves."""
+def wait_for_training(workers: Sequence[Worker]) -> None:
+    """Until the first steps are done; what is traced once is traced by then."""
     deadline = time.monotonic() + DEADLINE_SECS
-    logs = workdir / "logs" / "train"
-    while not (logs.is_dir() and any(f.stat().st_size for f in logs.iterdir())):
+    while "first step after" not in workers[0].output:
         assert time.monotonic() < deadline
         for worker in workers:
             assert worker.process.poll() is None, worker.errors

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_points
+from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
 from trainer.launch.machine import free_ports
 
 NUM_STEPS = 600
@@ -38,7 +38,7 @@ def arguments(tmp_path_factory):
         "--log_every_steps=1",
         "--eval_every_epochs=40",
         "--checkpoint_every_steps=50",
-        "--stall_timeout_secs=10",
+        "--stall_timeout_secs=30",
         "--rendezvous_timeout_secs=60",
     ]
 
@@ -93,7 +93,7 @@ def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
 ):
     words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
     with gang(2, words, tmp_path / "said") as workers:
-        wait_for_points(tmp_path, workers)
+        wait_for_training(workers)
         workers[killed].process.kill()
         began = time.monotonic()
         assert workers[1 - killed].end() == 138
@@ -110,7 +110,7 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path,
     words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
     words.append(f"--num_steps={NUM_STEPS}")
     with gang(2, words, tmp_path / "said") as workers:
-        wait_for_points(tmp_path, workers)
+        wait_for_training(workers)
         began = time.monotonic()
         workers[asked].process.send_signal(signal.SIGTERM)
         assert [worker.end() for worker in workers] == [143, 143]
@@ -125,11 +125,11 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path,
 def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_path):
     words = [*arguments, "--num_steps=100000", f"--workdir={tmp_path}"]
     with gang(2, words, tmp_path / "said") as workers:
-        wait_for_points(tmp_path, workers)
+        wait_for_training(workers)
         workers[1].process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         assert workers[0].end() == 138
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 40
 
 
 def test_workers_that_differ_are_refused(arguments, tmp_path):
@@ -169,7 +169,8 @@ def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_pat
     process: Any
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            wait_for_points(tmp_path, [])
+            while "first step after" not in (line := process.stdout.readline()):
+                assert line
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
             os.kill(int(children.split()[1]), signal.SIGKILL)
             output, _ = process.communicate(timeout=DEADLINE_SECS)

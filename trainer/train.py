@@ -128,7 +128,6 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     saved_step = state.global_step
     is_first_loop = is_finite = True
     loop_steps, loop_secs = 0, 0.0
-    run.workers.expect_progress(True)
 
     while True:
         step = state.global_step
@@ -183,6 +182,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             secs = wall_secs() - state.wall_secs
             run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
             is_first_loop = False
+            run.workers.expect_progress(True)  # tracing takes as long as it takes
         else:  # the first one also traces
             state.examples_per_sec = len(rows) * config.global_batch_size / took
         _note_steps(run, state, summaries, rows)
