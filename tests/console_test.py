@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainer.console import JsonVoice, LineVoice, TerminalVoice, voice
+from trainer.console import JsonVoice, LineVoice, TerminalVoice, Warnings, voice
 
 
 class Clock:
@@ -168,3 +168,13 @@ def test_a_terminal_is_left_clean():
     left = screen(text)
     expected = ["saved to run[red]/:smile:/x", "warning: one image is bad", "done"]
     assert [line for line in left if line] == expected
+
+
+def test_of_all_but_the_chief_the_warnings_are_heard():
+    stream = io.StringIO()
+    speaker = Warnings(LineVoice(stream))
+    speaker.say("epoch 1", accuracy=0.5)
+    speaker.advance("training", 5, 5)
+    speaker.warn("a file is broken")
+    speaker.close()
+    assert stream.getvalue() == "warning: a file is broken\n"

@@ -13,6 +13,7 @@ from trainer.command_line import HELP, exit_process
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
+    "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
 }
 

@@ -32,6 +32,8 @@ class Checkpoints:
         keep: how many of the newest to keep, beside the best.
         warn: told of each checkpoint that is damaged and passed over.
         uploader: publishes in the background; None publishes at once.
+        publishes: whether this worker is the chief. The others write their variables too, since
+            TensorFlow adds some up over all workers for it, and throw them away.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Checkpoints:
         keep: int,
         warn: Callable[[str], None],
         uploader: Uploader | None = None,
+        publishes: bool = True,
     ) -> None:
         self._directory = directory
         self._trackable = trackable
@@ -49,6 +52,7 @@ class Checkpoints:
         self._keep = keep
         self._warn = warn
         self._uploader = uploader
+        self._publishes = publishes
         self._manifests: dict[str, storage.Manifest] = {}
         self._listed: set[str] | None = None
         self._waiting: set[str] = set()  # to be published
@@ -62,6 +66,10 @@ class Checkpoints:
         Raises:
             GraftError: an earlier checkpoint could not be published.
         """
+        if not self._publishes:
+            with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
+                self._trackable.write(os.path.join(scratch, _PREFIX))
+            return
         name = f"step_{state.global_step:08d}"
         # Never over a complete one: a kill in between would leave neither. Nor over the objects of
         # one that is not: whoever began it may still be at it.

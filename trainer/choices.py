@@ -10,10 +10,12 @@ LOG_FORMATS = ("auto", "text", "json")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("cosine", "constant")
+ALL_REDUCE_ALGS = ("auto", "ring", "nccl")
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 # By setting.
 CHOICES = {
+    "all_reduce_alg": ALL_REDUCE_ALGS,
     "augment": AUGMENT_POLICIES,
     "bad_images": BAD_IMAGES,
     "class_weights": CLASS_WEIGHTS,
@@ -47,8 +49,10 @@ RANGES = {
     "num_epochs": (1, 2**31),
     "num_logical_shards": (0, INFINITY),
     "num_steps": (1, 2**31),
+    "rendezvous_timeout_secs": (1, INFINITY),
     "seed": (0, 2**31),
     "shuffle_buffer_size": (1, INFINITY),
+    "stall_timeout_secs": (1, INFINITY),
     "warmup_steps": (0, INFINITY),
     "weight_decay": (0, INFINITY),
 }

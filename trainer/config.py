@@ -15,6 +15,7 @@ from trainer.identity import shown
 # All else changes the weights, so a workdir refuses it.
 _MAY_CHANGE_ON_RESUME = frozenset(
     {
+        "all_reduce_alg",
         "bad_images",
         "cache_dir",
         "checkpoint_every_secs",
@@ -32,9 +33,13 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "log_upload_secs",
         "num_epochs",
         "num_steps",
+        "rendezvous_timeout_secs",
+        "stall_timeout_secs",
         "strategy",
+        "task_index",
         "test_split",
         "workdir",
+        "worker_hosts",
     }
 )
 
@@ -101,6 +106,12 @@ class Config:
     log_every_steps: int = 10
     log_upload_secs: float = 10.0
     log_format: str = "auto"
+    # many workers
+    worker_hosts: tuple[str, ...] = ()
+    task_index: int | None = None
+    all_reduce_alg: str = "auto"
+    rendezvous_timeout_secs: float = 300.0
+    stall_timeout_secs: float = 120.0
 
     def __post_init__(self) -> None:
         self._require(bool(self.workdir), "workdir", "a directory to keep the run in")

@@ -46,6 +46,27 @@ def voice(log_format: str, stream: TextIO | None = None) -> Voice:
     return LineVoice(stream)
 
 
+class Warnings:
+    """Of what there is to say to `voice`, the warnings: the chief says the rest."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+
+    def say(self, message: str, **figures: Any) -> None:
+        """See Voice."""
+
+    def warn(self, message: str) -> None:
+        """See Voice."""
+        self._voice.warn(message)
+
+    def advance(self, task: str, done: int, total: int, **figures: float) -> None:
+        """See Voice."""
+
+    def close(self) -> None:
+        """See Voice."""
+        self._voice.close()
+
+
 class LineVoice:
     """Plain lines; a task in progress gets one every few seconds.
 

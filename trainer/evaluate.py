@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
+from trainer.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Evaluator:
         num_steps: how many make a pass.
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
+        workers: each of them scores the examples of its own replicas.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Evaluator:
         num_steps: int,
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
+        workers: Workers | None = None,
     ) -> None:
         self._strategy = strategy
         self._batches = batches
         self._num_steps = num_steps
         self._class_names = class_names
         self._should_stop = should_stop
+        self._workers = workers = workers or Workers()
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             outputs = logits(batch["input"])
@@ -90,6 +94,16 @@ class Evaluator:
             predictions = tf.argmax(outputs, axis=-1)
             return batch["label"], predictions, losses, batch["weight"]
 
+        def add_up(values: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            of_worker = strategy.num_replicas_in_sync // workers.cluster.num_workers
+            is_first = context.replica_id_in_sync_group % of_worker == 0
+            own = tf.where(is_first, values, tf.zeros_like(values))
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        self._add_up = tf.function(
+            lambda values: strategy.run(add_up, args=(values,)), autograph=False
+        )
         self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
     def run(self) -> Evaluation | None:
@@ -103,7 +117,8 @@ class Evaluator:
         losses: list[np.ndarray] = []
         for _ in range(self._num_steps):
             if self._should_stop():
-                return None
+                break
+            self._workers.progress()
             outputs = self._score(next(self._batches))
             columns = [self._strategy.experimental_local_results(column) for column in outputs]
             label, prediction, loss, weight = (
@@ -112,10 +127,21 @@ class Evaluator:
             real = weight > 0
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
+        if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
+            return None
         every = np.concatenate(losses).astype(np.float64)
-        if not every.size:
+        loss_sum = every.sum()
+        if self._workers.cluster.is_distributed:
+            sums = self._strategy.experimental_local_results(
+                self._add_up(tf.constant([loss_sum, *confusion.ravel()], tf.float64))
+            )[0].numpy()
+            loss_sum, confusion = sums[0], sums[1:].reshape(confusion.shape).astype(np.int64)
+        evaluation = Evaluation(
+            float(loss_sum / max(confusion.sum(), 1)), confusion, self._class_names
+        )
+        if not evaluation.num_examples:
             raise UserError("no image to evaluate on could be decoded")
-        return Evaluation(float(every.mean()), confusion, self._class_names)
+        return evaluation
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -39,6 +39,7 @@ def export(
     directory: str,
     formats: Sequence[str],
     facts: dict[str, Any],
+    publishes: bool = True,
 ) -> None:
     """Publish `classifier` under `directory`, with its pre-processing inside.
 
@@ -48,6 +49,7 @@ def export(
         directory: replaced as a whole.
         formats: `saved_model` (always written, for the check) and `tflite`, a file beside it.
         facts: kept in the manifest.
+        publishes: whether this worker is the chief; all of them save, as in a checkpoint.
     """
     with tempfile.TemporaryDirectory(prefix="graft-export-") as scratch:
         labels = Path(scratch, LABELS)
@@ -56,6 +58,8 @@ def export(
         saved = os.path.join(scratch, "export")
         signatures = {"serving_default": servable.from_bytes, "images": servable.from_images}
         tf.saved_model.save(servable, saved, signatures)
+        if not publishes:
+            return
         if "tflite" in formats:
             Path(saved, TFLITE).write_bytes(_tflite(servable))
         storage.publish(saved, directory, facts)

@@ -31,6 +31,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         Preempted: SIGTERM came; the same command goes on here.
     """
     config = run.config
+    run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split)
     directory = places.part(config.workdir, "export")
@@ -45,16 +46,18 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
             "export_formats": list(config.export_formats),
             "identity": run.identity,
         },
+        publishes=run.workers.is_chief,
     )
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    export.check(
-        directory,
-        run.source,
-        config.validation_split,
-        evaluation,
-        config.global_batch_size,
-        skipped=state.skipped,
-    )
+    _gather_skipped(run, state)
+    if run.workers.is_chief:
+        export.check(
+            directory,
+            run.source,
+            config.validation_split,
+            evaluation,
+            config.global_batch_size,
+            skipped=state.skipped,
+        )
     metrics = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -67,12 +70,13 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     if config.test_split:
         metrics["test_split"] = config.test_split
         metrics["test"] = _evaluate(run, config.test_split).to_dict()
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    _gather_skipped(run, state)
     metrics["num_skipped"] = len(state.skipped)
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
     metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
-    storage.write_json(storage.join(config.workdir, METRICS), metrics)
+    if run.workers.is_chief:
+        storage.write_json(storage.join(config.workdir, METRICS), metrics)
     return metrics
 
 
@@ -93,8 +97,15 @@ def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
     return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
 
 
+def _gather_skipped(run: Run, state: RunState) -> None:
+    """Take what all workers have found broken so far into the state."""
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    state.skipped = run.workers.union("broken images", state.skipped)
+
+
 def _evaluate(run: Run, split: str) -> Evaluation:
     evaluation = run.evaluator(split).run()
     if evaluation is None:
+        run.workers.leave()
         raise run.stop.error("after the last step; the same command exports")
     return evaluation

@@ -89,6 +89,19 @@ TRAINER: Groups = {
         Flag("keep_checkpoints", 2, "newest checkpoints to keep, beside the best", int),
         Flag("export_formats", ["saved_model"], "any of " + ", ".join(c.EXPORT_FORMATS), list),
     ),
+    "Many workers": (
+        Flag(
+            "worker_hosts",
+            [],
+            "HOST:PORT of each, the chief first; else TF_CONFIG, CLUSTER_SPEC or a Kubernetes Job "
+            "say it",
+            list,
+        ),
+        Flag("task_index", None, "which of --worker_hosts this process is", int),
+        Flag("all_reduce_alg", "auto", "how gradients are added up", choices=c.ALL_REDUCE_ALGS),
+        Flag("rendezvous_timeout_secs", 300.0, "to wait for the other workers", float),
+        Flag("stall_timeout_secs", 120.0, "without a sign of life before all restart", float),
+    ),
 }
 
 
@@ -121,6 +134,7 @@ def config_from_values(values: dict[str, Any]) -> Config:
         "workdir": workdir,
         "hidden_units": hidden_units,
         "export_formats": tuple(values["export_formats"]),
+        "worker_hosts": tuple(values["worker_hosts"]),
         "cache_dir": values["cache_dir"] or default_cache_dir(),
     }
     if values["checkpoint_every_steps"] is None and values["checkpoint_every_secs"] is None:

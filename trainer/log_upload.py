@@ -15,9 +15,11 @@ from trainer.uploader import Uploader
 ROTATE_BYTES = 128 << 10
 
 
-def open_upload(directory: str, uploader: Uploader, every_secs: float) -> LogUpload | None:
-    """The upload to `directory`; None where it is local, and written at once."""
-    if not is_remote(directory):
+def open_upload(
+    directory: str, uploader: Uploader, every_secs: float, writes: bool
+) -> LogUpload | None:
+    """The upload to `directory`; None where it is local, or another worker's to write."""
+    if not (writes and is_remote(directory)):
         return None
     return LogUpload(directory, uploader, every_secs, time.monotonic)
 

@@ -24,6 +24,15 @@ class StopRequest:
         """Whether a signal has come."""
         return bool(self._signal)
 
+    @property
+    def signal(self) -> int:
+        """The signal that came; 0 before any."""
+        return self._signal
+
+    def note(self, number: int) -> None:
+        """Another worker was sent the signal `number`, which is meant for all."""
+        self._signal = self._signal or number
+
     def install(self) -> None:
         """Take the signals over; only the main thread may."""
         signal.signal(signal.SIGTERM, self._on_signal)

@@ -1,4 +1,4 @@
-"""A run put together: data, devices, model, checkpoints; nothing of it depends on a step."""
+"""A run: data, devices, model, checkpoints, workers; nothing of it depends on a step."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from trainer import optimizers, places, steps, storage
-from trainer import strategy as strategies
+from trainer import steps
 from trainer.checkpoints import Checkpoints
-from trainer.config import Config, value_range
+from trainer.config import Config
 from trainer.console import Voice
-from trainer.data import catalog
-from trainer.data.decode_checked import BadImages
 from trainer.data.feature_pipeline import FeaturePipeline
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
 from trainer.data.source import Source
-from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.feature_cache import FeatureCache
-from trainer.models import backbone as backbones
-from trainer.models import frozen_backbone
-from trainer.models.backbone import Backbone
-from trainer.models.classifier import Classifier, Head
-from trainer.models.frozen_backbone import FrozenBackbone
+from trainer.models.classifier import Classifier
 from trainer.preemption import StopRequest
 from trainer.uploader import Uploader
+from trainer.workers import Workers
 
 
 @dataclasses.dataclass
@@ -55,6 +48,7 @@ class Run:
     checkpoints: Checkpoints
     uploader: Uploader
     identity: dict[str, Any]
+    workers: Workers
     features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
 
@@ -94,8 +88,8 @@ class Run:
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
         """Global batches of training examples from step `first_step` on, without end."""
-        replicas = self.strategy.num_replicas_in_sync
-        shards = range(self.config.logical_shards)
+        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
+        shards = self.workers.owned_shards(self.config.logical_shards)
         pipeline: OrderedBatches = self.features or self.pipeline
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -117,7 +111,8 @@ class Run:
             pipeline, logits = self.features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return pipeline.evaluation_batches(split, range(replicas), replicas)
+            owned = self.workers.owned_replicas(replicas)
+            return pipeline.evaluation_batches(split, owned, replicas)
 
         return Evaluator(
             self.strategy,
@@ -126,111 +121,5 @@ class Run:
             pipeline.evaluation_steps(split, replicas),
             self.source.class_names,
             lambda: self.stop.requested,
+            self.workers,
         )
-
-
-def build(config: Config, voice: Voice) -> Run:
-    """Open the data, choose the devices, make the model.
-
-    Raises:
-        UserError: the data, the devices or the backbone cannot work.
-    """
-    source = catalog.open_source(
-        config, lambda done, total: voice.advance("drawing leaves", done, total)
-    )
-    damaged = source.damaged_file()
-    if damaged:
-        raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
-    catalog.check_splits(source, config)
-    num_train = source.num_examples(config.train_split)
-    plan = steps.plan(config, num_train)
-    num_validation = source.num_examples(config.validation_split)
-    name = source.name.removeprefix("--dataset=")
-    voice.say(
-        f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
-        f"{len(source.class_names)} classes"
-    )
-    if unused := steps.warning_of_unused(num_train, config.global_batch_size):
-        voice.warn(unused)
-    strategy = strategies.build(config.strategy, config.logical_shards)
-    uploader = Uploader()
-    stop = StopRequest()
-    stop.install()
-    with strategy.scope():
-        backbone = _load_backbone(config)
-        head = Head(
-            backbone.num_features,
-            config.hidden_units,
-            len(source.class_names),
-            dropout=config.dropout,
-            seed=config.seed,
-        )
-        classifier = Classifier(backbone, head)
-        optimizer = optimizers.build(config, plan.num_steps)
-        optimizer.build(classifier.trainable_variables)
-    precision = strategies.choose_precision(
-        config.precision,
-        config.freeze_backbone,
-        len(tf.config.list_logical_devices("GPU")),
-        strategies.cpu_flags(),
-    )
-    voice.say(
-        f"model      {config.backbone}: {classifier.num_params:,} parameters, "
-        f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)} in "
-        f"{precision}"
-    )
-    identity = {
-        **config.identity(),
-        "backbone_digest": backbone.digest[:16],
-        "class_names": list(source.class_names),
-        "dataset_digest": source.digest[:16],
-        "num_train_examples": num_train,
-    }
-    return Run(
-        config=config,
-        voice=voice,
-        source=source,
-        plan=plan,
-        strategy=strategy,
-        precision=precision,
-        stop=stop,
-        classifier=classifier,
-        optimizer=optimizer,
-        pipeline=InputPipeline(
-            source=source,
-            image_size=backbone.image_size,
-            global_batch_size=config.global_batch_size,
-            num_logical_shards=config.logical_shards,
-            seed=config.seed,
-            bad_images=BadImages(skip=config.bad_images == "skip"),
-            augment=config.augment,
-            mixup_alpha=config.mixup_alpha,
-            cutmix_alpha=config.cutmix_alpha,
-        ),
-        checkpoints=Checkpoints(
-            places.part(config.workdir, "checkpoints"),
-            tf.train.Checkpoint(optimizer=optimizer, **classifier.checkpoint_items()),
-            identity,
-            config.keep_checkpoints,
-            voice.warn,
-            uploader if storage.is_remote(config.workdir) else None,
-        ),
-        uploader=uploader,
-        identity=identity,
-    )
-
-
-def _load_backbone(config: Config) -> Backbone | FrozenBackbone:
-    options: dict[str, Any] = {
-        "image_size": config.image_size,
-        "value_range": value_range(config.image_range),
-        "cache_dir": config.cache_dir,
-    }
-    if config.freeze_backbone:
-        return frozen_backbone.load(config.backbone, **options)
-    return backbones.load(
-        config.backbone,
-        trainable=True,
-        batch_norm_training=not config.freeze_batch_norm,
-        **options,
-    )

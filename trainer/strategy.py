@@ -10,19 +10,32 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from trainer import shares
+from trainer.cluster import Cluster
 from trainer.errors import UserError
 
 
-def build(name: str, num_logical_shards: int) -> tf.distribute.Strategy:
-    """The strategy that `--strategy` asks for on this machine.
+def build(
+    name: str,
+    num_logical_shards: int,
+    cluster: Cluster | None = None,
+    all_reduce_alg: str = "auto",
+) -> tf.distribute.Strategy:
+    """The strategy that `--strategy` asks for on this machine, or on all machines of `cluster`.
+
+    With other workers, nothing of TensorFlow may have run before this.
 
     Args:
         name: `auto`, `one_device`, `mirrored` or `tpu`.
         num_logical_shards: must be a multiple of the number of replicas.
+        cluster: all workers, of which each has met the others.
+        all_reduce_alg: how they add up their gradients, one of config.ALL_REDUCE_ALGS.
 
     Raises:
         UserError: there is no such device here, or the replicas do not divide the shards.
     """
+    if cluster is not None and cluster.is_distributed:
+        return _multi_worker(name, num_logical_shards, cluster, all_reduce_alg)
     gpus = tf.config.list_logical_devices("GPU")
     cpus = tf.config.list_logical_devices("CPU")
     kind = choose(name, len(gpus), has_tpu(os.environ))
@@ -105,6 +118,26 @@ def arithmetic(precision: str) -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({options[precision]: False})
+
+
+def _multi_worker(
+    name: str, num_logical_shards: int, cluster: Cluster, all_reduce_alg: str
+) -> tf.distribute.Strategy:
+    if name not in ("auto", "mirrored"):
+        raise UserError(
+            f"--strategy={name}: must be auto or mirrored with {cluster.num_workers} workers "
+            f"({cluster.source})"
+        )
+    os.environ["TF_CONFIG"] = cluster.to_tf_config()
+    implementation = tf.distribute.experimental.CommunicationImplementation
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(
+        communication_options=tf.distribute.experimental.CommunicationOptions(
+            implementation=implementation[all_reduce_alg.upper()]
+        )
+    )
+    replicas = strategy.num_replicas_in_sync // cluster.num_workers
+    shares.check(cluster.num_workers, num_logical_shards, num_logical_shards, replicas)
+    return strategy
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -25,18 +25,30 @@ class Summaries:
         resumed_step: the step training goes on from; later ones are removed from the files that
             are there, so that a curve never steps back.
         upload: of a workdir in a bucket: files are written where it says, and handed to it.
+        writes: False keeps silent: one worker writes for all.
     """
 
-    def __init__(self, directory: str, resumed_step: int, upload: LogUpload | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        resumed_step: int,
+        upload: LogUpload | None = None,
+        writes: bool = True,
+    ) -> None:
+        self._upload = upload
+        self._directory = directory if upload is None else upload.scratch
+        self._writers = {}
+        if not writes:
+            return
         forget = forget_after if upload is None else forget_after_remotely
         for name in CURVES:
             forget(join(directory, name), resumed_step)
-        self._directory = directory if upload is None else upload.scratch
-        self._upload = upload
-        self._writers = {name: self._new_writer(name) for name in CURVES}
+            self._writers[name] = self._new_writer(name)
 
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
+        if name not in self._writers:
+            return
         with self._writers[name].as_default(step):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
-from trainer import flags, places
+from trainer import cluster as clusters
+from trainer import flags, places, preflight, shares
 from trainer.command_line import command, exit_process, usage
 from trainer.quiet import import_tensorflow
 from trainer.storage import join
@@ -21,14 +23,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: Sequence[str]) -> int:
     started = time.monotonic()
     config = flags.config_from_argv(argv)
+    cluster = clusters.read(os.environ, config.worker_hosts, config.task_index)
+    shares.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
+    # Held from here on: the others see that this worker is coming.
+    held = preflight.hold_port(cluster) if cluster.is_distributed else None
     import_tensorflow()
     # TensorFlow takes seconds to import: a bad flag is named before.
-    from trainer.console import voice
+    from trainer.console import Warnings, voice
     from trainer.train import train_and_evaluate
 
     speaker = voice(config.log_format)
+    if not cluster.is_chief:
+        speaker = Warnings(speaker)
     try:
-        metrics = train_and_evaluate(config, speaker, started)
+        metrics = train_and_evaluate(config, speaker, started, cluster, held)
     finally:
         speaker.close()
     evaluation = metrics["eval"]

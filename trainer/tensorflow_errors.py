@@ -24,6 +24,13 @@ def reason(error: tf.errors.OpError) -> str:
     return " ".join(text.split())
 
 
+def is_of_a_peer(error: tf.errors.OpError) -> bool:
+    """Whether `error` is what is seen of another worker that is gone."""
+    kinds = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError
+    telling = "Collective ops is aborted", "unhealthy", "Connection reset", "heartbeat"
+    return isinstance(error, kinds) or any(words in error.message for words in telling)
+
+
 def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
     """A file that is gone or closed to us, a full disk, a bucket that no longer answers."""
     if "retry attempts failed" in error.message:

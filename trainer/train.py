@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,26 +11,35 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import finish, lease, log_upload, optimizers, places, provenance, steps, storage
+from trainer import finish, lease, log_upload, places, progress, resume, steps, storage
 from trainer import strategy as strategies
+from trainer.assembly import build
+from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import Diverged, UserError
-from trainer.evaluate import Evaluation
-from trainer.run import Run, build
-from trainer.run_state import Row, RunState
+from trainer.errors import GraftError, PeerLost, UserError
+from trainer.run import Run
+from trainer.run_state import RunState
 from trainer.summaries import Summaries
-from trainer.tensorflow_errors import of_the_machine
-from trainer.train_step import TrainStep, balanced_class_weights
+from trainer.tensorflow_errors import is_of_a_peer, of_the_machine, reason
+from trainer.train_step import TrainStep, class_weights
 
 
-def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Config,
+    voice: Voice,
+    started: float,
+    cluster: Cluster,
+    held: socket.socket | None = None,
+) -> dict[str, Any]:
     """Train, or go on training, what `config` describes; export it, and check the export.
 
     Args:
         config: the run.
         voice: told what a person should know.
         started: `time.monotonic()` when the process began.
+        cluster: the workers of the run.
+        held: this worker's port where there are others; see preflight.hold_port.
 
     Returns:
         What `metrics.json` in the workdir holds.
@@ -37,24 +48,34 @@ def train_and_evaluate(config: Config, voice: Voice, started: float) -> dict[str
         UserError: the configuration, the data, the backbone or the workdir cannot work.
         Diverged: the loss was not finite, twice.
         Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
+        PeerLost: another worker does not come, or is gone.
     """
     storage.ensure_directory(config.workdir, "workdir")
-    with lease.held(config.workdir, voice.say) as check_lease:
-        return _train_and_evaluate(config, voice, started, check_lease)
+    alone = lease.held(config.workdir, voice.say)
+    with alone if cluster.is_chief else contextlib.nullcontext() as check_lease:
+        run = _prepare(config, voice, cluster, held)
+        if check_lease is not None:
+            run.uploader.must_hold = check_lease
+        with run.workers.together():
+            metrics = _train_and_evaluate(run, started)
+            run.workers.leave()
+            return metrics
 
 
-def _train_and_evaluate(
-    config: Config, voice: Voice, started: float, check_lease: Callable[[], None]
-) -> dict[str, Any]:
+def _prepare(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    run = build(config, voice)
-    run.uploader.must_hold = check_lease
+    return build(config, voice, cluster, held)
+
+
+def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
+    config, voice = run.config, run.voice
     # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
     # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
     state = run.checkpoints.restore_newest()
+    resume.same_on_all(run, state)
     if state is None:
         state = RunState()
         run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
@@ -70,7 +91,8 @@ def _train_and_evaluate(
             voice.say(f"finished   already, with step {state.global_step:,}")
             return finished
         voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
-    _write_config(run)
+    if run.workers.is_chief:
+        resume.write_config(run)
 
     wall_secs_before = state.wall_secs
 
@@ -84,7 +106,11 @@ def _train_and_evaluate(
             state = train(run, state, wall_secs)
             return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
+        named: GraftError | None = run.pipeline.bad_images.user_error(error) or of_the_machine(
+            error
+        )
+        if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
+            named = PeerLost(reason(error))
         if named is None:
             raise
         raise named from error
@@ -102,15 +128,17 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         run.strategy,
         run.classifier,
         run.optimizer,
-        _class_weights(run),
+        class_weights(config, run.source),
         from_features=run.features is not None,
     )
     batches = run.training_batches(state.global_step)
     logs = places.part(config.workdir, "logs")
-    upload = log_upload.open_upload(logs, run.uploader, config.log_upload_secs)
-    summaries = Summaries(logs, state.global_step, upload)
+    writes = run.workers.is_chief
+    upload = log_upload.open_upload(logs, run.uploader, config.log_upload_secs, writes)
+    summaries = Summaries(logs, state.global_step, upload, writes)
     saved_step = state.global_step
     is_first_loop = is_finite = True
+    loop_steps, loop_secs = 0, 0.0
 
     while True:
         step = state.global_step
@@ -121,24 +149,34 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             if evaluation is not None and not np.isfinite(evaluation.loss):
                 is_finite = False
             elif evaluation is not None:
-                _note_evaluation(run, state, summaries, evaluation)
+                progress.note_evaluation(run, state, summaries, evaluation)
                 saved_step = -1
         if not is_finite:
-            state = _roll_back(run, state)
+            state = resume.roll_back(run, state)
             batches = run.training_batches(state.global_step)
             summaries.close()
             run.uploader.flush()
-            summaries = Summaries(logs, state.global_step, upload)
+            summaries = Summaries(logs, state.global_step, upload, writes)
             _save(run, state, summaries, wall_secs())  # a restart must know of the roll-back
             saved_step, is_finite = state.global_step, True
             continue
+        # What a clock or a signal decides is decided by all workers, or one would wait for ever.
+        agreed = run.workers.agree(
+            f"after step {step}",
+            stop=float(run.stop.requested),
+            checkpoint=float(timer.is_due(step)),
+            loop_secs=loop_secs / run.workers.cluster.num_workers,
+        )
+        if loop_steps:
+            loop_length.took(loop_steps, agreed["loop_secs"])
         is_over = _is_over(run, state)
         is_best = state.best.get("global_step") == step
-        if saved_step != step and (is_over or is_best or run.stop.requested or timer.is_due(step)):
+        if saved_step != step and (is_over or is_best or agreed["stop"] or agreed["checkpoint"]):
             _save(run, state, summaries, wall_secs())
             timer.saved()
             saved_step = step
-        if run.stop.requested:
+        if agreed["stop"]:
+            run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
             break
@@ -159,11 +197,13 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             secs = wall_secs() - state.wall_secs
             run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
             is_first_loop = False
+            run.workers.expect_progress(True)  # tracing takes as long as it takes
         else:  # the first one also traces
             state.examples_per_sec = len(rows) * config.global_batch_size / took
-        _note_steps(run, state, summaries, rows)
-        loop_length.took(len(rows), took)
+        progress.note_steps(run, state, summaries, rows)
+        loop_steps, loop_secs = len(rows), took
 
+    run.workers.expect_progress(False)
     summaries.close()
     if upload is not None:
         upload.discard()
@@ -176,90 +216,9 @@ def _is_over(run: Run, state: RunState) -> bool:
     return is_last and state.evaluated_step == state.global_step
 
 
-def _note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row]) -> None:
-    """Add the steps of one loop to the state, the curves and the progress bar."""
-    config, plan = run.config, run.plan
-    rate = optimizers.learning_rate(config, plan.num_steps)
-    for row in rows:
-        state.add_step(row, plan.steps_per_epoch)
-        step = state.global_step
-        if step % config.log_every_steps == 0 or step == plan.num_steps:
-            point = {
-                **state.take_recent(),
-                "learning_rate": float(rate(step - 1)),
-                "examples_per_sec": state.examples_per_sec,
-            }
-            summaries.write("train", step, point)
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    run.voice.advance(
-        "training",
-        state.global_step,
-        plan.num_steps,
-        **state.running(),
-        images_per_sec=state.examples_per_sec,
-    )
-
-
-def _note_evaluation(
-    run: Run, state: RunState, summaries: Summaries, evaluation: Evaluation
-) -> None:
-    """Add an evaluation of the weights as they are to the state, the curves and the console."""
-    patience = run.config.early_stopping_patience
-    is_best = state.add_evaluation(evaluation.accuracy, evaluation.loss, patience)
-    summaries.write(
-        "eval",
-        state.global_step,
-        {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
-    )
-    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    run.voice.say(
-        f"epoch {run.plan.epoch(state.global_step):>4g}  "
-        f"train loss {state.train['loss']:.4f} accuracy {state.train['accuracy']:.4f}   "
-        f"validation loss {evaluation.loss:.4f} accuracy {evaluation.accuracy:.4f}"
-        + ("  best" if is_best else ""),
-        global_step=state.global_step,
-        validation_loss=evaluation.loss,
-        validation_accuracy=evaluation.accuracy,
-    )
-    if state.stopped_early:
-        run.voice.say(f"stopping   early: no better evaluation in {patience}")
-
-
 def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> None:
     # The curves first: what a checkpoint has seen is never missing from them.
     summaries.flush()
+    state.skipped = run.workers.union("broken images", state.skipped)
     state.wall_secs = wall_secs
     run.checkpoints.save(state)
-
-
-def _roll_back(run: Run, state: RunState) -> RunState:
-    """Back to the newest checkpoint, once: a flipped bit does not come back, a divergence does."""
-    if state.rolled_back:
-        raise Diverged(
-            f"the loss after step {state.global_step:,} is not finite, again after going back to "
-            "a checkpoint; a lower --learning_rate, or --gradient_clip_norm=1, may help"
-        )
-    restored = run.checkpoints.restore_newest()
-    assert restored is not None, "a run saves step 0 before it trains"
-    restored.rolled_back = True
-    run.voice.warn(
-        f"the loss after step {state.global_step:,} is not finite; going back to step "
-        f"{restored.global_step:,}"
-    )
-    return restored
-
-
-def _class_weights(run: Run) -> np.ndarray:
-    num_classes = len(run.source.class_names)
-    if run.config.class_weights == "none":
-        return np.ones(num_classes, np.float32)
-    return balanced_class_weights(run.source.label_counts(run.config.train_split))
-
-
-def _write_config(run: Run) -> None:
-    content = {
-        "config": run.config.to_dict(),
-        "identity": run.identity,
-        **provenance.describe(),
-    }
-    storage.write_json(storage.join(run.config.workdir, "config.json"), content)

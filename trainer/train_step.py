@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from trainer.config import Config
+from trainer.data.source import Source
 from trainer.models.classifier import Classifier
 from trainer.run_state import Row
 
@@ -139,3 +140,10 @@ def balanced_class_weights(counts: np.ndarray) -> np.ndarray:
     examples is 1. King and Zeng, Logistic Regression in Rare Events Data, 2001.
     """
     return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def class_weights(config: Config, source: Source) -> np.ndarray:
+    """float32 [classes]: what `--class_weights` makes of the training split's labels."""
+    if config.class_weights == "none":
+        return np.ones(len(source.class_names), np.float32)
+    return balanced_class_weights(source.label_counts(config.train_split))

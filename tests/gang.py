@@ -1,0 +1,103 @@
+"""The real trainer as several workers on loopback, each with its own output and exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.cluster import Cluster
+from trainer.launch.machine import core_shares, free_ports
+
+DEADLINE_SECS = 240
+
+
+class Worker:
+    """One process of `graft train`; what it says goes into files of `logs`."""
+
+    def __init__(self, arguments: Sequence[Any], cluster: Cluster, logs: Path) -> None:
+        # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
+        cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
+        self._errors = logs / f"{cluster.index}.err"
+        self._output = logs / f"{cluster.index}.out"
+        with (
+            open(self._output, "w") as output,
+            open(self._errors, "w") as errors,
+        ):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trainer", "train", *map(str, arguments)],
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, "TF_CONFIG": cluster.to_tf_config()},
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            )
+
+    def end(self) -> int:
+        """Its exit code."""
+        return self.process.wait(DEADLINE_SECS)
+
+    @property
+    def output(self) -> str:
+        """What it has said on stdout by now."""
+        return self._output.read_text(encoding="utf-8")
+
+    @property
+    def errors(self) -> str:
+        """Its stderr."""
+        return self._errors.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def gang(
+    num_workers: int, arguments: Sequence[Any], logs: Path, *own: Sequence[Any]
+) -> Iterator[list[Worker]]:
+    """`num_workers` workers with `arguments`, and with those of their `own`; all end in the end."""
+    logs.mkdir(parents=True, exist_ok=True)
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(num_workers))
+    workers: list[Worker] = []
+    try:
+        for index in range(num_workers):
+            more = own[index] if own else ()
+            workers.append(Worker([*arguments, *more], Cluster(addresses, index, "gang"), logs))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
+
+
+def train(num_workers: int, arguments: Sequence[Any], logs: Path) -> None:
+    """Train to the end with `num_workers` workers."""
+    with gang(num_workers, arguments, logs) as workers:
+        for worker in workers:
+            assert worker.end() == 0, worker.errors
+
+
+def wait_for_training(workers: Sequence[Worker]) -> None:
+    """Until the first steps are done; what is traced once is traced by then."""
+    deadline = time.monotonic() + DEADLINE_SECS
+    while "first step after" not in workers[0].output:
+        assert time.monotonic() < deadline
+        for worker in workers:
+            assert worker.process.poll() is None, worker.errors
+        time.sleep(0.02)
+
+
+def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:
+    """(step, tag) -> value, but for speed; asserts that each is written once."""
+    found: dict[tuple[int, str], float] = {}
+    for path in sorted((workdir / "logs" / name).iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                assert (event.step, value.tag) not in found
+                if value.tag != "examples_per_sec":
+                    found[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
+    return found

@@ -1,0 +1,118 @@
+"""Real processes after their meeting: they agree, and who is gone is known to all."""
+
+import signal
+import time
+
+import pytest
+
+from tests.meeting import localhosts, release, workers
+
+
+@pytest.fixture
+def start():
+    with workers() as start:
+        yield start
+
+
+def met(start, num_workers, **options):
+    hosts = localhosts(num_workers)
+    started = [start(hosts, index, **options) for index in range(num_workers)]
+    for worker in started:
+        worker.wait_for("started")
+    return hosts, started
+
+
+def leave(started):
+    for worker in started:
+        worker.say("leave")
+    assert [worker.end() for worker in started] == [(0, "", "")] * len(started)
+
+
+def test_numbers_are_added_up(start):
+    _, started = met(start, 3)
+    for numbers, total in (((1, 2, 4), 7.0), ((0.5, 0, 0), 0.5)):
+        for worker, number in zip(started, numbers, strict=True):
+            worker.say(f"agree {number}")
+        for worker in started:
+            assert worker.wait_for("{") == f"{{'x': {total}, 'y': 3}}\n"
+    leave(started)
+
+
+def test_facts_are_put_together_however_many(start):
+    _, started = met(start, 3)
+    for counts in ((0, 0, 0), (0, 7, 0), (3000, 1, 200)):
+        for worker, count in zip(started, counts, strict=True):
+            worker.say(f"union {count}")
+        for worker in started:
+            assert worker.process.stdout.readline() == f"{sum(counts)}\n"
+    leave(started)
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2])
+def test_a_killed_worker_ends_the_others_at_once(start, killed):
+    hosts, started = met(start, 3)
+    victim = started.pop(killed)
+    # One of them waits for the victim.
+    started[0].say("agree 1")
+    began = time.monotonic()
+    victim.process.kill()
+    role = "worker 0, the chief" if killed == 0 else f"worker {killed}"
+    for worker in started:
+        assert worker.end() == (138, "", f"graft: {role} ({hosts[killed]}): is gone\n")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_frozen_worker_ends_the_others_in_time(start, frozen):
+    hosts, started = met(start, 3, stall_secs=3)
+    victim = started.pop(frozen)
+    victim.process.send_signal(signal.SIGSTOP)
+    for worker in started:
+        code, _, errors = worker.end()
+        assert code == 138
+        assert f" {frozen}" in errors.splitlines()[-1]
+        assert f"({hosts[frozen]}): has not been heard of for 3 s" in errors
+    # The stacks of the one that noticed are in its log.
+    assert "most recent call first" in errors or frozen
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_who_leaves_for_a_reason_takes_all_with_it(start, failing):
+    _, started = met(start, 3)
+    started[failing].say("fail")
+    for index, worker in enumerate(started):
+        code, _, errors = worker.end()
+        assert code == 2
+        if index != failing:
+            assert errors.startswith(f"graft: worker {failing}")
+            assert errors.endswith("--workdir=x: wrong\n")
+
+
+@pytest.mark.parametrize("asked", [0, 2])
+def test_a_stop_request_becomes_everyones(start, asked):
+    _, started = met(start, 3)
+    started[asked].process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    for worker in started:
+        said = ""
+        while said != "15\n":
+            assert time.monotonic() < deadline
+            worker.say("stop")
+            said = worker.process.stdout.readline()
+    leave(started)
+
+
+def test_leaving_waits_for_all(start):
+    _, started = met(start, 2)
+    started[0].say("leave")
+    started[1].say("agree 1")  # another place than the chief's: a bug, and named so
+    for worker in started:
+        code, _, errors = worker.end()
+        assert code == 1
+        assert "the workers are at different places" in errors
+
+
+def test_nobody_is_missed_after_leaving(start):
+    for _ in range(5):
+        hosts = localhosts(2)
+        release([start(hosts, index) for index in (0, 1)])

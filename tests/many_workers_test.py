@@ -1,0 +1,207 @@
+"""Several real workers on loopback: they compute what one computes, and end together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.commands import graft, metrics
+from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
+from trainer.launch.machine import free_ports
+
+NUM_STEPS = 600
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    # A validation split that no number of workers divides.
+    folder = tiny.write_folder(directory / "folder", train=30, validation=7)
+    return [
+        f"--dataset={folder}",
+        f"--backbone={tiny.write_backbone(directory / 'backbone')}",
+        "--nofreeze_backbone",
+        "--augment=light",
+        "--mixup_alpha=0.2",
+        "--dropout=0.1",
+        "--global_batch_size=16",
+        "--num_logical_shards=4",
+        "--learning_rate_schedule=constant",
+        "--log_every_steps=1",
+        "--eval_every_epochs=40",
+        "--checkpoint_every_steps=50",
+        "--stall_timeout_secs=30",
+        "--rendezvous_timeout_secs=60",
+    ]
+
+
+@pytest.fixture(scope="module")
+def single(arguments, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("single") / "run"
+    process = graft("train", *arguments, "--num_steps=60", f"--workdir={workdir}")
+    assert process.returncode == 0, process.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def pair(arguments, tmp_path_factory):
+    """Two workers, undisturbed."""
+    workdir = tmp_path_factory.mktemp("pair") / "run"
+    train(2, [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={workdir}"], workdir / "said")
+    return workdir
+
+
+def assert_same_curves(workdir, single):
+    for name in ("train", "eval"):
+        ours, theirs = curve(workdir, name), curve(single, name)
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
+
+
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_every_step_is_that_of_one_worker(arguments, single, tmp_path, num_workers):
+    train(num_workers, [*arguments, "--num_steps=60", f"--workdir={tmp_path}"], tmp_path / "said")
+    assert_same_curves(tmp_path, single)
+    ours, theirs = metrics(tmp_path), metrics(single)
+    assert ours["eval"]["confusion_matrix"] == theirs["eval"]["confusion_matrix"]
+    assert ours["eval"]["num_examples"] == 21
+    assert ours["eval"]["loss"] == pytest.approx(theirs["eval"]["loss"], rel=1e-4)
+
+
+def test_one_then_four_then_two_workers(arguments, single, tmp_path):
+    for num_workers, num_steps in ((1, 17), (4, 43), (2, 60)):
+        words = [*arguments, f"--num_steps={num_steps}", f"--workdir={tmp_path}"]
+        train(num_workers, words, tmp_path / "said")
+    ours, theirs = curve(tmp_path), curve(single)
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
+    arguments, pair, tmp_path, killed
+):
+    words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
+    with gang(2, words, tmp_path / "said") as workers:
+        wait_for_training(workers)
+        workers[killed].process.kill()
+        began = time.monotonic()
+        assert workers[1 - killed].end() == 138
+        assert time.monotonic() - began < 10
+        assert "): is gone\n" in workers[1 - killed].errors
+    train(2, words, tmp_path / "said")
+    assert_same_weights(tmp_path, pair)
+    assert metrics(tmp_path) == metrics(pair)
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path, asked):
+    rare = [word for word in arguments if "checkpoint" not in word]
+    words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
+    words.append(f"--num_steps={NUM_STEPS}")
+    with gang(2, words, tmp_path / "said") as workers:
+        wait_for_training(workers)
+        began = time.monotonic()
+        workers[asked].process.send_signal(signal.SIGTERM)
+        assert [worker.end() for worker in workers] == [143, 143]
+        assert time.monotonic() - began < 10
+        said = {worker.errors.splitlines()[-1] for worker in workers}
+        assert len(said) == 1
+        assert said.pop().startswith("graft: stopped by SIGTERM after step ")
+    train(2, words, tmp_path / "said")
+    assert_same_weights(tmp_path, pair)
+
+
+def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_path):
+    words = [*arguments, "--num_steps=100000", f"--workdir={tmp_path}"]
+    with gang(2, words, tmp_path / "said") as workers:
+        wait_for_training(workers)
+        workers[1].process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        assert workers[0].end() == 138
+        assert time.monotonic() - began < 40
+
+
+def test_workers_that_differ_are_refused(arguments, tmp_path):
+    words = [*arguments, "--num_steps=5", f"--workdir={tmp_path}"]
+    with gang(2, words, tmp_path / "said", [], ["--seed=7"]) as workers:
+        assert [worker.end() for worker in workers] == [2, 2]
+        for worker in workers:
+            assert "--seed: worker 1 (" in worker.errors
+            assert ") has 7; worker 0, the chief (" in worker.errors
+
+
+def test_a_workdir_that_is_not_shared_is_refused(arguments, single, tmp_path):
+    words = [*arguments, "--num_steps=70"]
+    own = [f"--workdir={tmp_path / 'new'}"], [f"--workdir={single}"]
+    with gang(2, words, tmp_path / "said", *own) as workers:
+        assert [worker.end() for worker in workers] == [2, 2]
+        assert "the workdir must be shared by all workers" in workers[0].errors
+
+
+def test_a_worker_alone_names_who_is_missing(arguments, tmp_path):
+    port, other = free_ports(2)
+    process = graft(
+        "train",
+        *arguments,
+        f"--workdir={tmp_path}",
+        f"--worker_hosts=127.0.0.1:{port},127.0.0.1:{other}",
+        "--task_index=0",
+        "--rendezvous_timeout_secs=1",
+    )
+    assert process.returncode == 138
+    assert f"worker 1 (127.0.0.1:{other}): nothing listens on its port" in process.stderr
+
+
+def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_path):
+    words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "trainer", "launch", "--num_workers=2", "--", *words]
+    process: Any
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            while "first step after" not in (line := process.stdout.readline()):
+                assert line
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children.split()[1]), signal.SIGKILL)
+            output, _ = process.communicate(timeout=DEADLINE_SECS)
+        finally:
+            process.terminate()
+    assert process.returncode == 0, output
+    assert "launch │ left with 137; restarting all, 1 of 3\n" in output
+    assert "0 │ resuming   after step " in output
+    assert "0 │ done       accuracy " in output
+    assert_same_weights(tmp_path, pair)
+
+
+def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
+    folder = tiny.write_folder(tmp_path / "folder", train=8, validation=3)
+    # A file of each half of the split: each of two workers meets one.
+    broken = [folder / "validation" / name for name in ("blue/000.png", "red/002.png")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:100])
+    words = [f"--dataset={folder}", *arguments[1:], "--bad_images=skip", "--num_steps=3"]
+    train(2, [*words, f"--workdir={tmp_path}"], tmp_path / "said")
+    found = metrics(tmp_path)
+    assert found["eval"]["num_examples"] == 7
+    assert found["num_skipped"] == 2
+
+
+def assert_same_weights(one, other):
+    name = f"checkpoints/step_{NUM_STEPS:08d}/variables"
+    readers = [tf.train.load_checkpoint(str(workdir / name)) for workdir in (one, other)]
+    shapes = readers[0].get_variable_to_shape_map()
+    assert shapes == readers[1].get_variable_to_shape_map()
+    for variable in shapes:
+        if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
+            first, second = (reader.get_tensor(variable) for reader in readers)
+            np.testing.assert_array_equal(first, second, err_msg=variable)

@@ -1,0 +1,1 @@
+"""Starts workers elsewhere than in this process; nothing in here imports TensorFlow."""
