@@ -17,7 +17,7 @@ from trainer.config import Config, value_range
 from trainer.console import Voice
 from trainer.data import catalog
 from trainer.data.decode_checked import BadImages
-from trainer.data.feature_pipeline import FeaturePipeline
+from trainer.data.feature_pipeline import FeaturePipeline, FeatureTable
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
 from trainer.data.source import Source
@@ -37,7 +37,8 @@ class Run:
     Attributes:
         precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
-        features: in the images' place, for the splits that it has tables of; see open_features.
+        features: in the training images' place; see open_features.
+        evaluation_features: in the images' place, of the validation split alone.
     """
 
     config: Config
@@ -53,6 +54,7 @@ class Run:
     checkpoints: Checkpoints
     identity: dict[str, Any]
     features: FeaturePipeline | None = None
+    evaluation_features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
 
     def open_features(self) -> None:
@@ -61,32 +63,34 @@ class Run:
         Raises:
             UserError, Preempted: see FeatureCache.table.
         """
-        config, pipeline = self.config, self.pipeline
+        config, backbone = self.config, self.classifier.backbone
         if not config.caches_features:
             return
         cache = FeatureCache(
             root=config.feature_cache_dir,
-            pipeline=pipeline,
+            pipeline=self.pipeline,
             strategy=self.strategy,
-            backbone_digest=self.classifier.backbone.digest,
+            computed_by={"backbone": backbone.digest, "value_range": list(backbone.value_range)},
             features=self.classifier.features,
-            num_features=self.classifier.backbone.num_features,
+            num_features=backbone.num_features,
             stop=self.stop,
             voice=self.voice,
         )
-        tables = {
-            # Evaluated in the arithmetic of whoever loads the export.
-            config.validation_split: cache.table(config.validation_split, 0, "float32"),
-            config.train_split: cache.table(
-                config.train_split, config.feature_views, self.precision
-            ),
-        }
-        self.features = FeaturePipeline(
+        # Evaluated in the arithmetic of whoever loads the export, and without augmentation: other
+        # features than those that are trained on, even where it is one split.
+        evaluated = cache.table(config.validation_split, 0, "float32")
+        trained = cache.table(config.train_split, config.feature_views, self.precision)
+        self.evaluation_features = self._feature_pipeline(config.validation_split, evaluated)
+        self.features = self._feature_pipeline(config.train_split, trained)
+
+    def _feature_pipeline(self, split: str, table: FeatureTable) -> FeaturePipeline:
+        pipeline = self.pipeline
+        return FeaturePipeline(
             pipeline.source,
             pipeline.global_batch_size,
             pipeline.num_logical_shards,
             pipeline.seed,
-            tables,
+            {split: table},
         )
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
@@ -110,8 +114,8 @@ class Run:
         replicas = self.strategy.num_replicas_in_sync
         pipeline: OrderedBatches = self.pipeline
         logits: Callable[[tf.Tensor], tf.Tensor] = self.classifier
-        if self.features is not None and split in self.features.tables:
-            pipeline, logits = self.features, self.classifier.head
+        if self.evaluation_features is not None and split in self.evaluation_features.tables:
+            pipeline, logits = self.evaluation_features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return pipeline.evaluation_batches(split, range(replicas), replicas)
