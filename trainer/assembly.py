@@ -17,7 +17,6 @@ from trainer.data import catalog
 from trainer.data.decode_checked import BadImages
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
-from trainer.errors import UserError
 from trainer.models import backbone as backbones
 from trainer.models import frozen_backbone
 from trainer.models.backbone import Backbone
@@ -86,9 +85,6 @@ def _assemble(
     )
     uploader = Uploader()
     stop.install()  # anew: TensorFlow has taken the signals over
-    damaged = source.damaged_file()
-    if damaged:
-        raise UserError(f"{damaged}: gone, or not readable to its end; fetch or prepare it anew")
     with strategy.scope():
         backbone = _load_backbone(config)
         head = Head(

@@ -117,6 +117,7 @@ class Config:
         self._require(bool(self.workdir), "workdir", "a directory to keep the run in")
         self._require(bool(self.dataset), "dataset", "a name, a directory or an import file")
         self._require(bool(self.backbone), "backbone", "a name, a handle or a directory")
+        self._require(bool(self.feature_cache), "feature_cache", "auto, on, off or a directory")
         for name, allowed in choices.CHOICES.items():
             self._require(
                 getattr(self, name) in allowed, name, f"one of {', '.join(map(repr, allowed))}"

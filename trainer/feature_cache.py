@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.feature_store import FeatureStore, Part
 from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
 from trainer.data.source import shard_bounds
+from trainer.errors import UserError
 from trainer.preemption import StopRequest
+from trainer.workers import Workers
 
 # Raised when decoding or the graph change in a way that features show.
 _FORMAT = 1
@@ -41,42 +43,76 @@ class FeatureCache:
 
     Attributes:
         root: the directory of all such caches, local or gs://.
-        backbone_digest: names what `features` computes; see Backbone.digest.
+        computed_by: names what `features` computes, in JSON's types: the backbone and its input.
         features: images float32 [n, height, width, 3] in [0, 1] -> float32 [n, num_features].
         stop: asked after every batch; what is committed by then stays.
+        workers: share the work.
+        before_reading: called before images are read for the first time.
     """
 
     root: str
     pipeline: InputPipeline
     strategy: tf.distribute.Strategy
-    backbone_digest: str
+    computed_by: Mapping[str, Any]
     features: Callable[[tf.Tensor], tf.Tensor]
     num_features: int
     stop: StopRequest
     voice: Voice
+    workers: Workers
+    before_reading: Callable[[], None]
 
     def table(self, split: str, num_views: int, precision: str) -> FeatureTable:
         """The features of `split`, read where they are known and computed where not.
 
         Args:
             split: one of the source's.
-            num_views: 0 for the images as they are; else how many augmented ones of each.
+            num_views: 0 for the images as they are, else how many augmented ones of each.
             precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
 
         Raises:
             UserError: an image is bad and none may be; or the cache cannot be written to.
             Preempted: a signal came; the same command goes on here.
         """
+        if not num_views and self.pipeline.augment != "none":
+            plain = dataclasses.replace(self.pipeline, augment="none")
+            return dataclasses.replace(self, pipeline=plain).table(split, 0, precision)
         num_examples = self.pipeline.source.num_examples(split)
         num_parts = min(num_examples, max(_FEWEST_PARTS, -(-num_examples // _LARGEST_PART)))
         units = range(num_parts * max(num_views, 1))
+        sizes = [_size(num_examples, unit % num_parts, num_parts) for unit in units]
+        begins = [0, *itertools.accumulate(sizes)]
         facts = self._facts(split, num_views, precision)
         directory = f"{self.root}/{facts['num_examples']}-{identity.digest(facts)}"
         store = FeatureStore(directory, len(units))
-        num_bytes = len(units) * num_examples // num_parts * self.num_features * 4
+        num_bytes = begins[-1] * self.num_features * 4
         in_memory = num_bytes <= _MEMORY_SHARE * machine.available_memory()
-        known = {unit: part for unit in units if (part := self._read(store, unit, in_memory))}
-        missing = [unit for unit in units if unit not in known]
+        features = np.empty([begins[-1] if in_memory else 0, self.num_features], np.float32)
+        known: dict[int, Part] = {}
+
+        def know(unit: int, part: Part) -> None:
+            """All of a part but its rows, which lie in `features` or on the disk."""
+            if in_memory:
+                features[begins[unit] : begins[unit + 1]] = part.features
+            known[unit] = dataclasses.replace(part, features=features[:0])
+
+        def read_known() -> list[int]:
+            """Reads what there is; the units that are missing."""
+            for unit in units:
+                if unit in known:
+                    continue
+                part, problem = store.read(unit, sizes[unit], self.num_features)
+                if part is not None:
+                    know(unit, part)
+                elif problem:
+                    self.voice.warn(f"{problem}; computing it anew")
+            return [unit for unit in units if unit not in known]
+
+        def compute(missing: Sequence[int]) -> None:
+            for unit, part in self._computed(split, missing, num_parts, precision):
+                store.write(unit, part)
+                know(unit, part)
+
+        missing = read_known()
         self.voice.say(
             f"features   of {split!r}: {len(known)} of {len(units)} parts are in {directory}"
             f" ({num_bytes / 1e6:,.0f} MB)",
@@ -84,22 +120,24 @@ class FeatureCache:
             parts_computed=len(missing),
         )
         if missing:
+            storage.ensure_directory(directory, "feature_cache")
             storage.write_json(f"{directory}/facts.json", facts)
-            for unit, part in self._computed(split, missing, num_parts, precision):
-                store.write(unit, part)
-                known[unit] = part if in_memory else _without_rows(part)
+        cluster = self.workers.cluster
+        compute([unit for unit in missing if unit % cluster.num_workers == cluster.index])
+        self.workers.agree(f"features of {split} are computed")
+        # The other workers' share, unless they keep it where this one does not see it.
+        compute(read_known())
         parts = [known[unit] for unit in units]
         for example_id, reason in sorted(
             what for part in parts for what in part.bad_images.values()
         ):
             self.pipeline.bad_images.must_be_known(example_id, reason)
-        sizes = [len(part.labels) for part in parts]
         if in_memory:
-            rows = _from_memory(np.concatenate([part.features for part in parts]))
+            rows = _from_memory(features)
         else:
             rows = _from_disk([store.data_path(unit) for unit in units], sizes, self.num_features)
-        is_good = np.ones(sum(sizes), bool)
-        for part, begin in zip(parts, itertools.accumulate([0, *sizes]), strict=False):
+        is_good = np.ones(begins[-1], bool)
+        for part, begin in zip(parts, begins, strict=False):
             is_good[[begin + place for place in part.bad_images]] = False
         labels = np.concatenate([part.labels for part in parts[:num_parts]])
         return FeatureTable(max(num_views, 1), labels, is_good, rows)
@@ -114,33 +152,26 @@ class FeatureCache:
             "stamp": source.stamp(split),
             "num_examples": source.num_examples(split),
             "image_size": list(pipeline.image_size),
-            "backbone": self.backbone_digest,
+            **self.computed_by,
             "precision": precision,
             **(views if num_views else {}),
         }
 
-    def _read(self, store: FeatureStore, unit: int, with_rows: bool) -> Part | None:
-        part, problem = store.read(unit)
-        if problem:
-            self.voice.warn(f"{problem}; computing it anew")
-        if part is not None and part.features.shape[1] != self.num_features:
-            return None
-        return part if part is None or with_rows else _without_rows(part)
-
     def _computed(
         self, split: str, missing: Sequence[int], num_parts: int, precision: str
     ) -> Iterator[tuple[int, Part]]:
-        """Each missing unit as soon as it is complete."""
-        replicas = self.strategy.num_replicas_in_sync
+        """Each missing unit as soon as it is complete, by the devices of this worker alone."""
+        if not missing:
+            return
+        self.before_reading()
+        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
         num_examples = self.pipeline.source.num_examples(split)
         queues = [collections.deque(missing[replica::replicas]) for replica in range(replicas)]
         sizes = {unit: _size(num_examples, unit % num_parts, num_parts) for unit in missing}
         totals = [sum(sizes[unit] for unit in queue) for queue in queues]
         num_steps = -(-max(totals) // EXTRACTION_BATCH)
         units = [list(queue) for queue in queues]
-        dataset = self.strategy.distribute_datasets_from_function(
-            lambda context: self.pipeline.extraction_batches(split, units, num_parts, num_steps)
-        )
+        batches = iter(self.pipeline.extraction_batches(split, units, num_parts, num_steps))
         columns = ("label", "id", "is_good")
 
         def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -148,12 +179,17 @@ class FeatureCache:
 
         step = tf.function(lambda batch: self.strategy.run(compute, (batch,)), autograph=False)
         collected: list[list[list[np.ndarray]]] = [[] for _ in queues]
-        done, batches = 0, iter(dataset)
+        done = 0
         for _ in range(num_steps):
             if self.stop.requested:
                 raise self.stop.error("while computing features; the same command goes on")
+            # Not a distributed data set: the workers have unequal shares, and it would wait.
+            batch = self.strategy.experimental_distribute_values_from_function(
+                lambda context: next(batches)
+            )
             with strategies.arithmetic(precision):
-                outputs = step(next(batches))
+                outputs = step(batch)
+            self.workers.progress()
             for replica, queue in enumerate(queues):
                 rows = [self.strategy.experimental_local_results(x)[replica] for x in outputs]
                 collected[replica].append([row.numpy() for row in rows])
@@ -170,17 +206,18 @@ class FeatureCache:
     ) -> Part:
         met = self.pipeline.bad_images.before_step(0)
         names = {place: ids[place].decode("utf-8", "replace") for place in np.flatnonzero(~is_good)}
+        if "" in names.values():
+            raise UserError(
+                f"{self.pipeline.source.name}: holds fewer images than its description says, or "
+                "one whose id is empty"
+            )
         bad = {int(place): (name, met[name]) for place, name in names.items()}
-        return Part(features * is_good[:, None], labels, bad)
+        return Part(np.where(is_good[:, None], features, np.float32(0)), labels, bad)
 
 
 def _size(num_examples: int, part: int, num_parts: int) -> int:
     begin, end = shard_bounds(num_examples, part, num_parts)
     return int(end) - int(begin)
-
-
-def _without_rows(part: Part) -> Part:
-    return dataclasses.replace(part, features=part.features[:0])
 
 
 def _from_memory(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -13,10 +13,11 @@ from trainer import steps
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.data.feature_pipeline import FeaturePipeline
+from trainer.data.feature_pipeline import FeaturePipeline, FeatureTable
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
 from trainer.data.source import Source
+from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.feature_cache import FeatureCache
 from trainer.models.classifier import Classifier
@@ -32,7 +33,8 @@ class Run:
     Attributes:
         precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
-        features: in the images' place, for the splits that it has tables of; see open_features.
+        features: in the training images' place; see open_features.
+        evaluation_features: in the images' place, of the validation split alone.
     """
 
     config: Config
@@ -50,7 +52,23 @@ class Run:
     identity: dict[str, Any]
     workers: Workers
     features: FeaturePipeline | None = None
+    evaluation_features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)
+    _files_are_checked: bool = False
+
+    def check_files(self) -> None:
+        """Find a damaged file of the data before anything is spent on it; at the first call.
+
+        Raises:
+            UserError: a file is gone or cannot be read to its end.
+        """
+        if self._files_are_checked:
+            return
+        if damaged := self.source.damaged_file():
+            raise UserError(
+                f"{damaged}: gone, or not readable to its end; fetch or prepare it anew"
+            )
+        self._files_are_checked = True
 
     def open_features(self) -> None:
         """Read, or compute, the features that the run is trained on and evaluated with, if any.
@@ -58,32 +76,36 @@ class Run:
         Raises:
             UserError, Preempted: see FeatureCache.table.
         """
-        config, pipeline = self.config, self.pipeline
+        config, backbone = self.config, self.classifier.backbone
         if not config.caches_features:
             return
         cache = FeatureCache(
             root=config.feature_cache_dir,
-            pipeline=pipeline,
+            pipeline=self.pipeline,
             strategy=self.strategy,
-            backbone_digest=self.classifier.backbone.digest,
-            features=self.classifier.backbone,
-            num_features=self.classifier.backbone.num_features,
+            computed_by={"backbone": backbone.digest, "value_range": list(backbone.value_range)},
+            features=backbone,
+            num_features=backbone.num_features,
             stop=self.stop,
             voice=self.voice,
+            workers=self.workers,
+            before_reading=self.check_files,
         )
-        tables = {
-            # Evaluated in the arithmetic of whoever loads the export.
-            config.validation_split: cache.table(config.validation_split, 0, "float32"),
-            config.train_split: cache.table(
-                config.train_split, config.feature_views, self.precision
-            ),
-        }
-        self.features = FeaturePipeline(
+        # Evaluated in the arithmetic of whoever loads the export, and without augmentation: other
+        # features than those that are trained on, even where it is one split.
+        evaluated = cache.table(config.validation_split, 0, "float32")
+        trained = cache.table(config.train_split, config.feature_views, self.precision)
+        self.evaluation_features = self._feature_pipeline(config.validation_split, evaluated)
+        self.features = self._feature_pipeline(config.train_split, trained)
+
+    def _feature_pipeline(self, split: str, table: FeatureTable) -> FeaturePipeline:
+        pipeline = self.pipeline
+        return FeaturePipeline(
             pipeline.source,
             pipeline.global_batch_size,
             pipeline.num_logical_shards,
             pipeline.seed,
-            tables,
+            {split: table},
         )
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
@@ -107,8 +129,8 @@ class Run:
         replicas = self.strategy.num_replicas_in_sync
         pipeline: OrderedBatches = self.pipeline
         logits: Callable[[tf.Tensor], tf.Tensor] = self.classifier
-        if self.features is not None and split in self.features.tables:
-            pipeline, logits = self.features, self.classifier.head
+        if self.evaluation_features is not None and split in self.evaluation_features.tables:
+            pipeline, logits = self.evaluation_features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             owned = self.workers.owned_replicas(replicas)

@@ -103,6 +103,8 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         # 5 data at the next step; 6 the summaries go on.
         with run.uploader.draining():
             run.open_features()
+            if run.features is None:
+                run.check_files()
             state = train(run, state, wall_secs)
             return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:

@@ -37,7 +37,7 @@ def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor)
 
 
 def offset(path: str, count: int) -> int:
-    """The byte at which record `count` of a TFRecord file begins; -1 where it lies far away.
+    """The byte at which record `count` of a TFRecord file begins; -1 where that is not to be known.
 
     A record is its length (8 bytes), the length's checksum (4), the data, and theirs (4).
     """
@@ -50,7 +50,9 @@ def offset(path: str, count: int) -> int:
     ):
         for _ in range(count):
             position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
-        return position
+        # Reading from beyond the end would be an end like any other.
+        if position < os.fstat(file.fileno()).st_size:
+            return position
     return -1  # missing or damaged, which reading it will tell
 
 
