@@ -12,6 +12,9 @@ from typing import Any
 DEADLINE_SECS = 240
 
 
+_OF_A_CLOCK = ("wall_secs", "examples_per_sec", "input_wait")
+
+
 def graft(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `graft ARGUMENTS` to its end; stdout and stderr are kept apart."""
     return python("-m", "trainer", *arguments, **environment)
@@ -43,7 +46,7 @@ def start(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
 def metrics(workdir: Path) -> dict[str, Any]:
     """The run's `metrics.json`, without what depends on a clock."""
     content = json.loads((workdir / "metrics.json").read_text())
-    return {k: v for k, v in content.items() if k not in ("wall_secs", "examples_per_sec")}
+    return {k: v for k, v in content.items() if k not in _OF_A_CLOCK}
 
 
 def refused(process: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from trainer import choices as c
 from trainer import config
-from trainer.config import Config, value_range
+from trainer.choices import value_range
+from trainer.config import Config
 from trainer.errors import UserError
 
 

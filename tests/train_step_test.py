@@ -55,7 +55,7 @@ def trained(features, targets, weights, num_steps, class_weights=(1.0, 1.0), **s
     }
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     before = head.trainable_variables[0].numpy()
-    return step.run(batches, 0, num_steps), before, head.trainable_variables[0].numpy()
+    return step.run(batches, 0, num_steps)[0], before, head.trainable_variables[0].numpy()
 
 
 FEATURES = np.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.0]])

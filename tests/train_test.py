@@ -150,6 +150,7 @@ def test_curves_hold_training_and_evaluation(trained):
         "accuracy",
         "examples_per_sec",
         "gradient_norm",
+        "input_wait",
         "learning_rate",
         "loss",
     ]

@@ -10,8 +10,9 @@ import tensorflow as tf
 from trainer import optimizers, places, steps, storage
 from trainer import strategy as strategies
 from trainer.checkpoints import Checkpoints
+from trainer.choices import value_range
 from trainer.cluster import Cluster
-from trainer.config import Config, value_range
+from trainer.config import Config
 from trainer.console import Voice
 from trainer.data import catalog
 from trainer.data.decode_checked import BadImages

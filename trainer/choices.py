@@ -1,6 +1,10 @@
 """What each setting may be: the names, and the numbers."""
 
+from __future__ import annotations
+
 import math
+
+from trainer.errors import UserError
 
 AUGMENT_POLICIES = ("none", "light", "randaugment")
 BAD_IMAGES = ("error", "skip")
@@ -56,3 +60,20 @@ RANGES = {
     "warmup_steps": (0, INFINITY),
     "weight_decay": (0, INFINITY),
 }
+
+
+def value_range(text: str) -> tuple[float, float] | None:
+    """Read `--image_range`: "auto" is None (ask the model), "LOW,HIGH" two numbers.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if text == "auto":
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not -math.inf < low < high < math.inf:
+        raise UserError(f"--image_range={text}: must be auto, or LOW,HIGH such as 0,1 or -1,1")
+    return low, high

@@ -33,6 +33,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "log_upload_secs",
         "num_epochs",
         "num_steps",
+        "profile_steps",
         "rendezvous_timeout_secs",
         "stall_timeout_secs",
         "strategy",
@@ -105,6 +106,7 @@ class Config:
     cache_dir: str = ""
     log_every_steps: int = 10
     log_upload_secs: float = 10.0
+    profile_steps: tuple[int, ...] = ()
     log_format: str = "auto"
     # many workers
     worker_hosts: tuple[str, ...] = ()
@@ -136,6 +138,10 @@ class Config:
                 "export_formats",
                 f"out of {', '.join(choices.EXPORT_FORMATS)}",
             )
+        fits = not self.profile_steps or (
+            len(self.profile_steps) == 2 and 0 < self.profile_steps[0] < self.profile_steps[1]
+        )
+        self._require(fits, "profile_steps", "two steps, such as 10,20")
         _refuse_both(self, "num_epochs", "num_steps")
         _refuse_both(self, "checkpoint_every_steps", "checkpoint_every_secs")
         if self.global_batch_size % self.logical_shards:
@@ -150,7 +156,7 @@ class Config:
                 f"each step, and --num_logical_shards={self.logical_shards} leaves one; "
                 "use fewer shards or a larger --global_batch_size"
             )
-        value_range(self.image_range)
+        choices.value_range(self.image_range)
         self._check_feature_cache()
 
     @property
@@ -219,23 +225,6 @@ class Config:
     def _require(self, fits: bool, name: str, rule: str) -> None:
         if not fits:
             raise UserError(f"--{name}={shown(getattr(self, name))}: must be {rule}")
-
-
-def value_range(text: str) -> tuple[float, float] | None:
-    """Read `--image_range`: "auto" is None (ask the model), "LOW,HIGH" two numbers.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if text == "auto":
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not -math.inf < low < high < math.inf:
-        raise UserError(f"--image_range={text}: must be auto, or LOW,HIGH such as 0,1 or -1,1")
-    return low, high
 
 
 def _below(high: float) -> str:

@@ -34,30 +34,9 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split)
-    directory = places.part(config.workdir, "export")
-    run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
-    export.export(
-        run.classifier,
-        run.source.class_names,
-        directory,
-        formats=config.export_formats,
-        facts={
-            "global_step": state.best["global_step"],
-            "export_formats": list(config.export_formats),
-            "identity": run.identity,
-        },
-        publishes=run.workers.is_chief,
-    )
     _gather_skipped(run, state)
-    if run.workers.is_chief:
-        export.check(
-            directory,
-            run.source,
-            config.validation_split,
-            evaluation,
-            config.global_batch_size,
-            skipped=state.skipped,
-        )
+    if config.export_formats:
+        _export(run, state, evaluation)
     metrics = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -75,18 +54,42 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
     metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
+    metrics["input_wait"] = round(state.input_wait, 4)
     if run.workers.is_chief:
         storage.write_json(storage.join(config.workdir, METRICS), metrics)
     return metrics
 
 
+def _export(run: Run, state: RunState, expected: Evaluation) -> None:
+    config = run.config
+    directory = places.part(config.workdir, "export")
+    run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
+    export.export(
+        run.classifier,
+        run.source.class_names,
+        directory,
+        formats=config.export_formats,
+        facts={
+            "global_step": state.best["global_step"],
+            "export_formats": list(config.export_formats),
+            "identity": run.identity,
+        },
+        publishes=run.workers.is_chief,
+    )
+    if run.workers.is_chief:
+        export.check(
+            directory,
+            run.source,
+            config.validation_split,
+            expected,
+            config.global_batch_size,
+            skipped=state.skipped,
+        )
+
+
 def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
     """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
-    directory = places.part(config.workdir, "export")
-    manifest = storage.read_manifest(directory)
-    if manifest is None or storage.damage(directory, manifest) is not None:
-        return None
-    if manifest.facts.get("export_formats") != list(config.export_formats):
+    if config.export_formats and not _is_exported(config):
         return None
     try:
         metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS)))
@@ -95,6 +98,14 @@ def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
         return None
     asked = state.global_step, config.test_split
     return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
+
+
+def _is_exported(config: Config) -> bool:
+    directory = places.part(config.workdir, "export")
+    manifest = storage.read_manifest(directory)
+    if manifest is None or storage.damage(directory, manifest) is not None:
+        return False
+    return manifest.facts.get("export_formats") == list(config.export_formats)
 
 
 def _gather_skipped(run: Run, state: RunState) -> None:

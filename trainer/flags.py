@@ -28,6 +28,7 @@ TRAINER: Groups = {
         Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
         Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),
         Flag("log_every_steps", 10, "steps between two points of a training curve", int),
+        Flag("profile_steps", [], "first and last step of a TensorBoard profile: 10,20", list),
         Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),
     ),
     "Data": (
@@ -87,7 +88,12 @@ TRAINER: Groups = {
         Flag("checkpoint_every_steps", None, "steps between checkpoints", int),
         Flag("checkpoint_every_secs", None, "seconds between checkpoints, instead (30)", float),
         Flag("keep_checkpoints", 2, "newest checkpoints to keep, beside the best", int),
-        Flag("export_formats", ["saved_model"], "any of " + ", ".join(c.EXPORT_FORMATS), list),
+        Flag(
+            "export_formats",
+            ["saved_model"],
+            "any of " + ", ".join(c.EXPORT_FORMATS) + "; empty for none",
+            list,
+        ),
     ),
     "Many workers": (
         Flag(
@@ -122,17 +128,11 @@ def config_from_values(values: dict[str, Any]) -> Config:
     workdir = values["workdir"] or places.vertex_workdir()
     if not workdir:
         raise UserError("--workdir: required; a directory to keep the run in")
-    try:
-        hidden_units = tuple(int(word) for word in values["hidden_units"])
-    except ValueError as error:
-        raise UserError(
-            f"--hidden_units={','.join(values['hidden_units'])}: must be whole numbers, "
-            "separated by commas"
-        ) from error
     values = {
         **values,
         "workdir": workdir,
-        "hidden_units": hidden_units,
+        "hidden_units": _numbers(values, "hidden_units"),
+        "profile_steps": _numbers(values, "profile_steps"),
         "export_formats": tuple(values["export_formats"]),
         "worker_hosts": tuple(values["worker_hosts"]),
         "cache_dir": values["cache_dir"] or default_cache_dir(),
@@ -140,6 +140,15 @@ def config_from_values(values: dict[str, Any]) -> Config:
     if values["checkpoint_every_steps"] is None and values["checkpoint_every_secs"] is None:
         values["checkpoint_every_secs"] = 30.0
     return Config(**values)
+
+
+def _numbers(values: dict[str, Any], name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in values[name])
+    except ValueError as error:
+        raise UserError(
+            f"--{name}={','.join(values[name])}: must be whole numbers, separated by commas"
+        ) from error
 
 
 def default_cache_dir() -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from trainer import optimizers
+from trainer import machine, optimizers
+from trainer.data.listed_source import ListedSource
 from trainer.evaluate import Evaluation
 from trainer.run import Run
 from trainer.run_state import Row, RunState
 from trainer.summaries import Summaries
+
+# A run that waits for data for longer than this share is told so, once, after so many seconds.
+_INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
 
 
 def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row]) -> None:
@@ -21,6 +25,7 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
                 **state.take_recent(),
                 "learning_rate": float(rate(step - 1)),
                 "examples_per_sec": state.examples_per_sec,
+                "input_wait": state.input_wait,
             }
             summaries.write("train", step, point)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
@@ -56,3 +61,38 @@ def note_evaluation(
     )
     if state.stopped_early:
         run.voice.say(f"stopping   early: no better evaluation in {patience}")
+
+
+def note_speed(
+    run: Run, state: RunState, num_steps: int, took_secs: float, waited_secs: float
+) -> None:
+    """Add a stretch of training that took `took_secs`, `waited_secs` of them for its batches."""
+    state.examples_per_sec = num_steps * run.config.global_batch_size / took_secs
+    state.waited_secs += waited_secs
+    before, state.timed_secs = state.timed_secs, state.timed_secs + took_secs
+    if before < _JUDGED_AFTER_SECS <= state.timed_secs:
+        _say_if_input_bound(run, state)
+
+
+def judge_input(run: Run, state: RunState) -> None:
+    """Say at the end of training whether it waited for data, if that was not said before."""
+    if 1 < state.timed_secs < _JUDGED_AFTER_SECS:
+        _say_if_input_bound(run, state)
+
+
+def _say_if_input_bound(run: Run, state: RunState) -> None:
+    if state.input_wait < _INPUT_BOUND:
+        return
+    config = run.config
+    if config.freeze_backbone and config.augment == "none" and not config.mixes:
+        advice = "--feature_cache=auto computes each feature once"
+    elif config.freeze_backbone and not config.mixes:
+        advice = "--feature_views=8 keeps 8 augmented views of each image as features"
+    elif isinstance(run.source, ListedSource):
+        advice = "pack the images with `graft pack`, best at the size that the backbone takes"
+    else:
+        advice = f"give it more than {machine.num_cores()} cores, or smaller images"
+    run.voice.say(
+        f"input-bound: {state.input_wait:.0%} of the time waiting for data; {advice}",
+        input_wait=state.input_wait,
+    )

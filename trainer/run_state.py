@@ -40,6 +40,8 @@ class RunState:
         skipped: reason by example id, for each broken image met so far.
         wall_secs: of all the run's processes so far, each from its start.
         examples_per_sec: of the last stretch of training that was timed.
+        timed_secs, waited_secs: of all such stretches, and how long of them the steps waited for
+            their batches.
     """
 
     global_step: int = 0
@@ -56,6 +58,13 @@ class RunState:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     wall_secs: float = 0.0
     examples_per_sec: float = 0.0
+    timed_secs: float = 0.0
+    waited_secs: float = 0.0
+
+    @property
+    def input_wait(self) -> float:
+        """The share of its time that training waits for data, in [0, 1]."""
+        return self.waited_secs / self.timed_secs if self.timed_secs else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON's types; Python's JSON keeps every bit of a float."""

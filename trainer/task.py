@@ -40,12 +40,12 @@ def _train(argv: Sequence[str]) -> int:
     finally:
         speaker.close()
     evaluation = metrics["eval"]
-    export = places.part(config.workdir, "export")
+    export = places.part(config.workdir, "export") if config.export_formats else ""
+    model = f"model in {export}, " if export else ""
     speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")
     speaker.say(
         f"done       accuracy {evaluation['accuracy']:.4f} on {evaluation['num_examples']:,} "
-        f"validation images; model in {export}, figures in "
-        f"{join(config.workdir, 'metrics.json')}",
+        f"validation images; {model}figures in {join(config.workdir, 'metrics.json')}",
         accuracy=evaluation["accuracy"],
         export=export,
     )

@@ -18,6 +18,7 @@ from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
 from trainer.errors import GraftError, PeerLost, UserError
+from trainer.profiling import Profiler
 from trainer.run import Run
 from trainer.run_state import RunState
 from trainer.summaries import Summaries
@@ -138,6 +139,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     writes = run.workers.is_chief
     upload = log_upload.open_upload(logs, run.uploader, config.log_upload_secs, writes)
     summaries = Summaries(logs, state.global_step, upload, writes)
+    profiler = Profiler(config.profile_steps if writes else (), logs)
     saved_step = state.global_step
     is_first_loop = is_finite = True
     loop_steps, loop_secs = 0, 0.0
@@ -177,6 +179,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             _save(run, state, summaries, wall_secs())
             timer.saved()
             saved_step = step
+        if is_over or agreed["stop"]:
+            profiler.close()
         if agreed["stop"]:
             run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
@@ -187,10 +191,12 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             step + loop_length.steps,
             plan.next_evaluation(step),
             timer.next_step(step, plan.num_steps),
+            profiler.next_step(step),
         )
+        profiler.at(step)
         began = time.monotonic()
         with strategies.arithmetic(run.precision):
-            rows = train_step.run(batches, step, boundary - step)
+            rows, waited = train_step.run(batches, step, boundary - step)
         took = time.monotonic() - began
         is_finite = bool(np.isfinite(rows[-1].loss_sum))
         if not is_finite:
@@ -201,11 +207,12 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             is_first_loop = False
             run.workers.expect_progress(True)  # tracing takes as long as it takes
         else:  # the first one also traces
-            state.examples_per_sec = len(rows) * config.global_batch_size / took
+            progress.note_speed(run, state, len(rows), took, waited)
         progress.note_steps(run, state, summaries, rows)
         loop_steps, loop_secs = len(rows), took
 
     run.workers.expect_progress(False)
+    progress.judge_input(run, state)
     summaries.close()
     if upload is not None:
         upload.discard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -43,42 +44,60 @@ class TrainStep:
         self._strategy = strategy
         self._classifier = classifier
         self._forward = classifier.head if from_features else classifier
+        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        self._times_input = not (from_features or is_tpu)
         self._optimizer = optimizer
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._run = tf.function(self._many_steps, autograph=False)
 
-    def run(self, batches: Any, first_step: int, num_steps: int) -> list[Row]:
+    def run(self, batches: Any, first_step: int, num_steps: int) -> tuple[list[Row], float]:
         """Run steps `first_step` … `first_step + num_steps - 1` on the next batches.
 
         Returns:
-            A row a step; fewer than asked for where a loss was not finite, that row the last.
+            A row a step; fewer than asked for where a loss was not finite, that row the last. And
+            the seconds that the steps waited for their batches.
         """
         steps = tf.constant(first_step, tf.int64), tf.constant(num_steps, tf.int64)
-        rows, done = self._run(batches, *steps)
-        return [Row(*row) for row in rows.numpy()[: int(done)].tolist()]
+        rows, done, waited = self._run(batches, *steps)
+        return [Row(*row) for row in rows.numpy()[: int(done)].tolist()], float(waited)
 
     def _many_steps(
         self, batches: Any, first_step: tf.Tensor, num_steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         no_rows = tf.TensorArray(
             tf.float32, tf.cast(num_steps, tf.int32), element_shape=[len(Row._fields)]
         )
 
-        def more(done: tf.Tensor, is_finite: tf.Tensor, rows: tf.TensorArray) -> tf.Tensor:
+        def more(
+            done: tf.Tensor, is_finite: tf.Tensor, waited: tf.Tensor, rows: tf.TensorArray
+        ) -> tf.Tensor:
             return (done < num_steps) & is_finite
 
         def step(
-            done: tf.Tensor, is_finite: tf.Tensor, rows: tf.TensorArray
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            outputs = self._strategy.run(self._replica_step, (next(batches), first_step + done))
+            done: tf.Tensor, is_finite: tf.Tensor, waited: tf.Tensor, rows: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
+            asked = self._clock()
+            batch = next(batches)
+            waited += self._clock() - asked
+            outputs = self._strategy.run(self._replica_step, (batch, first_step + done))
             # Reduced already: each replica holds the same row.
             row = self._strategy.experimental_local_results(outputs)[0]
             rows = rows.write(tf.cast(done, tf.int32), row)
-            return done + 1, tf.math.is_finite(row[0]), rows
+            return done + 1, tf.math.is_finite(row[0]), waited, rows
 
-        begin = tf.constant(0, tf.int64), tf.constant(True), no_rows
-        done, _, rows = tf.while_loop(more, step, begin, parallel_iterations=1)
-        return rows.stack(), done
+        begin = tf.constant(0, tf.int64), tf.constant(True), tf.constant(0.0, tf.float64), no_rows
+        done, _, waited, rows = tf.while_loop(more, step, begin, parallel_iterations=1)
+        return rows.stack(), done, waited
+
+    def _clock(self) -> tf.Tensor:
+        """Seconds, float64 scalar; read in the order of the step's other stateful ops.
+
+        Through Python, 20 µs, since op determinism refuses tf.timestamp. Features that are
+        computed already are not worth it, and a TPU's host may be another machine.
+        """
+        if not self._times_input:
+            return tf.constant(0.0, tf.float64)
+        return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])
 
     def _replica_step(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         variables = self._classifier.trainable_variables
