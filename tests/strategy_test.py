@@ -102,3 +102,18 @@ def test_arithmetic_holds_within_and_not_after(precision, float16, bfloat16):
 )
 def test_precision_follows_the_processor(name, is_frozen, num_gpus, flags, expected):
     assert strategy.choose_precision(name, is_frozen, num_gpus, flags) == expected
+
+
+def test_a_quota_limits_tensorflows_threads():
+    script = (
+        "import sys, os; from trainer import strategy; import tensorflow as tf;"
+        "strategy.limit_threads(int(sys.argv[1]));"
+        "print(tf.config.threading.get_intra_op_parallelism_threads(),"
+        " tf.config.threading.get_inter_op_parallelism_threads())"
+    )
+    cores = len(os.sched_getaffinity(0))
+    for limit, expected in ((1, "1 1" if cores > 1 else "0 0"), (cores, "0 0")):
+        shown = subprocess.run(
+            [sys.executable, "-c", script, str(limit)], capture_output=True, text=True, check=True
+        )
+        assert shown.stdout.split("\n")[-2] == expected

@@ -69,6 +69,17 @@ def has_tpu(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in ("TPU_NAME", "TPU_WORKER_ID"))
 
 
+def limit_threads(num_cores: int) -> None:
+    """Let TensorFlow take `num_cores` threads, where a quota gives fewer than it would take.
+
+    It sees the affinity mask and not the quota: threads beyond it only take turns at waiting.
+    To be called before TensorFlow has done anything.
+    """
+    if num_cores < len(os.sched_getaffinity(0)):
+        tf.config.threading.set_intra_op_parallelism_threads(num_cores)
+        tf.config.threading.set_inter_op_parallelism_threads(num_cores)
+
+
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The strategy in a few words, such as `1 CPU` or `4 GPU`."""
     kinds = {device.device_type for device in tf.config.list_logical_devices()}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import finish, lease, log_upload, places, progress, resume, steps, storage
+from trainer import finish, lease, log_upload, machine, places, progress, resume, steps, storage
 from trainer import strategy as strategies
 from trainer.assembly import build
 from trainer.cluster import Cluster
@@ -64,6 +64,7 @@ def train_and_evaluate(
 
 
 def _prepare(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
+    strategies.limit_threads(machine.num_cores())
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
