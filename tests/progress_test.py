@@ -35,13 +35,10 @@ def said(source, stretches, **flags):
 def test_a_run_that_waits_is_told_once_after_half_a_minute(source):
     stretches = [(20.0, 5.0), (20.0, 7.0), (20.0, 20.0)]
     early, whole, state = said(source, stretches, freeze_backbone=False)
-    assert (
-        early
-        == whole
-        == (
-            "input-bound: 30% of the time waiting for data; pack the images with `graft pack`, best "
-            "at the size that the backbone takes\n"
-        )
+    assert early == whole
+    assert whole == (
+        "input-bound: 30% of the time waiting for data; pack the images with `graft pack`, "
+        "best at the size that the backbone takes\n"
     )
     assert state.input_wait == pytest.approx(32 / 60)
     assert state.examples_per_sec == pytest.approx(10 * 32 / 20)
