@@ -122,3 +122,21 @@ def test_refusals(gcs, flag, path, fault, words, tmp_path):
     assert time.monotonic() - began < 40
     refused(process, f"graft: --{flag}={path}: ")
     assert re.search(words, process.stderr)
+
+
+def test_data_that_no_longer_can_be_read(gcs, folder, backbone, tmp_path):
+    """The bucket answers until training begins, and then no more: that is for a scheduler."""
+    gcs.upload(folder, "data/folder")
+    gcs.proxy.plan = lambda request: "503" if request.target.startswith("/bucket/data") else None
+    process = graft(
+        "train",
+        "--dataset=gs://bucket/data/folder",
+        f"--backbone={backbone}",
+        "--global_batch_size=8",
+        f"--workdir={tmp_path / 'run'}",
+        **gcs.environment,
+        GCS_RETRY_CONFIG_MAX_RETRIES="2",  # ours of 8 take half a minute for each image
+    )
+    assert process.returncode == 138, process.stderr
+    assert "retry attempts failed" in process.stderr
+    assert "Traceback" not in process.stderr
