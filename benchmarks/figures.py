@@ -54,7 +54,9 @@ class Row:
         if not self.ratio:
             return []
         pairs = list(zip(self.graft, self.peer_figures, strict=True))
-        return [p / g for g, p in pairs] if self.ratio == "peer/graft" else [g / p for g, p in pairs]
+        return (
+            [p / g for g, p in pairs] if self.ratio == "peer/graft" else [g / p for g, p in pairs]
+        )
 
     def cells(self) -> list[str]:
         """The row as the table shows it."""

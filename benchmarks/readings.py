@@ -25,7 +25,8 @@ def last(sample: Sample, key: str) -> float:
 
 def epoch_secs(sample: Sample) -> float:
     """The median from one epoch's end to the next: the first one also traces, and is left out."""
-    ends = [_time(line) for line in lines(sample) if "validation_accuracy" in line]
+    keys = {"validation_accuracy", "val_acc"}  # Graft's, and the peers'
+    ends = [_time(line) for line in lines(sample) if keys & line.keys()]
     return statistics.median(b - a for a, b in itertools.pairwise(ends))
 
 
@@ -45,4 +46,7 @@ def first_step_secs(sample: Sample) -> float:
 
 
 def _time(line: Line) -> float:
+    """Seconds since 1970; the peers write them so."""
+    if isinstance(line["time"], float):
+        return line["time"]
     return datetime.datetime.fromisoformat(line["time"]).timestamp()
