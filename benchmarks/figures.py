@@ -54,9 +54,9 @@ class Row:
         if not self.ratio:
             return []
         pairs = list(zip(self.graft, self.peer_figures, strict=True))
-        return (
-            [p / g for g, p in pairs] if self.ratio == "peer/graft" else [g / p for g, p in pairs]
-        )
+        if self.ratio == "peer/graft":
+            return [peer / graft for graft, peer in pairs]
+        return [graft / peer for graft, peer in pairs]
 
     def cells(self) -> list[str]:
         """The row as the table shows it."""

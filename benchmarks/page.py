@@ -1,4 +1,4 @@
-"""docs/benchmarks.json keeps the last figures of every group of rows; docs/benchmarks.md shows them."""
+"""What was measured: docs/benchmarks.json keeps it by groups of rows, docs/benchmarks.md shows it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ _INTRODUCTION = """\
 
 `make bench` writes this page. Every figure is of whole processes that run in turn, Graft, peer,
 Graft, peer, …; a ratio is taken within a pair. A cell shows the median over the pairs and, in
-brackets, the lowest and the highest. A ratio above 1 says how many times Graft is ahead, but for
-memory, where it is Graft's share of the other. What falls short is shown like what does not.
+brackets, the lowest and the highest. For times and rates a ratio above 1× says how many times
+faster Graft is; for memory, for growth and for the lower bound it says how many times as much.
 
 The images are the embedded data set `leaves` (1,034 to train on, 133 to validate, JPEG of 500×500);
 the backbone is the embedded EfficientNet-Lite0 at 224×224; a batch has 32 images. Data and backbone

@@ -22,7 +22,7 @@ from benchmarks.rows import (
     extraction,
     forward,
     growth,
-    input,
+    input_alone,
     keras,
     onnx,
     precision,
@@ -46,7 +46,7 @@ GROUPS = {
     "onnx": onnx,
     "extraction": extraction,
     "precision": precision,
-    "input": input,
+    "input": input_alone,
     "growth": growth,
 }
 
@@ -56,7 +56,7 @@ _EPOCHS = flags.DEFINE_integer("epochs", 10, "of the whole jobs", lower_bound=1)
 _PEERS = flags.DEFINE_string(
     "peers_python",
     os.environ.get("GRAFT_PEERS_PYTHON", ""),
-    "an interpreter with requirements/bench.in installed; empty: that of .venv-bench, if it is there",
+    "an interpreter with requirements/bench.in installed; empty: that of .venv-bench",
 )
 _RESULTS = ROOT / "docs" / "benchmarks.json"
 _PAGE = ROOT / "docs" / "benchmarks.md"

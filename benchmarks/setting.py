@@ -1,4 +1,4 @@
-"""What every comparison shares: the data, the backbone, a scratch directory, how often, how long."""
+"""What every comparison shares: data, backbone, a scratch directory, how often, how long."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ def rows(setting: Setting) -> list[Row]:
     samples = in_turn(
         setting.pairs,
         {
-            f"{kind} {factor}×": lambda pair, kind=kind, factor=factor: command(kind, factor, pair)
+            f"{kind} {factor}×": functools.partial(command, kind, factor)
             for kind in ("streamed", "cached")
             for factor in FACTORS
         },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from benchmarks import readings
 from benchmarks.figures import Row
 from benchmarks.processes import in_turn, run
@@ -22,16 +24,15 @@ def rows(setting: Setting) -> list[Row]:
 
     def graft(precision: str, seed: int) -> list[str]:
         # The cache knows the precisions apart.
-        flags = {
-            "precision": precision,
-            "seed": seed,
-            "feature_cache": setting.scratch / "features",
-        }
-        return setting.graft(f"{precision}-{seed}", num_epochs=setting.epochs, **flags)
+        return setting.graft(
+            f"{precision}-{seed}",
+            num_epochs=setting.epochs,
+            precision=precision,
+            seed=seed,
+            feature_cache=setting.scratch / "features",
+        )
 
-    samples = in_turn(
-        _SEEDS, {name: lambda seed, name=name: graft(name, seed) for name in precisions}
-    )
+    samples = in_turn(_SEEDS, {name: functools.partial(graft, name) for name in precisions})
     half, plain = ([readings.last(s, "accuracy") for s in samples[name]] for name in precisions)
     largest, cosine = (readings.last(sample, key) for key in ("largest", "cosine"))
     return [

@@ -19,18 +19,24 @@ _PEER = "seed's script"
 def rows(setting: Setting) -> list[Row]:
     """Wall time, accuracy and memory, with the export and, where that can be had, without."""
 
-    def graft(name: str, pair: int, **flags: object) -> list[str]:
-        cache = setting.scratch / f"features-{name.split('-')[1:]}-{pair}"
-        epochs = {"num_epochs": setting.epochs, "feature_cache": cache}
-        return setting.graft(f"{name}-{pair}", **epochs, **flags)
+    def graft(name: str, cache: str, pair: int, **flags: object) -> list[str]:
+        return setting.graft(
+            f"{name}-{pair}",
+            num_epochs=setting.epochs,
+            feature_cache=setting.scratch / f"{cache}-{pair}",
+            **flags,
+        )
 
     commands = {
-        "cold": lambda pair: graft("cold", pair),
-        "warm": lambda pair: graft("warm", pair),
+        "cold": lambda pair: graft("cold", "features", pair),
+        "warm": lambda pair: graft("warm", "features", pair),
+    }
+    plain = {
+        "cold-plain": lambda pair: graft("cold-plain", "others", pair, export_formats=""),
+        "warm-plain": lambda pair: graft("warm-plain", "others", pair, export_formats=""),
     }
     if _can_leave_out_export(setting):
-        commands["cold-plain"] = lambda pair: graft("cold-plain", pair, export_formats="")
-        commands["warm-plain"] = lambda pair: graft("warm-plain", pair, export_formats="")
+        commands |= plain
     commands["seed"] = lambda pair: setting.seed_script(setting.epochs)
     samples = in_turn(setting.pairs, commands)
     seed = samples["seed"]
