@@ -1,4 +1,4 @@
-"""What was measured: docs/benchmarks.json keeps it by groups of rows, docs/benchmarks.md shows it."""
+"""What was measured, by groups of rows: kept in docs/benchmarks.json, shown in benchmarks.md."""
 
 from __future__ import annotations
 
