@@ -4,6 +4,7 @@ PYTHON ?= python3
 WORKDIR ?= runs/leaves
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEERS ?= .venv-bench
 
 .PHONY: train test lint format bench lock clean
 
@@ -22,19 +23,25 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)
+bench: $(READY)  ## without PyTorch and ONNX Runtime where they cannot be installed (6 GB)
+	-$(MAKE) $(PEERS)/ready
 	$(BIN)/python -m benchmarks.run
 
 lock:  ## needs uv; writes no address of a package index
-	cd requirements && for name in runtime dev; do \
+	cd requirements && for name in runtime dev bench; do \
 	  uv pip compile --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --quiet --override lock-overrides.txt $$name.in -o $$name.txt; done
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS)
 
 $(READY): requirements/dev.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
+
+$(PEERS)/ready: requirements/bench.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
+	touch $@

