@@ -15,40 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import re
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import trustme
 
+from tests.http_messages import Answer, Request, forward, framed, with_wrong_checksum
+
 HOSTS = ("storage.googleapis.com", "www.googleapis.com", "oauth2.googleapis.com")
-
-
-class Request(NamedTuple):
-    """What a client asked for.
-
-    Attributes:
-        number: from 0, in the order of arrival.
-        target: path and query.
-        scheme: http, or https for what came through CONNECT.
-    """
-
-    number: int
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-    scheme: str
-
-
-class Answer(NamedTuple):
-    """What goes back."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
 
 
 Plan = Callable[[Request], str | None]
@@ -166,7 +141,7 @@ class FaultProxy:
             answer = await self._answer(request, fault)
             if fault == "lost":
                 return writer.transport.abort()
-            whole = _framed(answer)
+            whole = framed(answer)
             if fault == "cut":
                 cut = len(whole) - max(1, len(answer.body) // 2)
                 writer.write(whole[:cut])
@@ -185,10 +160,10 @@ class FaultProxy:
             return self._finished[request.target]  # as the real one; the emulator breaks down
         if re.fullmatch(r"bytes \*/\d+", request.headers.get("content-range", "")):
             return Answer(308, [], b"")  # the server would commit an empty object
-        answer = await asyncio.to_thread(_forward, self._upstream, request)
+        answer = await asyncio.to_thread(forward, self._upstream, request)
         if is_session and answer.status == 200:
             self._finished[request.target] = answer
-        return _with_wrong_checksum(answer) if fault == "crc" else answer
+        return with_wrong_checksum(answer) if fault == "crc" else answer
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._tls_port)
@@ -214,44 +189,3 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     with contextlib.suppress(OSError):
         writer.close()
-
-
-def _forward(port: int, request: Request) -> Answer:
-    dropped = ("transfer-encoding", "content-length", "expect", "connection", "accept-encoding")
-    headers = {name: value for name, value in request.headers.items() if name not in dropped}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(request.method, request.target, request.body, headers)
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    base = f"{request.scheme}://{request.headers['host']}"
-    kept = []
-    for name, value in response.getheaders():
-        if name.lower() == "location":
-            value = re.sub(r"^https?://[^/]+", base, value)
-        if name.lower() not in ("transfer-encoding", "content-length", "connection"):
-            kept.append((name, value))
-    if request.method == "HEAD":
-        kept.append(("Content-Length", response.getheader("Content-Length") or "0"))
-    return Answer(response.status, kept, body)
-
-
-def _framed(answer: Answer) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers]
-    if not any(name == "Content-Length" for name, _ in answer.headers):
-        lines.append(f"Content-Length: {len(answer.body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
-
-
-def _with_wrong_checksum(answer: Answer) -> Answer:
-    """An upload's answer names another checksum; a download has one bit flipped."""
-    if not any(name.lower() == "x-goog-hash" for name, _ in answer.headers):
-        body = re.sub(rb'"crc32c":\s*"[^"]+"', b'"crc32c":"AAAAAQ=="', answer.body)
-    else:
-        middle = len(answer.body) // 2
-        flipped = bytes(byte ^ 1 for byte in answer.body[middle : middle + 1])
-        body = answer.body[:middle] + flipped + answer.body[middle + 1 :]
-    return answer._replace(body=body)

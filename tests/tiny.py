@@ -108,3 +108,12 @@ def write_beans(data_dir: Path, num_shards: int = 3) -> Path:
     builder = Beans(data_dir=str(data_dir))
     builder.download_and_prepare(download_config=config, download_dir=str(data_dir / "downloads"))
     return data_dir / "beans" / "0.1.0"
+
+
+def write_files(directory: Path, files: dict[str, bytes]) -> Path:
+    """`files`, path to content, below `directory`."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return directory
