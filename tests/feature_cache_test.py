@@ -1,0 +1,214 @@
+"""Features computed once: the right ones, in parts that are kept, verified and named."""
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from trainer.console import JsonVoice
+from trainer.data.decode_checked import BadImages
+from trainer.data.folder_source import open_folder
+from trainer.data.input_pipeline import InputPipeline
+from trainer.data.tfds_open import open_prepared
+from trainer.feature_cache import FeatureCache
+from trainer.preemption import StopRequest
+
+SIZE, WIDTH = (12, 10), 6
+NUM_TRAIN = 51  # 3 × 17: two batches, and parts of 6 and 7
+
+
+def colours(images):
+    """float32 [n, 6]: an image's mean and its spread in each channel."""
+    return tf.concat([tf.reduce_mean(images, [1, 2]), tf.math.reduce_std(images, [1, 2])], 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("größe 1"), train=17, validation=3)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
+    source = open_folder(str(data)) if not hasattr(data, "examples") else data
+    pipeline = InputPipeline(source, 8, 4, seed, SIZE, BadImages(skip), augment)
+    settings: dict[str, Any] = {
+        "root": str(root),
+        "pipeline": pipeline,
+        "strategy": tf.distribute.OneDeviceStrategy("CPU:0"),
+        "computed_by": {"backbone": "colours"},
+        "features": colours,
+        "num_features": WIDTH,
+        "stop": StopRequest(),
+        "voice": JsonVoice(io.StringIO()),
+        **changes,
+    }
+    return FeatureCache(**settings)
+
+
+def said(cache):
+    return [json.loads(line) for line in cache.voice._stream.getvalue().splitlines()]
+
+
+def counts(cache):
+    """(cached, computed) parts of each table, in turn."""
+    return [(w["parts_cached"], w["parts_computed"]) for w in said(cache) if "parts_cached" in w]
+
+
+def rows(table):
+    return table.rows(tf.range(len(table.is_good), dtype=tf.int64)).numpy()
+
+
+def assert_same(table, other):
+    np.testing.assert_array_equal(rows(table), rows(other))
+    np.testing.assert_array_equal(table.labels, other.labels)
+    np.testing.assert_array_equal(table.is_good, other.is_good)
+    assert table.num_views == other.num_views
+
+
+def assert_features_of(table, cache, split):
+    """The table against the images as they are evaluated, in the split's order."""
+    batches = cache.pipeline.evaluation_batches(split, [0], 1)
+    steps = cache.pipeline.evaluation_steps(split, 1)
+    columns: dict[str, list[np.ndarray]] = {"input": [], "label": []}
+    for batch in batches.take(steps).as_numpy_iterator():
+        for key in columns:
+            columns[key].append(batch[key])
+    n = cache.pipeline.source.num_examples(split)
+    images, labels = (np.concatenate(column)[:n] for column in columns.values())
+    np.testing.assert_allclose(rows(table), colours(tf.constant(images)), atol=1e-5)
+    assert table.labels.tolist() == labels.tolist()
+
+
+def test_a_table_holds_the_features_in_the_order_of_the_split(folder, tmp_path):
+    cache = open_cache(tmp_path, folder)
+    table = cache.table("train", 0, "float32")
+    assert table.num_views == 1
+    assert table.is_good.tolist() == [True] * NUM_TRAIN
+    assert_features_of(table, cache, "train")
+
+
+def test_the_second_time_nothing_is_computed(folder, tmp_path):
+    first, second = open_cache(tmp_path, folder), open_cache(tmp_path, folder)
+
+    def never(images):
+        raise AssertionError("computed again")
+
+    second = dataclasses.replace(second, features=never)
+    for split in ("train", "validation"):
+        assert_same(first.table(split, 0, "float32"), second.table(split, 0, "float32"))
+    assert counts(first) == [(0, 8), (0, 8)]
+    assert counts(second) == [(8, 0), (8, 0)]
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_records_have_the_same_table_however_many_files(tmp_path, beans_data_dir):
+    sources = [
+        open_prepared(str(tiny.write_beans(tmp_path / "one", num_shards=1)), 16),
+        open_prepared(str(beans_data_dir / "beans" / "0.1.0"), 16),
+    ]
+    for source, root in zip(sources, ("a", "b"), strict=True):
+        cache = open_cache(tmp_path / root, source)
+        for split in ("train", "validation", "train[7:20]"):
+            assert_features_of(cache.table(split, 0, "float32"), cache, split)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_images_than_parts(count, folder, copy, tmp_path):
+    for label in tiny.COLORS:
+        for path in sorted((copy / "validation" / label).iterdir())[count:]:
+            path.unlink()
+    cache = open_cache(tmp_path / "cache", copy)
+    table = cache.table("validation", 0, "float32")
+    assert_features_of(table, cache, "validation")
+    assert counts(cache) == [(0, 3 * count)]
+
+
+def parts_of(root):
+    return sorted(Path(root).glob("*/part-*"))
+
+
+@pytest.mark.parametrize("suffix", [".json", ""])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove data"])
+def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_path):
+    expected = open_cache(tmp_path, folder).table("train", 0, "float32")
+    before = {path: path.read_bytes() for path in parts_of(tmp_path)}
+    damaged = next(path for path in before if (path.suffix == ".json") == (suffix == ".json"))
+    content = bytearray(before[damaged])
+    content[len(content) // 2] ^= 4
+    if damage == "remove data":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content if damage == "flip" else content[:-3])
+    cache = open_cache(tmp_path, folder)
+    assert_same(cache.table("train", 0, "float32"), expected)
+    assert counts(cache) == [(7, 1)]
+    warnings = [line["message"] for line in said(cache) if line["severity"] == "WARNING"]
+    # A manifest that is gone says nothing: so it is after a kill.
+    is_silent = (damage, suffix) == ("remove data", ".json")
+    assert len(warnings) == (0 if is_silent else 1)
+    assert all(str(damaged) in w and w.endswith("computing it anew") for w in warnings)
+    assert {path: path.read_bytes() for path in parts_of(tmp_path)} == before
+
+
+def test_an_image_replaced_in_place_is_seen(copy, tmp_path):
+    open_cache(tmp_path / "cache", copy).table("train", 0, "float32")
+    one, other = copy / "train" / "red" / "000.png", copy / "train" / "blue" / "001.png"
+    one.write_bytes(other.read_bytes())
+    cache = open_cache(tmp_path / "cache", copy)
+    assert_features_of(cache.table("train", 0, "float32"), cache, "train")
+    assert counts(cache) == [(0, 8)]
+
+
+def test_what_features_depend_on_is_told_apart(folder, tmp_path):
+    def directories(*tables, **changes):
+        before = set(os.listdir(tmp_path))
+        for table in tables:
+            open_cache(tmp_path, folder, **changes).table(*table)
+        return len(set(os.listdir(tmp_path)) - before)
+
+    plain = ("validation", 0, "float32")
+    assert directories(plain) == 1
+    # Of what is looked at as it is, neither seed nor augmentation.
+    assert directories(plain, seed=5) == 0
+    assert directories(plain, augment="light") == 0
+    assert directories(("validation", 0, "mixed_bfloat16")) == 1
+    assert directories(plain, computed_by={"backbone": "another"}) == 1
+    views = ("validation", 2, "float32")
+    assert directories(views, augment="light") == 1
+    assert directories(views, augment="light", seed=5) == 1
+    assert directories(views, augment="randaugment") == 1
+    assert directories(("validation", 3, "float32"), augment="light") == 1
+
+
+def test_what_is_evaluated_is_never_augmented(folder, tmp_path):
+    plain = open_cache(tmp_path / "a", folder).table("validation", 0, "float32")
+    augmenting = open_cache(tmp_path / "b", folder, augment="light")
+    assert_same(augmenting.table("validation", 0, "float32"), plain)
+
+
+def test_views_are_the_augmentations_of_the_first_epochs(folder, tmp_path):
+    cache = open_cache(tmp_path, folder, augment="light", seed=3)
+    table = cache.table("train", 3, "float32")
+    assert counts(cache) == [(0, 24)]
+    every = rows(table).reshape([3, NUM_TRAIN, WIDTH])
+    batches = cache.pipeline.training_batches("train", range(4), 1, 0)
+    steps_per_epoch = NUM_TRAIN // 8
+    for step, batch in enumerate(batches.take(3 * steps_per_epoch).as_numpy_iterator()):
+        features = colours(tf.constant(batch["input"])).numpy()
+        distances = np.abs(every[step // steps_per_epoch][None] - features[:, None]).max(-1)
+        assert distances.min(1).max() < 1e-5
+        assert len(set(distances.argmin(1))) == 8
+        labels = table.labels[distances.argmin(1)]
+        assert labels.tolist() == batch["target"].argmax(1).tolist()
