@@ -94,7 +94,10 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         if finished is not None and _is_over(run, state):
             voice.say(f"finished   already, with step {state.global_step:,}")
             return finished
-        voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
+        voice.say(
+            f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
+            resumed_step=state.global_step,
+        )
     if run.workers.is_chief:
         resume.write_config(run)
         run.ledger.write()
