@@ -12,7 +12,7 @@ from typing import Any
 DEADLINE_SECS = 240
 
 
-_OF_A_CLOCK = ("wall_secs", "examples_per_sec", "input_wait")
+_OF_A_CLOCK = ("wall_secs", "examples_per_sec", "input_wait", "goodput")
 
 
 def graft(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -98,6 +98,6 @@ def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 assert (event.step, value.tag) not in found
-                if value.tag not in ("examples_per_sec", "input_wait"):
+                if value.tag not in ("examples_per_sec", "input_wait", "goodput"):
                     found[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
     return found

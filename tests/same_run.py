@@ -72,7 +72,7 @@ def curves(workdir, name):
             for value in event.summary.value:
                 key = (event.step, value.tag)
                 assert key not in found, f"{key} is written twice"
-                if value.tag not in ("examples_per_sec", "input_wait"):
+                if value.tag not in ("examples_per_sec", "input_wait", "goodput"):
                     found[key] = tf.make_ndarray(value.tensor).item()
     assert found
     return found

@@ -149,6 +149,7 @@ def test_curves_hold_training_and_evaluation(trained):
     assert sorted(train) == [
         "accuracy",
         "examples_per_sec",
+        "goodput",
         "gradient_norm",
         "input_wait",
         "learning_rate",

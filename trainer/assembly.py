@@ -18,6 +18,7 @@ from trainer.data import catalog
 from trainer.data.decode_checked import BadImages
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
+from trainer.goodput import Ledger
 from trainer.models import backbone as backbones
 from trainer.models import frozen_backbone
 from trainer.models.backbone import Backbone
@@ -30,7 +31,9 @@ from trainer.uploader import Uploader
 from trainer.workers import Workers, gather
 
 
-def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
+def build(
+    config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None, ledger: Ledger
+) -> Run:
     """Open the data, meet the other workers, choose the devices, make the model.
 
     Args:
@@ -38,6 +41,7 @@ def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | 
         voice: told what a person should know.
         cluster: the workers.
         held: this worker's port where there are others; see preflight.hold_port.
+        ledger: told how long the others were waited for.
 
     Raises:
         UserError: the data, the devices or the backbone cannot work, or the workers differ.
@@ -68,9 +72,10 @@ def build(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | 
     if held is not None:
         path = "" if config.backbone == EMBEDDED else resolve(config.backbone, config.cache_dir)
         facts["backbone_digest"] = digest(config.backbone, path)[:16]
-    workers = gather(config, cluster, held, facts, stop, voice.warn)
+    with ledger.spending("preflight"):
+        workers = gather(config, cluster, held, facts, stop, voice.warn)
     with workers.together():
-        return _assemble(config, voice, source, plan, stop, workers)
+        return _assemble(config, voice, source, plan, stop, workers, ledger)
 
 
 def _assemble(
@@ -80,11 +85,15 @@ def _assemble(
     plan: steps.Plan,
     stop: StopRequest,
     workers: Workers,
+    ledger: Ledger,
 ) -> Run:
     strategy = strategies.build(
         config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
     )
     uploader = Uploader()
+    if storage.is_remote(config.workdir) and workers.is_chief:
+        now = ledger.publish
+        ledger.publish = lambda content: uploader.submit(lambda: now(content))
     stop.install()  # anew: TensorFlow has taken the signals over
     with strategy.scope():
         backbone = _load_backbone(config)
@@ -149,6 +158,7 @@ def _assemble(
         uploader=uploader,
         identity=identity,
         workers=workers,
+        ledger=ledger,
     )
 
 

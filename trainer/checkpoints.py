@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from trainer import identity as identities
@@ -189,6 +190,24 @@ class Checkpoints:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
+
+
+def newest_tensors(directory: str) -> tuple[int, dict[str, np.ndarray]]:
+    """The step of the newest complete checkpoint in `directory`, and its tensors by name.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for name in sorted(filter(_NAME.fullmatch, storage.list_names(directory)), key=_order)[::-1]:
+        path = storage.join(directory, name)
+        manifest = storage.read_manifest(path)
+        if manifest is None:
+            continue
+        with storage.local_copy(path, manifest) as local:
+            reader = tf.train.load_checkpoint(os.path.join(local, _PREFIX))
+            names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+            return _step(name), {tensor: reader.get_tensor(tensor) for tensor in sorted(names)}
+    raise FileNotFoundError(2, "no complete checkpoint", directory)
 
 
 def _order(name: str) -> tuple[int, int]:

@@ -48,6 +48,7 @@ RANGES = {
     "label_smoothing": (0, 1),
     "learning_rate": (0, INFINITY),
     "log_every_steps": (1, INFINITY),
+    "log_progress_secs": (0, INFINITY),
     "log_upload_secs": (1, INFINITY),
     "mixup_alpha": (0, INFINITY),
     "num_epochs": (1, 2**31),

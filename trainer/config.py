@@ -30,6 +30,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "keep_checkpoints",
         "log_every_steps",
         "log_format",
+        "log_progress_secs",
         "log_upload_secs",
         "num_epochs",
         "num_steps",
@@ -105,6 +106,7 @@ class Config:
     deterministic: bool = True
     cache_dir: str = ""
     log_every_steps: int = 10
+    log_progress_secs: float = 10.0
     log_upload_secs: float = 10.0
     profile_steps: tuple[int, ...] = ()
     log_format: str = "auto"

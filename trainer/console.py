@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_LINE_EVERY_SECS = 10.0
+_PROGRESS_SECS = 10.0  # between two lines
 
 
 class Voice(Protocol):
@@ -36,14 +36,16 @@ class Voice(Protocol):
         """Leave the terminal as it was."""
 
 
-def voice(log_format: str, stream: TextIO | None = None) -> Voice:
+def voice(
+    log_format: str, stream: TextIO | None = None, progress_secs: float = _PROGRESS_SECS
+) -> Voice:
     """The voice for `--log_format` on `stream` (stdout): `auto` asks whether it is a terminal."""
     stream = sys.stdout if stream is None else stream
     if log_format == "json":
-        return JsonVoice(stream)
+        return JsonVoice(stream, progress_secs=progress_secs)
     if log_format == "auto" and stream.isatty():
         return TerminalVoice(stream)
-    return LineVoice(stream)
+    return LineVoice(stream, progress_secs=progress_secs)
 
 
 class Warnings:
@@ -73,12 +75,19 @@ class LineVoice:
     Args:
         stream: where to.
         clock: seconds since some fixed time.
+        progress_secs: the least time between two lines of progress.
     """
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        progress_secs: float = _PROGRESS_SECS,
+    ) -> None:
         self._stream = stream
         self._clock = clock
-        self._last = -_LINE_EVERY_SECS
+        self._progress_secs = progress_secs
+        self._last = -progress_secs
 
     def say(self, message: str, **figures: Any) -> None:
         """See Voice."""
@@ -91,7 +100,7 @@ class LineVoice:
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
         now = self._clock()
-        if done < total and now - self._last < _LINE_EVERY_SECS:
+        if done < total and now - self._last < self._progress_secs:
             return
         self._last = now
         shown = "".join(f"  {name} {value}" for name, value in _formatted(figures).items())
@@ -103,13 +112,19 @@ class LineVoice:
 
 class JsonVoice:
     """One JSON object a line, as Cloud Logging reads it:
-    https://cloud.google.com/logging/docs/structured-logging.
+    https://cloud.google.com/logging/docs/structured-logging. Arguments as LineVoice's.
     """
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        progress_secs: float = _PROGRESS_SECS,
+    ) -> None:
         self._stream = stream
         self._clock = clock
-        self._last = -_LINE_EVERY_SECS
+        self._progress_secs = progress_secs
+        self._last = -progress_secs
 
     def say(self, message: str, **figures: Any) -> None:
         """See Voice."""
@@ -122,7 +137,7 @@ class JsonVoice:
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
         now = self._clock()
-        if done < total and now - self._last < _LINE_EVERY_SECS:
+        if done < total and now - self._last < self._progress_secs:
             return
         self._last = now
         self._write("INFO", f"{task} {done}/{total}", {"done": done, "total": total, **figures})

@@ -31,6 +31,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         Preempted: SIGTERM came; the same command goes on here.
     """
     config = run.config
+    run.ledger.turn("export")
     run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split)
@@ -55,6 +56,9 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["wall_secs"] = round(wall_secs(), 3)
     metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
     metrics["input_wait"] = round(state.input_wait, 4)
+    run.ledger.write()
+    metrics["goodput"] = goodput = run.ledger.summary()
+    run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
     if run.workers.is_chief:
         storage.write_json(storage.join(config.workdir, METRICS), metrics)
     return metrics
@@ -115,7 +119,8 @@ def _gather_skipped(run: Run, state: RunState) -> None:
 
 
 def _evaluate(run: Run, split: str) -> Evaluation:
-    evaluation = run.evaluator(split).run()
+    with run.ledger.spending("evaluation"):
+        evaluation = run.evaluator(split).run()
     if evaluation is None:
         run.workers.leave()
         raise run.stop.error("after the last step; the same command exports")

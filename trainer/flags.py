@@ -27,6 +27,7 @@ TRAINER: Groups = {
         Flag("deterministic", True, "same devices, same bits", bool),
         Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
         Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),
+        Flag("log_progress_secs", 10.0, "between two lines of progress, if no bar", float),
         Flag("log_every_steps", 10, "steps between two points of a training curve", int),
         Flag("profile_steps", [], "first and last step of a TensorBoard profile: 10,20", list),
         Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),

@@ -26,6 +26,7 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
                 "learning_rate": float(rate(step - 1)),
                 "examples_per_sec": state.examples_per_sec,
                 "input_wait": state.input_wait,
+                "goodput": run.ledger.share(),
             }
             summaries.write("train", step, point)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))

@@ -20,6 +20,7 @@ from trainer.data.source import Source
 from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.feature_cache import FeatureCache
+from trainer.goodput import Ledger
 from trainer.models.classifier import Classifier
 from trainer.preemption import StopRequest
 from trainer.uploader import Uploader
@@ -33,6 +34,7 @@ class Run:
     Attributes:
         precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
+        ledger: of where the time goes.
         features: in the training images' place; see open_features.
         evaluation_features: in the images' place, of the validation split alone.
     """
@@ -51,6 +53,7 @@ class Run:
     uploader: Uploader
     identity: dict[str, Any]
     workers: Workers
+    ledger: Ledger
     features: FeaturePipeline | None = None
     evaluation_features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)

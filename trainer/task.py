@@ -32,7 +32,7 @@ def _train(argv: Sequence[str]) -> int:
     from trainer.console import Warnings, voice
     from trainer.train import train_and_evaluate
 
-    speaker = voice(config.log_format)
+    speaker = voice(config.log_format, progress_secs=config.log_progress_secs)
     if not cluster.is_chief:
         speaker = Warnings(speaker)
     try:

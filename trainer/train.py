@@ -18,6 +18,7 @@ from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
 from trainer.errors import GraftError, PeerLost, UserError
+from trainer.goodput import open_ledger
 from trainer.profiling import Profiler
 from trainer.run import Run
 from trainer.run_state import RunState
@@ -54,7 +55,9 @@ def train_and_evaluate(
     storage.ensure_directory(config.workdir, "workdir")
     alone = lease.held(config.workdir, voice.say)
     with alone if cluster.is_chief else contextlib.nullcontext() as check_lease:
-        run = _prepare(config, voice, cluster, held)
+        ledger = open_ledger(config.workdir, started, cluster.is_chief)
+        _prepare(config)
+        run = build(config, voice, cluster, held, ledger)
         if check_lease is not None:
             run.uploader.must_hold = check_lease
         with run.workers.together():
@@ -63,13 +66,12 @@ def train_and_evaluate(
             return metrics
 
 
-def _prepare(config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None) -> Run:
+def _prepare(config: Config) -> None:
     strategies.limit_threads(machine.num_cores())
     # No global seed: every random number here has a seed of its own, and op determinism refuses
     # one that has none.
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    return build(config, voice, cluster, held)
 
 
 def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
@@ -92,9 +94,13 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         if finished is not None and _is_over(run, state):
             voice.say(f"finished   already, with step {state.global_step:,}")
             return finished
-        voice.say(f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}")
+        voice.say(
+            f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
+            resumed_step=state.global_step,
+        )
     if run.workers.is_chief:
         resume.write_config(run)
+        run.ledger.write()
 
     wall_secs_before = state.wall_secs
 
@@ -104,7 +110,8 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
     try:
         # 5 data at the next step; 6 the summaries go on.
         with run.uploader.draining():
-            run.open_features()
+            with run.ledger.spending("extraction"):
+                run.open_features()
             if run.features is None:
                 run.check_files()
             state = train(run, state, wall_secs)
@@ -150,7 +157,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         run.uploader.check()
         summaries.flush_if_due()
         if plan.is_evaluation(step) and state.evaluated_step != step:
-            evaluation = run.evaluator(config.validation_split).run()
+            with run.ledger.spending("evaluation"):
+                evaluation = run.evaluator(config.validation_split).run()
             if evaluation is not None and not np.isfinite(evaluation.loss):
                 is_finite = False
             elif evaluation is not None:
@@ -180,9 +188,11 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             _save(run, state, summaries, wall_secs())
             timer.saved()
             saved_step = step
+        run.ledger.write_if_due()
         if is_over or agreed["stop"]:
             profiler.close()
         if agreed["stop"]:
+            run.ledger.write()
             run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
@@ -196,7 +206,8 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         )
         profiler.at(step)
         began = time.monotonic()
-        with strategies.arithmetic(run.precision):
+        spending = run.ledger.spending("tracing" if is_first_loop else "step")
+        with spending, strategies.arithmetic(run.precision):
             rows, waited = train_step.run(batches, step, boundary - step)
         took = time.monotonic() - began
         is_finite = bool(np.isfinite(rows[-1].loss_sum))
@@ -206,9 +217,11 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             secs = wall_secs() - state.wall_secs
             run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
             is_first_loop = False
+            run.ledger.turn("step")
             run.workers.expect_progress(True)  # tracing takes as long as it takes
         else:  # the first one also traces
             progress.note_speed(run, state, len(rows), took, waited)
+        run.ledger.add_steps(step + len(rows), len(rows), took, waited)
         progress.note_steps(run, state, summaries, rows)
         loop_steps, loop_secs = len(rows), took
 
@@ -227,8 +240,10 @@ def _is_over(run: Run, state: RunState) -> bool:
 
 
 def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> None:
-    # The curves first: what a checkpoint has seen is never missing from them.
-    summaries.flush()
-    state.skipped = run.workers.union("broken images", state.skipped)
-    state.wall_secs = wall_secs
-    run.checkpoints.save(state)
+    with run.ledger.spending("checkpoint_stall"):
+        # The curves first: what a checkpoint has seen is never missing from them.
+        summaries.flush()
+        state.skipped = run.workers.union("broken images", state.skipped)
+        state.wall_secs = wall_secs
+        run.checkpoints.save(state)
+    run.ledger.write()

@@ -79,10 +79,11 @@ class Gang:
             while self._read(index):
                 pass
 
-    def send_signal(self, number: int) -> None:
-        """Send signal `number` to every worker that is left."""
+    def send_signal(self, number: int, only: int | None = None) -> None:
+        """Send signal `number` to every worker that is left, or to one of them `only`."""
         for index in self.left:
-            self._processes[index].send_signal(number)
+            if only in (None, index):
+                self._processes[index].send_signal(number)
 
     def kill(self) -> None:
         """End every process that is left, and the processes that those have started."""

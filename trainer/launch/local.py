@@ -60,6 +60,7 @@ def run(
     num_workers: int,
     max_restarts: int,
     grace_secs: float,
+    watch: Callable[[Gang], None] = lambda gang: None,
 ) -> int:
     """Run `worker_command` as a gang until it is done, restarting it where that can help.
 
@@ -72,6 +73,7 @@ def run(
         num_workers: how many.
         max_restarts: how often all are started again.
         grace_secs: how long the others may take to leave after the first that failed.
+        watch: called with the workers several times a second, and after each line.
 
     Returns:
         0 if all workers end so; else the code that ends the gang.
@@ -83,7 +85,7 @@ def run(
         tell(None, f"starting {num_workers} workers")
         gang = Gang(worker_command, num_workers, environment, tell)
         try:
-            _stay(gang, stop, grace_secs, tell)
+            _stay(gang, stop, grace_secs, tell, watch)
         finally:
             gang.close()
         code = verdict(gang.exits)
@@ -140,12 +142,19 @@ class _Signals:
         self.received.append(number)
 
 
-def _stay(gang: Gang, stop: _Signals, grace_secs: float, tell: Callable[[Any, str], None]) -> None:
+def _stay(
+    gang: Gang,
+    stop: _Signals,
+    grace_secs: float,
+    tell: Callable[[Any, str], None],
+    watch: Callable[[Gang], None],
+) -> None:
     """Until the gang has ended, or has had its time to leave after a failure or a signal."""
     deadline = math.inf
     is_stopping = False
     while gang.left:
         gang.poll(_POLL_SECS)
+        watch(gang)
         if stop.received and not is_stopping:
             is_stopping = True
             tell(None, f"passing {signal.Signals(stop.received[0]).name} on")
