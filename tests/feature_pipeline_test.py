@@ -209,7 +209,7 @@ def test_views_are_cycled_by_epoch(sources):
 @pytest.mark.parametrize("batch", [1, 7])
 def test_odd_batches_and_more_parts_than_examples(sources, batch):
     images, features = pipelines(sources["folder"], "train", batch=batch, num_shards=1)
-    training = [p.training_batches("train", [0], 1, 4) for p in (images, features)]
-    assert_same(*training, 40)
-    evaluation = [p.evaluation_batches("train", range(40), 40) for p in (images, features)]
-    assert_same(*evaluation, 80)
+    one, other = (p.training_batches("train", [0], 1, 4) for p in (images, features))
+    assert_same(one, other, 40)
+    one, other = (p.evaluation_batches("train", range(40), 40) for p in (images, features))
+    assert_same(one, other, 80)

@@ -44,10 +44,11 @@ def main(argv: list[str]) -> None:
 
     from trainer.assembly import build
     from trainer.cluster import Cluster
+    from trainer.goodput import open_ledger
 
     tf.config.experimental.enable_op_determinism()  # as a run does
     recorder = Recorder()
-    run = build(config, recorder, Cluster(), None)
+    run = build(config, recorder, Cluster(), None, open_ledger(config.workdir, 0.0, False))
     run.open_features()
     total = run.source.num_examples(config.train_split)
     reports = [(at, done) for at, done, of in recorder.reports if of == total]
