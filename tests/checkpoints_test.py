@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from trainer import storage
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, newest_tensors
 from trainer.errors import UserError
 from trainer.run_state import Row, RunState
 
@@ -225,3 +225,18 @@ def test_a_variable_that_was_not_saved_is_an_error(world):
     save(world.open(Model(layers=1)), world, 1)
     with pytest.raises(AssertionError):
         world.open(Model(layers=2)).restore_newest()
+
+
+def test_the_newest_tensors_are_those_of_the_last_complete_checkpoint(world):
+    checkpoints = world.open(keep=9)
+    save(checkpoints, world, 2, 10)
+    expected = set(world.model.numbers())
+    save(checkpoints, world, 11)
+    Path(world.directory, "step_00000011", "MANIFEST.json").unlink()
+    step, tensors = newest_tensors(world.directory)
+    assert step == 10
+    found = {tensor.tobytes() for tensor in tensors.values()}
+    assert expected <= found
+    assert world.model.weights[0].numpy().tobytes() not in found
+    with pytest.raises(FileNotFoundError):
+        newest_tensors(world.directory + "/absent")

@@ -58,6 +58,18 @@ def test_json_lines():
     ]
 
 
+@pytest.mark.parametrize(("secs", "shown"), [(0.0, 5), (0.1, 4), (1000.0, 2)])
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_lines_of_progress_come_as_often_as_asked(log_format, secs, shown):
+    stream, clock = io.StringIO(), Clock()
+    kind: Any = type(voice(log_format, stream))
+    speaker = kind(stream, clock, secs)
+    talk(speaker, clock)
+    assert stream.getvalue().count("training ") == shown
+    made: Any = voice(log_format, stream, secs)
+    assert speaker._progress_secs == made._progress_secs
+
+
 def test_json_stays_json():
     def refuse(constant):
         raise ValueError(constant)

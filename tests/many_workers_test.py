@@ -1,5 +1,6 @@
 """Several real workers on loopback: they compute what one computes, and end together."""
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,7 @@ def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
     train(2, words, tmp_path / "said")
     assert_same_weights(tmp_path, pair)
     assert metrics(tmp_path) == metrics(pair)
+    assert_the_ledger_adds_up(tmp_path)
 
 
 @pytest.mark.parametrize("asked", [0, 1])
@@ -194,6 +196,19 @@ def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
     found = metrics(tmp_path)
     assert found["eval"]["num_examples"] == 7
     assert found["num_skipped"] == 2
+
+
+def assert_the_ledger_adds_up(workdir):
+    lines = [json.loads(line) for line in (workdir / "goodput.jsonl").read_text().splitlines()]
+    assert len(lines) == 2  # one for each start
+    spent = sum(round(secs * 1e6) for line in lines for secs in line["secs"].values())
+    assert spent == round(lines[1]["until"] * 1e6) - round(lines[0]["began"] * 1e6)
+    told = json.loads((workdir / "metrics.json").read_text())["goodput"]
+    assert sum(round(secs * 1e6) for secs in told["secs"].values()) == round(
+        1e6 * told["wall_secs"]
+    )
+    for name in ("startup", "preflight", "tracing", "step", "evaluation", "export", "down"):
+        assert told["secs"][name] > 0
 
 
 def assert_same_weights(one, other):
