@@ -1,0 +1,195 @@
+"""Whole runs with the feature cache: the same result as without it, and nothing computed twice."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import tiny
+from tests.commands import DEADLINE_SECS, graft, metrics, refused, start
+from tests.resume_test import curves
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return tiny.write_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    # Two that are no images, and in the first epoch's steps: a run without a cache lists what it
+    # has met.
+    root = tiny.write_folder(tmp_path_factory.mktemp("größe 1"), train=9, validation=5)
+    for name in ("train/red/001.png", "validation/blue/001.png"):
+        (root / name).write_bytes(b"text")
+    return root
+
+
+@pytest.fixture(scope="module")
+def train(folder, backbone, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+
+    def run(name, *flags):
+        """[(cached, computed) parts of each split], and the workdir."""
+        process = graft(
+            *("train", f"--workdir={root / name}", f"--dataset={folder}"),
+            *(f"--backbone={backbone}", "--num_epochs=3", "--global_batch_size=8"),
+            *("--precision=float32", "--bad_images=skip", "--dropout=0.1", "--log_every_steps=1"),
+            *("--learning_rate=0.02", "--log_format=json", *flags),
+        )
+        assert process.returncode == 0, process.stderr
+        return parts(process.stdout), root / name
+
+    return run
+
+
+def parts(stdout):
+    lines = map(json.loads, stdout.splitlines())
+    return [
+        (line["parts_cached"], line["parts_computed"]) for line in lines if "parts_cached" in line
+    ]
+
+
+def assert_same(one, other):
+    """To rounding: figures, curves, and the images that were left out."""
+    for name in ("train", "eval"):
+        left, right = curves(one, name), curves(other, name)
+        assert left.keys() == right.keys()
+        assert len(left) > 5
+        for key in left:
+            assert left[key] == pytest.approx(right[key], rel=2e-4, abs=1e-6), key
+    left, right = metrics(one), metrics(other)
+    assert left["eval"]["confusion_matrix"] == right["eval"]["confusion_matrix"]
+    for key in ("skipped", "num_skipped", "best", "num_params"):
+        assert left[key] == right[key], key
+
+
+def test_a_cached_run_is_the_uncached_run_and_the_next_computes_nothing(train, tmp_path):
+    _, uncached = train("uncached", "--feature_cache=off")
+    cache = f"--feature_cache={tmp_path / 'cache'}"
+    first, cached = train("cached", cache)
+    second, again = train("again", cache)
+    assert first == [(0, 8), (0, 8)]
+    assert second == [(8, 0), (8, 0)]
+    assert_same(cached, uncached)
+    assert metrics(again) == metrics(cached)
+    assert metrics(cached)["num_skipped"] == 2
+    other, _ = train("other values", cache, "--image_range=-1,1")
+    assert other == [(0, 8), (0, 8)]
+
+
+def test_as_many_views_as_epochs_are_the_augmented_run(train, tmp_path):
+    flags = ("--augment=light", "--test_split=validation")
+    _, uncached = train("augmented", *flags)
+    computed, cached = train(
+        "views", *flags, "--feature_views=3", f"--feature_cache={tmp_path / 'cache'}"
+    )
+    assert computed == [(0, 8), (0, 24)]
+    assert_same(cached, uncached)
+    assert (
+        metrics(cached)["test"]["confusion_matrix"] == metrics(cached)["eval"]["confusion_matrix"]
+    )
+
+
+def test_one_split_to_train_and_to_validate_with_is_not_evaluated_augmented(train, tmp_path):
+    """The export is checked against the files: an evaluation of augmented views would fail it."""
+    flags = ("--augment=randaugment", "--validation_split=train", "--test_split=train")
+    _, uncached = train("one split", *flags)
+    computed, cached = train(
+        "one split, cached", *flags, "--feature_views=3", f"--feature_cache={tmp_path / 'cache'}"
+    )
+    assert computed == [(0, 8), (0, 24)]
+    assert_same(cached, uncached)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory, backbone):
+    """Images that take a while to decode: 120 to train on, in parts of 15."""
+    root = tmp_path_factory.mktemp("large")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("validation", 3)):
+        for label, color in tiny.COLORS.items():
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                noise = rng.normal(color, 60, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+                image = Image.fromarray(noise).resize((1500, 1500), Image.Resampling.NEAREST)
+                image.save(root / split / label / f"{i}.jpg", quality=60)
+    return [
+        *("train", f"--dataset={root}", f"--backbone={backbone}", "--num_epochs=2"),
+        *("--precision=float32", "--log_format=json"),
+    ]
+
+
+def committed(cache):
+    return {path: path.stat().st_mtime_ns for path in Path(cache).glob("*/part-*.json")}
+
+
+def stop_in_mid_extraction(arguments, cache, number, moment):
+    """Send signal `number` once `moment` parts are committed; the exit code."""
+    process = start(*arguments)
+    deadline = time.monotonic() + DEADLINE_SECS
+    while process.poll() is None and len(committed(cache)) < moment:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.wait(DEADLINE_SECS)
+
+
+def test_kills_in_mid_extraction_lose_no_committed_part(slow, tmp_path):
+    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"GRAFT_TEST_SEED={seed}")
+    cache = tmp_path / "cache"
+    arguments = [*slow, f"--workdir={tmp_path / 'killed'}", f"--feature_cache={cache}"]
+    kept: dict[Path, int] = {}
+    # 8 parts of the validation split, then 8 of the training split.
+    for moment in sorted(random.Random(seed).sample(range(1, 15), 2)):
+        code = stop_in_mid_extraction(arguments, cache, signal.SIGKILL, moment)
+        assert code == -signal.SIGKILL
+        now = committed(cache)
+        assert kept.items() <= now.items()
+        kept = now
+    assert 0 < len(kept) < 16
+    last = graft(*arguments)
+    assert last.returncode == 0, last.stderr
+    found = parts(last.stdout)
+    assert [sum(split) for split in found] == [8, 8]
+    assert [cached for cached, _ in found] == [min(8, len(kept)), max(0, len(kept) - 8)]
+    assert kept.items() <= committed(cache).items()
+    undisturbed = tmp_path / "undisturbed"
+    process = graft(*slow, f"--workdir={undisturbed}", f"--feature_cache={tmp_path / 'other'}")
+    assert process.returncode == 0, process.stderr
+    assert metrics(tmp_path / "killed") == metrics(undisturbed)
+
+
+def test_sigterm_in_mid_extraction_leaves_with_143_and_goes_on(slow, tmp_path):
+    cache = tmp_path / "cache"
+    arguments = [*slow, f"--workdir={tmp_path / 'run'}", f"--feature_cache={cache}"]
+    assert stop_in_mid_extraction(arguments, cache, signal.SIGTERM, 10) == 143
+    kept = committed(cache)
+    assert 10 <= len(kept) < 16
+    process = graft(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert parts(process.stdout) == [(8, 0), (len(kept) - 8, 16 - len(kept))]
+    assert kept.items() <= committed(cache).items()
+
+
+def test_bad_images_are_named_the_first_time_and_where_others_left_them_out(
+    folder, backbone, tmp_path
+):
+    cache = tmp_path / "cache"
+    arguments = (
+        *("train", f"--dataset={folder}", f"--backbone={backbone}", "--num_epochs=1"),
+        *("--global_batch_size=8", f"--feature_cache={cache}"),
+    )
+    named = ("validation/blue/001.png cannot be decoded", "--bad_images=skip")
+    refused(graft(*arguments, f"--workdir={tmp_path / 'first'}"), *named)
+    skipping = graft(*arguments, f"--workdir={tmp_path / 'skips'}", "--bad_images=skip")
+    assert skipping.returncode == 0, skipping.stderr
+    assert len(committed(cache)) == 16
+    refused(graft(*arguments, f"--workdir={tmp_path / 'second'}"), *named)
