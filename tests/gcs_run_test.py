@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.commands import graft, refused
-from tests.same_run import DEADLINE_SECS, assert_same_run, wait_until
+from tests.same_run import DEADLINE_SECS, NUM_STEPS, assert_same_run, wait_until
 
 WORKDIR = "gs://bucket/run"
 NUM_KILLS = 20
@@ -105,6 +105,10 @@ def test_sigterm_uploads_and_leaves_with_143(gcs, arguments, undisturbed, tmp_pa
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stdout
     assert_same_run(fetched(gcs, tmp_path), undisturbed)
+    first, second = map(json.loads, gcs.read("run/goodput.jsonl").splitlines())
+    assert (second["step"], second["secs"]["down"] > 0) == (NUM_STEPS, True)
+    assert 0 < first["step"] < NUM_STEPS
+    assert "lost_work" not in second["secs"]  # SIGTERM saved all
 
 
 def test_a_bucket_that_turns_away_ends_the_run_and_keeps_the_checkpoint(
