@@ -7,13 +7,14 @@ found by asking it: `load` refuses what could not be trained on, before anything
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.models import handles
+from trainer.models import handles, training_graph
 
 _DEFAULT_IMAGE_SIZE = 224
 
@@ -50,6 +51,7 @@ class Backbone:
     regularization_losses: tuple[Callable[[], tf.Tensor], ...] = dataclasses.field(repr=False)
     _input_dtype: tf.DType = dataclasses.field(repr=False)
     _takes_training: bool = dataclasses.field(repr=False)
+    _training_graph: training_graph.Features | None = dataclasses.field(default=None, repr=False)
 
     @property
     def num_params(self) -> int:
@@ -68,6 +70,8 @@ class Backbone:
         Returns:
             float32 [batch, num_features].
         """
+        if training and self._training_graph is not None:
+            return self._training_graph(images, *(v.read_value() for v in self.variables))
         features = self._call_module(images, bool(training and self.batch_norm_training))
         return tf.cast(features, tf.float32)
 
@@ -140,7 +144,22 @@ def load(
         _input_dtype=spec.dtype,
         _takes_training=handles.import_hub().keras_layer.func_has_training_argument(module),
     )
-    return dataclasses.replace(backbone, num_features=_num_features(backbone))
+    backbone = dataclasses.replace(backbone, num_features=_num_features(backbone))
+    if trainable and not batch_norm_training:
+        # In a thread of its own, as it is outside of any strategy.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            graph = pool.submit(_rewrite, backbone).result()
+        backbone = dataclasses.replace(backbone, _training_graph=graph)
+    return backbone
+
+
+def _rewrite(backbone: Backbone) -> training_graph.Features | None:
+    """The graph to train by, of a copy where the backbone's own variables are mirrored."""
+    copy = backbone
+    if any(isinstance(variable, tf.distribute.DistributedValues) for variable in copy.variables):
+        module = handles.import_hub().load(backbone.path)
+        copy = dataclasses.replace(backbone, module=module, variables=tuple(module.variables))
+    return training_graph.rewrite(copy, copy.variables, backbone.image_size)
 
 
 def _load_module(handle: str, path: str) -> Any:

@@ -7,7 +7,6 @@ is, the normalisation is 40 % of EfficientNet-Lite0's time on a CPU.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,16 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from trainer.models import handles
 from trainer.models.backbone import Backbone
+from trainer.models.graph_rewriting import (
+    BIAS,
+    WEIGHTS,
+    fold_into_bias,
+    is_depthwise,
+    node_name,
+    normalised_convolutions,
+    pruned,
+    without_detours,
+)
 
 # Of the largest feature: folding rounds each weight once more.
 _TOLERANCE = 1e-4
@@ -101,8 +110,8 @@ def _fold(backbone: Backbone) -> InferenceGraph | None:
         frozen = convert_variables_to_constants_v2(concrete)
         (source,), (result,) = frozen.inputs, frozen.outputs
         # Pruned before too, or what is dead would count as another use of a convolution.
-        graph = _pruned(_without_detours(frozen.graph.as_graph_def()), result.name)
-        folded = InferenceGraph(_pruned(_folded(graph), result.name), source.name, result.name)
+        graph = pruned(without_detours(frozen.graph.as_graph_def()), result.name)
+        folded = InferenceGraph(pruned(_folded(graph), result.name), source.name, result.name)
         images = tf.random.stateless_uniform([2, *backbone.image_size, 3], [0, 0])
         fast = folded.function(backbone.image_size, backbone.num_features)
         expected, actual = original(images).numpy(), fast(images).numpy()
@@ -117,41 +126,10 @@ def _fold(backbone: Backbone) -> InferenceGraph | None:
     return folded
 
 
-def _without_detours(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """The graph with every input taken from where it is computed.
-
-    What was a function before it was put in line has left a chain of identities behind each of
-    its arguments, and control edges, which in a graph without variables have nothing to order.
-    """
-    nodes = {node.name: node for node in graph.node}
-    for node in graph.node:
-        references = [reference for reference in node.input if not reference.startswith("^")]
-        del node.input[:]
-        node.input.extend(_origin(nodes, reference) for reference in references)
-    return graph
-
-
-def _origin(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> str:
-    while nodes[_name(reference)].op == "Identity":
-        reference = nodes[_name(reference)].input[0]
-    return reference
-
-
 def _folded(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     """The graph with each inference-mode FusedBatchNorm of a convolution turned into a BiasAdd."""
     nodes = {node.name: node for node in graph.node}
-    uses = Counter(_name(reference) for node in graph.node for reference in node.input)
-    for norm in list(graph.node):
-        convolution = nodes.get(_name(norm.input[0])) if norm.input else None
-        if not (
-            norm.op.startswith("FusedBatchNorm")
-            and not norm.attr["is_training"].b
-            and convolution is not None
-            and convolution.op in ("Conv2D", "DepthwiseConv2dNative")
-            and uses[convolution.name] == 1
-            and convolution.attr["data_format"].s == norm.attr["data_format"].s == b"NHWC"
-        ):
-            continue
+    for norm, convolution in normalised_convolutions(graph):
         references = (convolution.input[1], *norm.input[1:5])
         constants = [c for c in (_constant(nodes, name) for name in references) if c is not None]
         if len(constants) != len(references):
@@ -159,45 +137,15 @@ def _folded(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
         weights, gamma, beta, mean, variance = (c.astype(np.float64) for c in constants)
         scale = gamma / np.sqrt(variance + norm.attr["epsilon"].f)
         # [height, width, in, out]; a depthwise one's outputs are [in, multiplier], flattened.
-        per_output = scale.reshape(weights.shape[2:]) if _is_depthwise(convolution) else scale
-        for suffix, value in (("weights", weights * per_output), ("bias", beta - mean * scale)):
-            constant = graph.node.add(name=f"{norm.name}/folded_{suffix}", op="Const")
+        per_output = scale.reshape(weights.shape[2:]) if is_depthwise(convolution) else scale
+        for suffix, value in ((WEIGHTS, weights * per_output), (BIAS, beta - mean * scale)):
+            constant = graph.node.add(name=f"{norm.name}/{suffix}", op="Const")
             constant.attr["dtype"].type = tf.float32.as_datatype_enum
             constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
-        convolution.input[1] = f"{norm.name}/folded_weights"
-        norm.op = "BiasAdd"
-        del norm.input[1:]
-        norm.input.append(f"{norm.name}/folded_bias")
-        data_type = norm.attr["T"].type
-        norm.attr.clear()
-        norm.attr["T"].type = data_type
-        norm.attr["data_format"].s = b"NHWC"
+        fold_into_bias(norm, convolution)
     return graph
 
 
-def _pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
-    """What `result` is computed from; the weights from before the folding are not part of it."""
-    nodes = {node.name: node for node in graph.node}
-    reached: set[str] = set()
-    ahead = [_name(result)]
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(_name(reference) for reference in nodes[name].input)
-    kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
-    kept.node.extend(node for node in graph.node if node.name in reached)
-    return kept
-
-
-def _name(reference: str) -> str:
-    return reference.split(":")[0]
-
-
-def _is_depthwise(node: tf.compat.v1.NodeDef) -> bool:
-    return node.op == "DepthwiseConv2dNative"
-
-
 def _constant(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> np.ndarray | None:
-    node = nodes[_name(reference)]
+    node = nodes[node_name(reference)]
     return tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None

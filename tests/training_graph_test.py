@@ -1,0 +1,165 @@
+"""The graph to train by computes what the backbone does, gradients too, or is given up."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from tests.saved_models import save
+from trainer.models import backbone
+
+IMAGES = tf.random.stateless_uniform([5, 16, 16, 3], [3, 4])
+BATCH_NORM = tf_keras.layers.BatchNormalization
+
+
+def load(path, network, **options) -> backbone.Backbone:
+    """The network, its batch normalisations far from the identity, as a trainable backbone."""
+    rng = np.random.default_rng(1)
+    for layer in network.layers:
+        low = 0.5 if isinstance(layer, BATCH_NORM) else -1
+        layer.set_weights([rng.uniform(low, 2, w.shape) for w in layer.get_weights()])
+    handle = save(
+        path,
+        lambda images, training: network(images, training=training),
+        tf.TensorSpec([None, *network.input_shape[1:]]),
+        variables=network.variables,
+        trainable=network.trainable_variables,
+    )
+    return backbone.load(handle, trainable=True, cache_dir="unused", **options)
+
+
+def sequential(*layers, size: int = 16) -> tf_keras.Model:
+    pool = tf_keras.layers.GlobalAveragePooling2D()
+    return tf_keras.Sequential([tf_keras.Input([size, size, 3]), *layers, pool])
+
+
+def features_and_gradients(network, images, *, training: bool):
+    """Both of a sum with weights of either sign, so that no feature can hide another's error."""
+
+    @tf.function
+    def compute(images):
+        with tf.GradientTape() as tape:
+            features = network(images, training=training)
+            loss = tf.reduce_sum(
+                features * tf.random.stateless_normal([len(images), network.num_features], [5, 6])
+            )
+        return features, tape.gradient(loss, network.trainable_variables)
+
+    return compute(images)
+
+
+def gradient_errors(network, images) -> list[float]:
+    """Relative to the norm of each; without `training` the backbone runs as it came."""
+    features, gradients = features_and_gradients(network, images, training=True)
+    expected_features, expected_gradients = features_and_gradients(network, images, training=False)
+    assert np.abs(features - expected_features).max() < 1e-4 * np.abs(expected_features).max()
+    return [
+        np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+        for gradient, expected in zip(gradients, expected_gradients, strict=True)
+    ]
+
+
+def operations(network) -> list[str]:
+    return [node.op for node in network._training_graph.graph.as_graph_def().node]
+
+
+@pytest.mark.parametrize("size", [15, 16])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        ("Conv2D", {"filters": 4, "kernel_size": 3}),
+        ("DepthwiseConv2D", {"kernel_size": 3}),
+        ("DepthwiseConv2D", {"kernel_size": 5}),
+        ("DepthwiseConv2D", {"kernel_size": 5, "depth_multiplier": 2}),
+    ],
+    ids=["3x3", "depthwise 3x3", "depthwise 5x5", "depthwise 5x5 twice"],
+)
+def test_a_normalised_convolution(tmp_path, layer, options, padding, strides, size):
+    convolution = getattr(tf_keras.layers, layer)(
+        strides=strides, padding=padding, use_bias=False, **options
+    )
+    images = tf.random.stateless_uniform([5, size, size, 3], [3, 4])
+    layers = (convolution, BATCH_NORM(), tf_keras.layers.ReLU(6.0))
+    network = load(tmp_path, sequential(*layers, size=size))
+    assert network._training_graph is not None
+    assert operations(network).count("BiasAdd") == 1
+    assert not any(op.startswith(("FusedBatchNorm", "ReadVar")) for op in operations(network))
+    assert max(gradient_errors(network, images)) < 1e-4
+
+
+@pytest.mark.parametrize("size", [15, 16])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_convolution_of_one_pixel(tmp_path, padding, strides, size):
+    """Against stride 1 on the pixels it takes: TensorFlow's own gradient of stride 2 may fail."""
+
+    def network(path, size, strides):
+        convolution = tf_keras.layers.Conv2D(4, 1, strides, padding, use_bias=False)
+        return load(tmp_path / path, sequential(convolution, BATCH_NORM(), size=size))
+
+    images = tf.random.stateless_uniform([5, size, size, 3], [3, 4])
+    taken = images[:, ::strides, ::strides]
+    features, gradients = features_and_gradients(
+        network("whole", size, strides), images, training=True
+    )
+    expected, expected_gradients = features_and_gradients(
+        network("taken", taken.shape[1], 1), taken, training=False
+    )
+    np.testing.assert_allclose(features, expected, rtol=1e-4)
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_normalisation_without_scale_and_one_that_cannot_be_folded(tmp_path):
+    inputs = tf_keras.Input([16, 16, 3])
+    shared = tf_keras.layers.Conv2D(4, 3, dilation_rate=2, use_bias=False)(inputs)
+    x = BATCH_NORM()(shared)
+    x = tf_keras.layers.Conv2D(4, 1)(tf_keras.layers.Add()([x, shared]))
+    x = tf_keras.layers.DepthwiseConv2D(5, padding="same", dilation_rate=2, use_bias=False)(x)
+    x = BATCH_NORM(scale=False)(x)
+    outputs = tf_keras.layers.GlobalAveragePooling2D()(x)
+    network = load(tmp_path, tf_keras.Model(inputs, outputs), value_range=(-1.0, 1.0))
+    assert network._training_graph is not None
+    assert operations(network).count("FusedBatchNormV3") >= 1
+    assert max(gradient_errors(network, IMAGES)) < 1e-4
+
+
+def test_the_features_follow_the_variables(tmp_path):
+    network = load(tmp_path, sequential(tf_keras.layers.Conv2D(4, 3, use_bias=False), BATCH_NORM()))
+    before = network(IMAGES, training=True)
+    for variable in network.variables:
+        variable.assign(variable * 1.5 + 0.1)
+    after = network(IMAGES, training=True)
+    assert np.abs(after - before).max() > 0.1
+    np.testing.assert_allclose(after, network(IMAGES), rtol=1e-4, atol=1e-5)
+
+
+def test_in_training_mode_the_backbone_runs_as_it_came(tmp_path):
+    network = sequential(tf_keras.layers.Conv2D(4, 3), BATCH_NORM())
+    assert load(tmp_path, network, batch_norm_training=True)._training_graph is None
+
+
+def test_a_graph_that_computes_something_else_is_given_up(tmp_path):
+    weight = tf.Variable([1.0, 2.0, 3.0])
+
+    def noisy(images, training):
+        return tf.reduce_mean(images, [1, 2]) * weight + tf.random.uniform([])
+
+    handle = save(tmp_path, noisy, tf.TensorSpec([None, 16, 16, 3]), variables=[weight])
+    network = backbone.load(handle, trainable=True, cache_dir="unused")
+    assert network._training_graph is None
+    assert network(IMAGES, training=True).shape == (5, 3)
+
+
+def test_the_embedded_backbone(cache_dir):
+    network = backbone.load("efficientnet_lite0", trainable=True, cache_dir=cache_dir)
+    assert network._training_graph is not None
+    assert operations(network).count("BiasAdd") == 49
+    assert "FusedBatchNormV3" not in operations(network)
+    errors = gradient_errors(network, tf.random.stateless_uniform([2, 224, 224, 3], [1, 2]))
+    assert np.median(errors) < 1e-4
+    # A rounding that carries one ReLU6 over its edge changes the gradients of all layers below.
+    # The original's own change by 2e-3 where the images are multiplied by 1 + 1e-6.
+    assert max(errors) < 5e-3

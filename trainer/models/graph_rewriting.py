@@ -1,0 +1,86 @@
+"""What the rewriting of a backbone's graph, for inference or for training, has in common."""
+
+from collections import Counter
+
+import tensorflow as tf
+
+# What is folded goes by the name of the normalisation and one of these.
+WEIGHTS, BIAS = "folded_weights", "folded_bias"
+
+
+def without_detours(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """The graph with every input taken from where it is computed.
+
+    What was a function before it was put in line has left a chain of identities behind each of
+    its arguments, and control edges, which in a graph without variables have nothing to order.
+    """
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        references = [reference for reference in node.input if not reference.startswith("^")]
+        del node.input[:]
+        node.input.extend(_origin(nodes, reference) for reference in references)
+    return graph
+
+
+def _origin(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> str:
+    while nodes[node_name(reference)].op == "Identity":
+        reference = nodes[node_name(reference)].input[0]
+    return reference
+
+
+def normalised_convolutions(
+    graph: tf.compat.v1.GraphDef,
+) -> list[tuple[tf.compat.v1.NodeDef, tf.compat.v1.NodeDef]]:
+    """Each inference-mode FusedBatchNorm of a convolution that nothing else uses, and that one."""
+    nodes = {node.name: node for node in graph.node}
+    uses = Counter(node_name(reference) for node in graph.node for reference in node.input)
+    found = []
+    for norm in graph.node:
+        convolution = nodes.get(node_name(norm.input[0])) if norm.input else None
+        if (
+            norm.op.startswith("FusedBatchNorm")
+            and not norm.attr["is_training"].b
+            and convolution is not None
+            and convolution.op in ("Conv2D", "DepthwiseConv2dNative")
+            and uses[convolution.name] == 1
+            and convolution.attr["data_format"].s == norm.attr["data_format"].s == b"NHWC"
+        ):
+            found.append((norm, convolution))
+    return found
+
+
+def fold_into_bias(norm: tf.compat.v1.NodeDef, convolution: tf.compat.v1.NodeDef) -> None:
+    """Makes `norm` a BiasAdd. The nodes `<norm>/folded_weights` and `_bias` are the caller's."""
+    convolution.input[1] = f"{norm.name}/{WEIGHTS}"
+    norm.op = "BiasAdd"
+    del norm.input[1:]
+    norm.input.append(f"{norm.name}/{BIAS}")
+    data_type = norm.attr["T"].type
+    norm.attr.clear()
+    norm.attr["T"].type = data_type
+    norm.attr["data_format"].s = b"NHWC"
+
+
+def pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
+    """What `result` is computed from; the weights from before the folding are not part of it."""
+    nodes = {node.name: node for node in graph.node}
+    reached: set[str] = set()
+    ahead = [node_name(result)]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead.extend(node_name(reference) for reference in nodes[name].input)
+    kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
+    kept.node.extend(node for node in graph.node if node.name in reached)
+    return kept
+
+
+def node_name(reference: str) -> str:
+    """The node that computes an input."""
+    return reference.split(":")[0]
+
+
+def is_depthwise(node: tf.compat.v1.NodeDef) -> bool:
+    """Whether it is a convolution of each channel by itself."""
+    return node.op == "DepthwiseConv2dNative"
