@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, graft, metrics, refused, start
-from tests.resume_test import curves
+from tests.same_run import curves
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests import tiny
 from tests.commands import graft, metrics
+from trainer import storage
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +191,9 @@ def test_a_restart_knows_of_the_roll_back(folder, backbone, tmp_path):
     assert "going back to step 0" in first.stdout
     assert "going back" not in second.stdout
     assert "is not finite, again" in second.stderr
-    saved = tmp_path / "run" / "checkpoints" / "step_00000000_1" / "state.json"
-    assert json.loads(saved.read_text())["rolled_back"] is True
+    manifest = storage.read_manifest(str(tmp_path / "run" / "checkpoints" / "step_00000000_1"))
+    assert manifest is not None
+    assert manifest.facts["state"]["rolled_back"] is True
 
 
 def test_mirrored_on_two_devices_learns_what_one_does(folder, backbone, tmp_path):

@@ -54,7 +54,7 @@ def gradient_errors(network, images) -> list[float]:
     expected_features, expected_gradients = features_and_gradients(network, images, training=False)
     assert np.abs(features - expected_features).max() < 1e-4 * np.abs(expected_features).max()
     return [
-        np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+        float(np.linalg.norm(gradient - expected) / np.linalg.norm(expected))
         for gradient, expected in zip(gradients, expected_gradients, strict=True)
     ]
 

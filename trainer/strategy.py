@@ -90,8 +90,9 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: AbstractSet[str]) -> str:
     """`auto` resolved: bfloat16 where a frozen backbone runs on a CPU that multiplies it.
 
-    Only a frozen backbone: its features are off by 0.3 % at the most that was seen, while in
-    fine-tuning the weights themselves would lose bits.
+    Only a frozen backbone: its features change, by 1 to 10 % of the largest one, but not what a
+    head learns from them (docs/benchmarks.md); in fine-tuning the weights themselves would lose
+    bits.
     """
     if name != "auto":
         return name

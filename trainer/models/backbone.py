@@ -14,9 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
-from trainer.models import handles, training_graph
-
-_DEFAULT_IMAGE_SIZE = 224
+from trainer.models import handles, saved_model, training_graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,8 +115,8 @@ def load(
             message says what was found, the rule, and a way out.
     """
     path = handles.resolve(handle, cache_dir)
-    module = _load_module(handle, path)
-    spec = _image_spec(handle, module)
+    module = saved_model.load(handle, path)
+    spec = saved_model.image_spec(handle, module)
     variables = tuple(getattr(module, "variables", ()))
     trainable_variables = tuple(getattr(module, "trainable_variables", ())) if trainable else ()
     if trainable and not trainable_variables:
@@ -131,7 +129,7 @@ def load(
         handle=handle,
         path=path,
         digest=handles.digest(handle, path),
-        image_size=_image_size(handle, spec, image_size),
+        image_size=saved_model.image_size(handle, spec, image_size),
         value_range=value_range or ((0.0, 255.0) if spec.dtype.is_integer else (0.0, 1.0)),
         num_features=0,
         batch_norm_training=trainable and batch_norm_training,
@@ -162,77 +160,6 @@ def _rewrite(backbone: Backbone) -> training_graph.Features | None:
     return training_graph.rewrite(copy, copy.variables, backbone.image_size)
 
 
-def _load_module(handle: str, path: str) -> Any:
-    """Contract, part one: a SavedModel in TF2's format whose root can be called."""
-    way_out = "Take a TF2 'feature vector' model; on TF Hub and Kaggle they are labelled so."
-    try:
-        names = set(tf.io.gfile.listdir(path))
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"--backbone={handle}: cannot read {path}: {_reason(error)}.") from error
-    if "tfhub_module.pb" in names:
-        raise UserError(
-            f"--backbone={handle}: {path} holds tfhub_module.pb: it is in the TF1 Hub format, "
-            f"which cannot be trained with TensorFlow 2. {way_out}"
-        )
-    if not names & {"saved_model.pb", "saved_model.pbtxt"}:
-        found = ", ".join(sorted(names)[:5]) or "nothing"
-        raise UserError(
-            f"--backbone={handle}: {path} is not a SavedModel: a saved_model.pb must lie "
-            f"directly in it; found {found}. Save the model with tf.saved_model.save."
-        )
-    try:
-        module = handles.import_hub().load(path)
-    # What a damaged SavedModel raises is not documented: anything from KeyError to OpError.
-    except Exception as error:
-        raise UserError(
-            f"--backbone={handle}: the SavedModel in {path} cannot be loaded: {_reason(error)}. "
-            "It must be whole, and of a TensorFlow that this one "
-            f"({tf.__version__}) can read; copy or save it again."
-        ) from error
-    if not callable(module):
-        signatures = ", ".join(sorted(getattr(module, "signatures", {}))) or "none"
-        raise UserError(
-            f"--backbone={handle}: the SavedModel in {path} cannot be called (its signatures: "
-            f"{signatures}), as a TF1 SavedModel or one that was exported to be served. A "
-            f"backbone needs `__call__`. {way_out}"
-        )
-    return module
-
-
-def _image_spec(handle: str, module: Any) -> tf.TensorSpec:
-    """Contract, part two: one argument that takes [batch, height, width, 3]."""
-    functions = getattr(module.__call__, "concrete_functions", [])
-    specs = []
-    for function in functions:
-        tensors = [
-            spec
-            for spec in tf.nest.flatten(function.structured_input_signature)
-            if isinstance(spec, tf.TensorSpec)
-        ]
-        specs.append(tensors[0] if tensors else tf.TensorSpec([], tf.string))
-        shape = specs[-1].shape
-        is_number = specs[-1].dtype.is_floating or specs[-1].dtype.is_integer
-        if is_number and shape.is_compatible_with([None, None, None, 3]):
-            return specs[-1]
-    found = ", ".join(sorted({f"{s.dtype.name} {s.shape}" for s in specs})) or "no traced function"
-    raise UserError(
-        f"--backbone={handle}: it takes {found}; a backbone takes images, "
-        "[batch, height, width, 3]. Take a model for images."
-    )
-
-
-def _image_size(handle: str, spec: tf.TensorSpec, requested: int) -> tuple[int, int]:
-    rank_known = spec.shape.rank is not None
-    height, width = (spec.shape[1], spec.shape[2]) if rank_known else (None, None)
-    if requested and ((height or requested) != requested or (width or requested) != requested):
-        raise UserError(
-            f"--image_size={requested}: --backbone={handle} takes images of {height}x{width} "
-            "only. Leave --image_size out, or take another backbone."
-        )
-    default = requested or _DEFAULT_IMAGE_SIZE
-    return height or default, width or default
-
-
 def _num_features(backbone: Backbone) -> int:
     """Contract, part three: a gray image gives one row of finite numbers."""
     height, width = backbone.image_size
@@ -245,8 +172,8 @@ def _num_features(backbone: Backbone) -> int:
         features = strategy.experimental_local_results(strategy.run(call, args=(gray,)))[0]
     except Exception as error:
         raise UserError(
-            f"{about} fails: {_reason(error)}. A backbone takes a batch of any number of images; "
-            "another --image_size may be what it needs."
+            f"{about} fails: {saved_model.reason(error)}. A backbone takes a batch of any number of "
+            "images; another --image_size may be what it needs."
         ) from error
     if not isinstance(features, tf.Tensor) or features.shape.rank != 2:
         shape = getattr(features, "shape", None)
@@ -261,12 +188,3 @@ def _num_features(backbone: Backbone) -> int:
             f"values than {backbone.value_range}: set --image_range."
         )
     return int(features.shape[1])
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error that says something; TensorFlow surrounds it by pages of graph."""
-    frame = ("Graph execution error", "Detected at node", "Stack trace for op", " ", "\t")
-    lines = [
-        line for line in str(error).splitlines() if line.strip() and not line.startswith(frame)
-    ]
-    return (lines or [type(error).__name__])[0].strip()[:300].rstrip(".: ")
