@@ -172,8 +172,8 @@ def _num_features(backbone: Backbone) -> int:
         features = strategy.experimental_local_results(strategy.run(call, args=(gray,)))[0]
     except Exception as error:
         raise UserError(
-            f"{about} fails: {saved_model.reason(error)}. A backbone takes a batch of any number of "
-            "images; another --image_size may be what it needs."
+            f"{about} fails: {saved_model.reason(error)}. A backbone takes a batch of any "
+            "number of images; another --image_size may be what it needs."
         ) from error
     if not isinstance(features, tf.Tensor) or features.shape.rank != 2:
         shape = getattr(features, "shape", None)
