@@ -211,5 +211,5 @@ def test_odd_batches_and_more_parts_than_examples(sources, batch):
     images, features = pipelines(sources["folder"], "train", batch=batch, num_shards=1)
     arguments = ("train", [0], 1, 4)
     assert_same(images.training_batches(*arguments), features.training_batches(*arguments), 40)
-    arguments = ("train", range(40), 40)
-    assert_same(images.evaluation_batches(*arguments), features.evaluation_batches(*arguments), 80)
+    everyone = ("train", range(40), 40)
+    assert_same(images.evaluation_batches(*everyone), features.evaluation_batches(*everyone), 80)

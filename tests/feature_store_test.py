@@ -17,7 +17,7 @@ ROWS, WIDTH = 5, 3
 def part(seed=0, rows=ROWS):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(rows, WIDTH)).astype(np.float32)
-    features[0] = [np.float32(1e-45), -0.0, np.finfo(np.float32).max]
+    features[0] = np.array([1e-45, -0.0, np.finfo(np.float32).max], np.float32)
     bad = {2: ("rot/größe 1.png", "an empty file"), 3: ("rot/2.png", 'not a "JPEG"\n')}
     return Part(features, np.arange(rows) % 3, bad)
 
