@@ -33,8 +33,9 @@ _FORMAT = 1
 # loses two seconds at the most, and a bucket's requests are worth their time.
 _FEWEST_PARTS, _LARGEST_PART = 8, 1024
 
-# Of the memory that is free: more than that is read from the disk as it is needed.
-_MEMORY_SHARE = 0.4
+# Of the memory that is free: more than that is read from the disk as it is needed. Taken three
+# times for the moment in which TensorFlow makes a tensor of an array.
+_MEMORY_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
