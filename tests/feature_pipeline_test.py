@@ -209,14 +209,7 @@ def test_views_are_cycled_by_epoch(sources):
 @pytest.mark.parametrize("batch", [1, 7])
 def test_odd_batches_and_more_parts_than_examples(sources, batch):
     images, features = pipelines(sources["folder"], "train", batch=batch, num_shards=1)
-<<<<<<< HEAD
     one, other = (p.training_batches("train", [0], 1, 4) for p in (images, features))
     assert_same(one, other, 40)
     one, other = (p.evaluation_batches("train", range(40), 40) for p in (images, features))
     assert_same(one, other, 80)
-=======
-    arguments = ("train", [0], 1, 4)
-    assert_same(images.training_batches(*arguments), features.training_batches(*arguments), 40)
-    everyone = ("train", range(40), 40)
-    assert_same(images.evaluation_batches(*everyone), features.evaluation_batches(*everyone), 80)
->>>>>>> fctests
