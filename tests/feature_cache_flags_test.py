@@ -94,11 +94,11 @@ def test_a_refusal_is_one_line_and_leaves_nothing(tmp_path):
     assert not run.exists()
 
 
-@pytest.mark.parametrize("kind", ["no directory can be there", "a file", "far away"])
+@pytest.mark.parametrize("kind", ["no directory can be there", "a file"])
 def test_a_directory_that_cannot_be_written_is_refused(kind, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    path = {"a file": file, "far away": "gs://bucket/features"}.get(kind, "/proc/graft")
+    path = file if kind == "a file" else "/proc/graft"
     folder = tiny.write_folder(tmp_path / "data", train=4, validation=2)
     process = graft(
         *("train", f"--workdir={tmp_path / 'run'}", f"--dataset={folder}", "--num_epochs=1"),

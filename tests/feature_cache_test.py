@@ -20,6 +20,7 @@ from trainer.data.input_pipeline import InputPipeline
 from trainer.data.tfds_open import open_prepared
 from trainer.feature_cache import FeatureCache
 from trainer.preemption import StopRequest
+from trainer.workers import Workers
 
 SIZE, WIDTH = (12, 10), 6
 NUM_TRAIN = 51  # 3 × 17: two batches, and parts of 6 and 7
@@ -52,6 +53,8 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
         "num_features": WIDTH,
         "stop": StopRequest(),
         "voice": JsonVoice(io.StringIO()),
+        "workers": Workers(),
+        "before_reading": lambda: None,
         **changes,
     }
     return FeatureCache(**settings)

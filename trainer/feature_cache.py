@@ -87,6 +87,12 @@ class FeatureCache:
         store = FeatureStore(directory, len(units))
         num_bytes = begins[-1] * self.num_features * 4
         in_memory = num_bytes <= _MEMORY_SHARE * machine.available_memory()
+        if not in_memory and storage.is_remote(directory):
+            raise UserError(
+                f"--feature_cache={self.root}: {num_bytes / 1e6:,.0f} MB of features are more than "
+                "fits into memory, and from a bucket they cannot be read one by one; name a local "
+                "directory"
+            )
         features = np.empty([begins[-1] if in_memory else 0, self.num_features], np.float32)
         known: dict[int, Part] = {}
 
