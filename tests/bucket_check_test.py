@@ -54,6 +54,15 @@ def test_no_permission_to_look(gcs, matching, act):
     assert f"no permission to {act}" in refused()
 
 
+@pytest.mark.parametrize("fault", ["429", "500", "503", "reset", "lost", "cut", "crc"])
+def test_a_passing_fault_is_none(gcs, fault):
+    for number in range(4):
+        gcs.proxy.reset()
+        gcs.proxy.plan = lambda request, number=number: fault if request.number == number else None
+        storage.ensure_directory(WORKDIR, "workdir")
+    assert gcs.names() == []
+
+
 def test_no_such_bucket(gcs):
     words = refused("gs://absent/run")
     assert words.startswith(

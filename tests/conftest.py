@@ -1,9 +1,14 @@
 """What several test files share and is slow to make."""
 
+import signal
+
 import pytest
 
 from tests import tiny
 from trainer import flags
+
+# Of a background job of a shell, every process would be deaf to Ctrl-C, those of the tests too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

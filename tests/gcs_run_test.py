@@ -1,5 +1,6 @@
 """Whole runs with their workdir in a bucket: the story of resume_test, on the emulator."""
 
+import contextlib
 import json
 import os
 import random
@@ -17,15 +18,21 @@ NUM_KILLS = 20
 FAULTS = ("429", "500", "503", "reset", "lost", "cut", "crc", "delay:0.04", "delay:0.4")
 
 
-def start(gcs, *words):
+@contextlib.contextmanager
+def started(gcs, *words):
+    """A process of `graft WORDS`, killed if it outlives the block: nobody asks gcs after it."""
     command = [sys.executable, "-m", "trainer", *words]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command,
         env={**os.environ, **gcs.environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def fetched(gcs, directory: Path) -> Path:
@@ -46,8 +53,8 @@ def run_killed_at(gcs, number, last_fault, fault, words):
         return last_fault if request.number >= number else fault()
 
     gcs.proxy.plan = plan
-    process = start(gcs, *words, f"--workdir={WORKDIR}")
-    _, said = process.communicate(timeout=DEADLINE_SECS)
+    with started(gcs, *words, f"--workdir={WORKDIR}") as process:
+        _, said = process.communicate(timeout=DEADLINE_SECS)
     assert process.returncode == -9, said
 
 
@@ -92,10 +99,10 @@ def test_sigterm_uploads_and_leaves_with_143(gcs, arguments, undisturbed, tmp_pa
     rare = [a for a in arguments if "checkpoint" not in a]
     rare += ["--checkpoint_every_steps=9999", "--log_upload_secs=1"]
     gcs.proxy.delay_secs = 0.04
-    process = start(gcs, *rare, f"--workdir={WORKDIR}")
-    wait_until(lambda: gcs.names("run/logs/train"))
-    process.terminate()
-    _, said = process.communicate(timeout=DEADLINE_SECS)
+    with started(gcs, *rare, f"--workdir={WORKDIR}") as process:
+        wait_until(lambda: gcs.names("run/logs/train"))
+        process.terminate()
+        _, said = process.communicate(timeout=DEADLINE_SECS)
     assert process.returncode == 143, said
     assert re.search(r"graft: stopped by SIGTERM after step \d+", said)
     names = gcs.names("run/checkpoints")
@@ -133,17 +140,14 @@ def test_a_bucket_that_turns_away_ends_the_run_and_keeps_the_checkpoint(
 
 
 def test_a_second_run_is_refused(gcs, arguments):
-    first = start(gcs, *arguments, f"--workdir={WORKDIR}", "--log_upload_secs=1")
-    wait_until(lambda: gcs.names("run/.lease"))
-    content = gcs.read("run/.lease")
-    second = start(gcs, *arguments, f"--workdir={WORKDIR}")
-    wait_until(lambda: second.poll() is not None or gcs.read("run/.lease") != content)
-    _, said = second.communicate(timeout=DEADLINE_SECS)
-    assert second.returncode == 2
-    assert "--workdir=gs://bucket/run: another process trains here" in said
-    assert first.poll() is None
-    first.kill()
-    first.communicate()
+    endless = [*arguments, "--num_steps=1000000", f"--workdir={WORKDIR}"]
+    with started(gcs, *endless) as first:
+        wait_until(lambda: gcs.names("run/.lease"))
+        with started(gcs, *arguments, f"--workdir={WORKDIR}") as second:
+            _, said = second.communicate(timeout=DEADLINE_SECS)
+        assert second.returncode == 2
+        assert "--workdir=gs://bucket/run: another process trains here" in said
+        assert first.poll() is None
 
 
 def test_tensorboard_reads_the_curves_from_the_bucket(gcs, undisturbed):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,9 @@ def launch(tmp_path):
             launched = Launch(tmp_path, *arguments, **options)
             stack.enter_context(launched.process)
             stack.callback(launched.process.kill)
+            deadline = threading.Timer(DEADLINE_SECS, launched.process.kill)
+            stack.callback(deadline.cancel)
+            deadline.start()
             return launched
 
         yield start

@@ -1,5 +1,7 @@
 """The graph to train by computes what the backbone does, gradients too, or is given up."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -141,16 +143,30 @@ def test_in_training_mode_the_backbone_runs_as_it_came(tmp_path):
     assert load(tmp_path, network, batch_norm_training=True)._training_graph is None
 
 
-def test_a_graph_that_computes_something_else_is_given_up(tmp_path):
-    weight = tf.Variable([1.0, 2.0, 3.0])
+def test_a_graph_that_computes_something_else_is_given_up(tmp_path, caplog):
+    """Large numbers that cancel: the normalisation, once folded, rounds at another place."""
+    kernel = tf.Variable(tf.random.stateless_uniform([1, 1, 3, 4], [5, 6]))
+    scale, offset, variance = (tf.Variable(tf.fill([4], x)) for x in (0.7, 0.0, 0.3))
+    mean = tf.Variable(1e6 * tf.reduce_sum(kernel, [0, 1, 2]))
 
-    def noisy(images, training):
-        return tf.reduce_mean(images, [1, 2]) * weight + tf.random.uniform([])
+    def cancelling(images, training):
+        maps = tf.nn.conv2d(images + 1e6, kernel, 1, "VALID")
+        maps, *_ = tf.compat.v1.nn.fused_batch_norm(
+            maps, scale, offset, mean, variance, is_training=False
+        )
+        return tf.reduce_mean(maps, [1, 2])
 
-    handle = save(tmp_path, noisy, tf.TensorSpec([None, 16, 16, 3]), variables=[weight])
+    handle = save(
+        tmp_path,
+        cancelling,
+        tf.TensorSpec([None, 16, 16, 3]),
+        variables=[kernel, scale, offset, mean, variance],
+    )
+    caplog.set_level(logging.INFO, "absl")
     network = backbone.load(handle, trainable=True, cache_dir="unused")
     assert network._training_graph is None
-    assert network(IMAGES, training=True).shape == (5, 3)
+    assert "trained as it came: folded, it differs by" in caplog.text
+    assert network(IMAGES, training=True).shape == (5, 4)
 
 
 def test_the_embedded_backbone(cache_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from typing import Any
@@ -23,6 +24,8 @@ def check(directory: str, flag: str) -> None:
             and why: no such bucket, no permission, no or expired credentials, a wrong clock, a
             quota, or not reachable.
     """
+    from google.api_core.exceptions import NotFound
+
     deadline = time.monotonic() + DEADLINE_SECS
     probe = f"{directory.rstrip('/')}/.preflight-{uuid.uuid4().hex}"
     try:
@@ -39,7 +42,8 @@ def check(directory: str, flag: str) -> None:
             content = downloaded(blob, _call(deadline))
         if content != b"graft":
             raise UserError(f"{directory}: what is read is not what was written")
-        with calling(directory, "delete"):
+        # Gone already: the answer to a first try was lost.
+        with calling(directory, "delete"), contextlib.suppress(NotFound):
             blob.delete(**_call(deadline))
     except GraftError as error:
         # Whatever it is, nothing has begun: a person must look.

@@ -86,7 +86,6 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
         Damaged: it is gone, or not what the manifest says.
     """
     from google.cloud.storage import transfer_manager
-    from google.cloud.storage.exceptions import DataCorruption
 
     pairs = []
     for name, file in manifest.files.items():
@@ -106,7 +105,7 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
             for (blob, _), outcome in failed:
                 if getattr(outcome, "code", None) == 404:
                     raise Damaged(f"gs://{blob.bucket.name}/{blob.name}: is gone")
-                if not isinstance(outcome, DataCorruption):
+                if not isinstance(outcome, _arrived_badly()):
                     raise outcome
             pairs = [pair for pair, _ in failed]
     if pairs:
@@ -124,12 +123,10 @@ def downloaded(blob: Any, patience: dict[str, Any] | None = None) -> bytes:
         blob: the object.
         patience: what `call` gave, if not the usual.
     """
-    from google.cloud.storage.exceptions import DataCorruption
-
     for attempt in range(TRIES):
         try:
             return blob.download_as_bytes(checksum="crc32c", **(patience or call()))
-        except DataCorruption:
+        except _arrived_badly():
             if attempt == TRIES - 1:
                 raise
     raise AssertionError("not reached")
@@ -143,6 +140,14 @@ def checksum(blob: Any) -> str:
 def wrong_checksum(path: str) -> StorageUnreachable:
     """What to raise when bytes did not arrive as they were sent, time and again."""
     return StorageUnreachable(f"{path}: arrives with a wrong checksum, {TRIES} times")
+
+
+def _arrived_badly() -> tuple[type[Exception], ...]:
+    """What the library does not try again: wrong bytes, and the body of a refusal cut short."""
+    from google.cloud.storage.exceptions import DataCorruption
+    from requests.exceptions import ChunkedEncodingError
+
+    return DataCorruption, ChunkedEncodingError
 
 
 def _settled(blob: Any, outcome: Any, size: int, crc32c: str) -> int | None:

@@ -32,12 +32,26 @@ def zero_if(condition: tf.Tensor, message: str | tf.Tensor) -> tf.Tensor:
 
 
 def refuse_unless(condition: tf.Tensor, message: str | tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns `encoded`, a copy of it to be used from then on; see zero_if."""
-    return tf.strings.substr(encoded, zero_if(condition, message), tf.strings.length(encoded))
+    """Returns `encoded`, a copy of it to be used from then on; see zero_if.
+
+    Of two rules that are both broken, the one that `encoded` passed through first is named.
+    """
+    length = tf.strings.length(encoded)
+    return tf.strings.substr(encoded, zero_if(condition | (length < 0), message), length)
 
 
 def zero_if_sane(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """zero_if for what a header announces: 0 < height × width <= MAX_PIXELS."""
+    return zero_if(*_sane(height, width))
+
+
+def refuse_giant(height: tf.Tensor, width: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
+    """refuse_unless for what a header announces: 0 < height × width <= MAX_PIXELS."""
+    return refuse_unless(*_sane(height, width), encoded)
+
+
+def _sane(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether it is, and what to say if not."""
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     some = (height > 0) & (width > 0)
     message = tf.where(
@@ -45,12 +59,7 @@ def zero_if_sane(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         f"the header announces more than {MAX_PIXELS} pixels",
         "the header announces no pixels",
     )
-    return zero_if(some & (height * width <= MAX_PIXELS), message)
-
-
-def refuse_giant(height: tf.Tensor, width: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns `encoded`, a copy of it to be used from then on; see zero_if_sane."""
-    return tf.strings.substr(encoded, zero_if_sane(height, width), tf.strings.length(encoded))
+    return some & (height * width <= MAX_PIXELS), message
 
 
 def bytes_at(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Tensor:
