@@ -20,7 +20,7 @@ FLOORS = {
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
     "preflight_worker preflight workers goodput",
     1: "tensorflow_errors strategy summaries checkpoints optimizers profiling",
-    2: "evaluate feature_cache export train_step run assembly resume progress finish",
+    2: "evaluate extraction feature_cache export train_step run assembly resume progress finish",
     3: "train",
     4: "task __main__ predict pack",
 }

@@ -45,7 +45,7 @@ def broken(folder, tmp_path):
 
 
 def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken, tmp_path):
-    uncached = open_cache(tmp_path, broken, skip=True).pipeline
+    uncached = open_cache(tmp_path, broken, skip=True).extraction.pipeline
     for _ in uncached.evaluation_batches("train", [0], 1).take(7):
         pass
     reasons = uncached.bad_images.before_step(0)
@@ -54,16 +54,15 @@ def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken,
     for _ in range(2):
         cache = open_cache(tmp_path, broken, skip=True)
         tables.append(cache.table("train", 0, "float32"))
-        assert cache.pipeline.bad_images.before_step(0) == reasons
+        assert cache.extraction.pipeline.bad_images.before_step(0) == reasons
     assert_same(*tables)
     assert counts(cache) == [(8, 0)]
     table = tables[0]
     assert table.is_good.sum() == NUM_TRAIN - len(BAD)
     assert not rows(table)[~table.is_good].any()
-    ids = [
-        e["id"].decode()
-        for e in cache.pipeline.source.examples("train", 0, 1, shuffle=False).as_numpy_iterator()
-    ]
+    source = cache.extraction.pipeline.source
+    examples = source.examples("train", 0, 1, shuffle=False).as_numpy_iterator()
+    ids = [e["id"].decode() for e in examples]
     assert sorted(np.array(ids)[~table.is_good]) == sorted(BAD)
 
 
@@ -71,7 +70,7 @@ def test_a_bad_image_is_named_the_first_time(broken, tmp_path):
     cache = open_cache(tmp_path, broken)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         cache.table("train", 0, "float32")
-    error = cache.pipeline.bad_images.user_error(caught.value)
+    error = cache.extraction.pipeline.bad_images.user_error(caught.value)
     assert error is not None
     assert any(f"the image {name} cannot be decoded" in str(error) for name in BAD)
 

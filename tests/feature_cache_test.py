@@ -18,6 +18,7 @@ from trainer.data.decode_checked import BadImages
 from trainer.data.folder_source import open_folder
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.tfds_open import open_prepared
+from trainer.extraction import Extraction
 from trainer.feature_cache import FeatureCache
 from trainer.preemption import StopRequest
 from trainer.workers import Workers
@@ -45,23 +46,25 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
     source = open_folder(str(data)) if not hasattr(data, "examples") else data
     pipeline = InputPipeline(source, 8, 4, seed, SIZE, BadImages(skip), augment)
     settings: dict[str, Any] = {
-        "root": str(root),
         "pipeline": pipeline,
         "strategy": tf.distribute.OneDeviceStrategy("CPU:0"),
-        "computed_by": {"backbone": "colours"},
         "features": colours,
-        "num_features": WIDTH,
         "stop": StopRequest(),
         "voice": JsonVoice(io.StringIO()),
         "workers": Workers(),
         "before_reading": lambda: None,
         **changes,
     }
-    return FeatureCache(**settings)
+    return FeatureCache(
+        root=str(root),
+        computed_by=settings.pop("computed_by", {"backbone": "colours"}),
+        num_features=settings.pop("num_features", WIDTH),
+        extraction=Extraction(**settings),
+    )
 
 
 def said(cache):
-    return [json.loads(line) for line in cache.voice._stream.getvalue().splitlines()]
+    return [json.loads(line) for line in cache.extraction.voice._stream.getvalue().splitlines()]
 
 
 def counts(cache):
@@ -82,13 +85,13 @@ def assert_same(table, other):
 
 def assert_features_of(table, cache, split):
     """The table against the images as they are evaluated, in the split's order."""
-    batches = cache.pipeline.evaluation_batches(split, [0], 1)
-    steps = cache.pipeline.evaluation_steps(split, 1)
+    batches = cache.extraction.pipeline.evaluation_batches(split, [0], 1)
+    steps = cache.extraction.pipeline.evaluation_steps(split, 1)
     columns: dict[str, list[np.ndarray]] = {"input": [], "label": []}
     for batch in batches.take(steps).as_numpy_iterator():
         for key in columns:
             columns[key].append(batch[key])
-    n = cache.pipeline.source.num_examples(split)
+    n = cache.extraction.pipeline.source.num_examples(split)
     images, labels = (np.concatenate(column)[:n] for column in columns.values())
     np.testing.assert_allclose(rows(table), colours(tf.constant(images)), atol=1e-5)
     assert table.labels.tolist() == labels.tolist()
@@ -206,7 +209,7 @@ def test_views_are_the_augmentations_of_the_first_epochs(folder, tmp_path):
     table = cache.table("train", 3, "float32")
     assert counts(cache) == [(0, 24)]
     every = rows(table).reshape([3, NUM_TRAIN, WIDTH])
-    batches = cache.pipeline.training_batches("train", range(4), 1, 0)
+    batches = cache.extraction.pipeline.training_batches("train", range(4), 1, 0)
     steps_per_epoch = NUM_TRAIN // 8
     for step, batch in enumerate(batches.take(3 * steps_per_epoch).as_numpy_iterator()):
         features = colours(tf.constant(batch["input"])).numpy()

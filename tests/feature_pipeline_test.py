@@ -113,7 +113,7 @@ def pipelines(source, split, seed=7, bad=(), batch=BATCH, num_shards=NUM_SHARDS)
         1, labels, everything["weight"].numpy() > 0, lambda places: tf.gather(flat, places)
     )
     assert table.is_good.sum() == len(labels) - len(bad)
-    return images, FeaturePipeline(source, batch, num_shards, seed, {split: table})
+    return images, FeaturePipeline(source, batch, num_shards, seed, table)
 
 
 def assert_same(batches, others, count):
@@ -192,7 +192,7 @@ def test_views_are_cycled_by_epoch(sources):
     table = FeatureTable(
         num_views, labels, is_good, lambda places: tf.cast(places, tf.float32)[:, None]
     )
-    pipeline = FeaturePipeline(source, BATCH, NUM_SHARDS, 7, {"train": table})
+    pipeline = FeaturePipeline(source, BATCH, NUM_SHARDS, 7, table)
     steps_per_epoch = num_examples // BATCH
     batches = pipeline.training_batches("train", range(NUM_SHARDS), 1, 0)
     for step, batch in enumerate(batches.take(7 * steps_per_epoch).as_numpy_iterator()):

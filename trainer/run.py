@@ -19,6 +19,7 @@ from trainer.data.ordered_batches import OrderedBatches
 from trainer.data.source import Source
 from trainer.errors import UserError
 from trainer.evaluate import Evaluator
+from trainer.extraction import Extraction
 from trainer.feature_cache import FeatureCache
 from trainer.goodput import Ledger
 from trainer.models.classifier import Classifier
@@ -84,31 +85,33 @@ class Run:
             return
         cache = FeatureCache(
             root=config.feature_cache_dir,
-            pipeline=self.pipeline,
-            strategy=self.strategy,
+            extraction=Extraction(
+                pipeline=self.pipeline,
+                strategy=self.strategy,
+                features=backbone,
+                stop=self.stop,
+                voice=self.voice,
+                workers=self.workers,
+                before_reading=self.check_files,
+            ),
             computed_by={"backbone": backbone.digest, "value_range": list(backbone.value_range)},
-            features=backbone,
             num_features=backbone.num_features,
-            stop=self.stop,
-            voice=self.voice,
-            workers=self.workers,
-            before_reading=self.check_files,
         )
         # Evaluated in the arithmetic of whoever loads the export, and without augmentation: other
         # features than those that are trained on, even where it is one split.
         evaluated = cache.table(config.validation_split, 0, "float32")
         trained = cache.table(config.train_split, config.feature_views, self.precision)
-        self.evaluation_features = self._feature_pipeline(config.validation_split, evaluated)
-        self.features = self._feature_pipeline(config.train_split, trained)
+        self.evaluation_features = self._feature_pipeline(evaluated)
+        self.features = self._feature_pipeline(trained)
 
-    def _feature_pipeline(self, split: str, table: FeatureTable) -> FeaturePipeline:
+    def _feature_pipeline(self, table: FeatureTable) -> FeaturePipeline:
         pipeline = self.pipeline
         return FeaturePipeline(
             pipeline.source,
             pipeline.global_batch_size,
             pipeline.num_logical_shards,
             pipeline.seed,
-            {split: table},
+            table,
         )
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
@@ -132,7 +135,7 @@ class Run:
         replicas = self.strategy.num_replicas_in_sync
         pipeline: OrderedBatches = self.pipeline
         logits: Callable[[tf.Tensor], tf.Tensor] = self.classifier
-        if self.evaluation_features is not None and split in self.evaluation_features.tables:
+        if self.evaluation_features is not None and split == self.config.validation_split:
             pipeline, logits = self.evaluation_features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,13 @@ class FeatureTable:
 
 @dataclasses.dataclass(frozen=True)
 class FeaturePipeline(OrderedBatches):
-    """As OrderedBatches, with features, float32 [batch, width], as "input".
+    """As OrderedBatches of one split, with features, float32 [batch, width], as "input".
 
     Attributes:
-        tables: by split.
+        table: of the split that its methods are asked for.
     """
 
-    tables: Mapping[str, FeatureTable]
+    table: FeatureTable
 
     def _examples(self, split: str, part: Index, num_parts: int, **order: Any) -> tf.data.Dataset:
         return self.source.order(split, part, num_parts, **order)
@@ -46,8 +46,8 @@ class FeaturePipeline(OrderedBatches):
     def _padding(self) -> dict[str, Any]:
         return {"place": np.full(1, -1)}
 
-    def _load(self, split: str, groups: tf.data.Dataset) -> tf.data.Dataset:
-        table = self.tables[split]
+    def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
+        table = self.table
         with tf.init_scope():
             labels, is_good = tf.constant(table.labels), tf.constant(table.is_good)
         num_examples = len(table.labels)

@@ -15,10 +15,10 @@ import json
 import os
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
 from trainer import storage
+from trainer.manifest import crc32c
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class FeatureStore:
             UserError: it cannot be written; the message names the path and the bytes it needs.
         """
         content = part.features.astype("<f4").tobytes()
-        checksum = _checksum(content)
+        checksum = crc32c(content)
         data = f"{self._name(number)}.{checksum}"
         storage.write_atomically(self._path(data), content)
         manifest = {
@@ -61,7 +61,7 @@ class FeatureStore:
             "labels": part.labels.tolist(),
             "bad_images": [[place, *what] for place, what in sorted(part.bad_images.items())],
         }
-        whole = {"manifest": manifest, "crc32c": _checksum(_json(manifest))}
+        whole = {"manifest": manifest, "crc32c": crc32c(_json(manifest))}
         storage.write_atomically(self._path(f"{self._name(number)}.json"), _json(whole))
 
     def read(self, number: int, rows: int, width: int) -> tuple[Part | None, str]:
@@ -85,7 +85,7 @@ class FeatureStore:
             content = storage.read_bytes(path)
         except OSError as error:
             return None, f"{path}: {error.strerror}"
-        if len(content) != 4 * rows * width or _checksum(content) != manifest["crc32c"]:
+        if len(content) != 4 * rows * width or crc32c(content) != manifest["crc32c"]:
             return None, f"{path}: its checksum does not match"
         features = np.frombuffer(content, "<f4").reshape(rows, width)
         labels = np.array(manifest["labels"], np.int64)
@@ -98,7 +98,7 @@ class FeatureStore:
     def _manifest(self, number: int) -> dict[str, Any]:
         whole = json.loads(storage.read_bytes(self._path(f"{self._name(number)}.json")))
         manifest = whole["manifest"]
-        if _checksum(_json(manifest)) != whole["crc32c"]:
+        if crc32c(_json(manifest)) != whole["crc32c"]:
             raise ValueError("its checksum does not match")
         return manifest
 
@@ -109,11 +109,7 @@ class FeatureStore:
         return f"part-{number:05d}-of-{self.num_parts:05d}"
 
     def _path(self, name: str) -> str:
-        return f"{self.directory}/{name}"
-
-
-def _checksum(content: bytes) -> str:
-    return f"{google_crc32c.value(content):08x}"
+        return storage.join(self.directory, name)
 
 
 def _json(value: Any) -> bytes:

@@ -66,7 +66,6 @@ class InputPipeline(OrderedBatches):
             return own.flat_map(read).concatenate(padding).take(num_steps * EXTRACTION_BATCH)
 
         batches = self._batches(
-            split,
             in_turns(range(len(units)), stream, EXTRACTION_BATCH),
             EXTRACTION_BATCH,
             lambda group, places: {**group[0], "epoch": group[1]},
@@ -79,7 +78,7 @@ class InputPipeline(OrderedBatches):
     def _padding(self) -> dict[str, Any]:
         return {"encoded": [b""], "label": np.zeros(1, np.int64), "id": [b""]}
 
-    def _load(self, split: str, groups: tf.data.Dataset) -> tf.data.Dataset:
+    def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
         # What is evaluated belongs to no epoch.
         policy = self.augment if "epoch" in groups.element_spec else "none"
 

@@ -10,11 +10,12 @@ import functools
 import hashlib
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Index, shard_bounds, stamp
+from trainer.data.source import Index, Order, shard_bounds, stamp
 from trainer.errors import UserError
 
 # Places that one call of a function permutes: a call costs more than a place.
@@ -66,18 +67,8 @@ class ListedSource:
         """See Source."""
         return np.bincount(self._listing(split).labels, minlength=len(self.class_names))
 
-    def examples(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
-        """See Source. The order is a permutation by (seed, epoch), so that a skip is a seek."""
+    def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
+        """See Source."""
         paths, labels, ids = self._table(split)
 
         @tf.autograph.experimental.do_not_convert
@@ -86,33 +77,22 @@ class ListedSource:
             encoded = tf.io.read_file(paths[place])
             return {"encoded": encoded, "label": labels[place], "id": ids[place]}
 
-        places = self.order(
-            split, shard, num_shards, epoch=epoch, seed=seed, shuffle=shuffle, skip=skip
-        )
+        places = self.order(split, shard, num_shards, **order)
         return places.map(read, num_parallel_calls=4, deterministic=True)
 
-    def order(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
-        """See Source."""
+    def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
+        """See Source. A permutation by (seed, epoch), so that a skip is a seek."""
+        wanted = Order(**order)
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
 
         @tf.autograph.experimental.do_not_convert
         def ordered(turns: tf.Tensor) -> dict[str, tf.Tensor]:
-            if shuffle:
-                key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+            if wanted.shuffle:
+                key = tf.stack([tf.cast(n, tf.int64) for n in (wanted.seed, wanted.epoch)])
                 turns = tf.random.experimental.index_shuffle(turns, key, end - begin - 1)
             return {"place": begin + turns}
 
-        turns = tf.data.Dataset.range(tf.cast(skip, tf.int64), end - begin)
+        turns = tf.data.Dataset.range(tf.cast(wanted.skip, tf.int64), end - begin)
         return turns.batch(_ORDERED_AT_ONCE).map(ordered).unbatch()
 
     def stamp(self, split: str) -> str:

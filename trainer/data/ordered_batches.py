@@ -54,7 +54,7 @@ class OrderedBatches(abc.ABC):
         """What `_load` takes for no example: arrays of one element."""
 
     @abc.abstractmethod
-    def _load(self, split: str, groups: tf.data.Dataset) -> tf.data.Dataset:
+    def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
         """Groups of examples, [n] each, to {"input", "label", "is_good", …}, [n, …] each."""
 
     @property
@@ -94,7 +94,7 @@ class OrderedBatches(abc.ABC):
                 "position": tf.gather(tf.constant(positions), places % len(positions)),
             }
 
-        batches = self._batches(split, examples, batch_size, placed)
+        batches = self._batches(examples, batch_size, placed)
         return batches.map(as_written(self._training_batch)).prefetch(2 * num_replicas)
 
     def evaluation_batches(
@@ -122,7 +122,7 @@ class OrderedBatches(abc.ABC):
             return examples.concatenate(forever(self._padding())).take(num_steps * batch_size)
 
         examples = in_turns(replicas, stream, batch_size).repeat()
-        batches = self._batches(split, examples, batch_size)
+        batches = self._batches(examples, batch_size)
         return batches.map(as_written(_evaluation_batch)).prefetch(2 * len(replicas))
 
     def evaluation_steps(self, split: str, num_replicas: int) -> int:
@@ -140,7 +140,6 @@ class OrderedBatches(abc.ABC):
 
     def _batches(
         self,
-        split: str,
         examples: tf.data.Dataset,
         batch_size: int,
         placed: Callable[..., Example] = lambda group, places: group,
@@ -154,7 +153,7 @@ class OrderedBatches(abc.ABC):
         def numbered(group: Any, first: tf.Tensor) -> Example:
             return placed(group, first + tf.range(tf.constant(group_size, tf.int64)))
 
-        loaded = self._load(split, tf.data.Dataset.zip(groups, firsts).map(numbered))
+        loaded = self._load(tf.data.Dataset.zip(groups, firsts).map(numbered))
         if group_size == batch_size:
             return loaded
         whole = loaded.batch(batch_size // group_size, drop_remainder=True)

@@ -7,16 +7,34 @@ arguments, so the position of a run in its data is a number, never an iterator's
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 # A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
 Index: TypeAlias = int | tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which of a shard's examples come, and when.
+
+    Attributes:
+        epoch: orders differ from one to the next.
+        seed: and from one seed to another.
+        shuffle: if not, the split's own order.
+        skip: how many of the first examples are left out.
+    """
+
+    epoch: Index = 0
+    seed: int = 0
+    shuffle: bool = True
+    skip: Index = 0
 
 
 class Source(Protocol):
@@ -44,37 +62,17 @@ class Source(Protocol):
     def label_counts(self, split: str) -> np.ndarray:
         """Examples per class of `split`: int64 [classes]."""
 
-    def examples(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
-        """Logical shard `shard` of `num_shards` in the order of one epoch, without `skip` first.
+    def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
+        """Logical shard `shard` of `num_shards`, in the Order of these keywords.
 
         Shards are disjoint, together they are the split, and their sizes are those of
-        `shard_bounds`. The membership does not depend on `epoch`, the order does.
+        `shard_bounds`. The membership does not depend on the epoch, the order does.
 
         Returns:
             scalars {"encoded": string, an image file's bytes; "label": int64; "id": string}.
         """
 
-    def order(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
+    def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """What `examples` yields for these arguments, by place alone; no file is read.
 
         Returns:
@@ -87,7 +85,7 @@ class Source(Protocol):
     def damaged_file(self) -> str:
         """The first file that is gone or cannot be read to its end, or "": found by reading.
 
-        A run asks before it starts: tf.data would try a damaged record again for ever.
+        A run asks before it starts: what is damaged is not for hours later.
         """
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import tfrecord_runs
-from trainer.data.source import Index, shard_bounds, stamp
+from trainer.data.source import Index, Order, shard_bounds, stamp
 from trainer.data.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.errors import UserError
@@ -77,44 +77,24 @@ class TfdsSource:
             counts += np.bincount(batch, minlength=len(counts))
         return counts
 
-    def examples(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
+    def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""
         _, _, paths, befores, offsets, takes = self._table(split, num_shards)
 
         def read(run: tf.Tensor) -> tf.data.Dataset:
             return tfrecord_runs.read(paths[run], befores[run], offsets[run], takes[run])
 
-        records = self._in_order(read, split, shard, num_shards, epoch, seed, shuffle, skip)
+        records = self._in_order(read, split, shard, num_shards, Order(**order))
         return records.map(self._parse)
 
-    def order(
-        self,
-        split: str,
-        shard: Index,
-        num_shards: int,
-        *,
-        epoch: Index = 0,
-        seed: int = 0,
-        shuffle: bool = True,
-        skip: Index = 0,
-    ) -> tf.data.Dataset:
+    def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""
         _, places, *_, takes = self._table(split, num_shards)
 
         def count(run: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.range(places[run], places[run] + takes[run])
 
-        ordered = self._in_order(count, split, shard, num_shards, epoch, seed, shuffle, skip)
+        ordered = self._in_order(count, split, shard, num_shards, Order(**order))
         return tf.data.Dataset.zip({"place": ordered})
 
     def _in_order(
@@ -123,31 +103,26 @@ class TfdsSource:
         split: str,
         shard: Index,
         num_shards: int,
-        epoch: Index,
-        seed: int,
-        shuffle: bool,
-        skip: Index,
+        order: Order,
     ) -> tf.data.Dataset:
-        """What `read` makes of each run of a shard, in the order of an epoch, without `skip`."""
+        """What `read` makes of each run of a shard, in that order."""
         first_runs = self._table(split, num_shards)[0]
         shard = tf.cast(shard, tf.int64)
         first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
-        order = self._order_seed(epoch, seed, shard, num_shards)
+        seed = self._order_seed(order, shard, num_shards)
 
         @tf.autograph.experimental.do_not_convert
         def read_in_turn(turn: tf.Tensor) -> tf.data.Dataset:
-            if shuffle:
-                turn = tf.random.experimental.index_shuffle(
-                    turn, tf.stack([order, 0]), num_runs - 1
-                )
+            if order.shuffle:
+                turn = tf.random.experimental.index_shuffle(turn, tf.stack([seed, 0]), num_runs - 1)
             return read(first_run + turn)
 
         records = tf.data.Dataset.range(num_runs).flat_map(read_in_turn)
-        if not shuffle:
-            return records.skip(skip)
+        if not order.shuffle:
+            return records.skip(order.skip)
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
         size = max(1, self._shuffle_buffer_size // num_shards)
-        return shuffle_in_windows(records, end - begin, size, order, skip)
+        return shuffle_in_windows(records, end - begin, size, seed, order.skip)
 
     def stamp(self, split: str) -> str:
         """See Source."""
@@ -190,8 +165,9 @@ class TfdsSource:
                 )
         return self._tables[split, num_shards]
 
-    def _order_seed(self, epoch: Index, seed: int, shard: tf.Tensor, num_shards: int) -> tf.Tensor:
-        pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64) * num_shards + shard])
+    def _order_seed(self, order: Order, shard: tf.Tensor, num_shards: int) -> tf.Tensor:
+        number = tf.cast(order.epoch, tf.int64) * num_shards + shard
+        pair = tf.stack([tf.cast(order.seed, tf.int64), number])
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
     @tf.autograph.experimental.do_not_convert
