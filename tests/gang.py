@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.cluster import Cluster
-from trainer.launch.machine import core_shares, free_ports
+from trainer.launch.devices import core_shares, free_ports
 
 DEADLINE_SECS = 240
 

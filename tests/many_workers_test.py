@@ -16,7 +16,7 @@ import tensorflow as tf
 from tests import tiny
 from tests.commands import graft, metrics
 from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
-from trainer.launch.machine import free_ports
+from trainer.launch.devices import free_ports
 
 NUM_STEPS = 600
 

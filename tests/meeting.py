@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.launch.machine import free_ports
+from trainer.launch.devices import free_ports
 
 DEADLINE_SECS = 60
 

@@ -10,7 +10,7 @@ from tests.meeting import localhosts, release, workers
 from trainer import preflight
 from trainer.cluster import Cluster
 from trainer.errors import Preempted, UserError
-from trainer.launch.machine import free_ports
+from trainer.launch.devices import free_ports
 from trainer.preemption import StopRequest
 
 

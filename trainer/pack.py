@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from trainer import machine
 from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.console import Voice, voice
 from trainer.errors import UserError
@@ -205,7 +206,7 @@ def _write_split(
                     speaker.advance(f"packing {split}", done, count)
         return length, num_bytes
 
-    with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(paths), machine.num_cores())) as pool:
         results = list(pool.map(write, range(len(paths))))
     return [length for length, _ in results], sum(num_bytes for _, num_bytes in results)
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from trainer import machine
 from trainer.data import leaf_drawing
 from trainer.errors import UserError
 from trainer.locks import locked
@@ -155,7 +156,7 @@ def _drawings() -> Generator[Iterator[tuple[bytes, int]], None, None]:
             workers.put(worker)
 
     with contextlib.ExitStack() as stack:
-        num_workers = min(len(os.sched_getaffinity(0)), 16)
+        num_workers = min(machine.num_cores(), 16)
         for _ in range(num_workers):
             workers.put(stack.enter_context(_worker()))
         threads = stack.enter_context(ThreadPoolExecutor(num_workers))

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from trainer.cluster import Cluster
-from trainer.launch import machine
+from trainer.launch import devices
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LONGEST_LINE = 1 << 16
@@ -39,9 +39,9 @@ class Gang:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._partial = [b""] * num_workers
         self._selector = selectors.DefaultSelector()
-        addresses = tuple(f"127.0.0.1:{port}" for port in machine.free_ports(num_workers))
-        cores = machine.core_shares(sorted(os.sched_getaffinity(0)), num_workers)
-        gpus = machine.gpu_shares(machine.visible_gpus(environment), num_workers)
+        addresses = tuple(f"127.0.0.1:{port}" for port in devices.free_ports(num_workers))
+        cores = devices.core_shares(sorted(os.sched_getaffinity(0)), num_workers)
+        gpus = devices.gpu_shares(devices.visible_gpus(environment), num_workers)
         for index in range(num_workers):
             own = {
                 "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),

@@ -2,7 +2,11 @@
 
 from collections import Counter
 
+import numpy as np
 import tensorflow as tf
+
+# Of the largest feature: folding rounds each weight once more.
+_TOLERANCE = 1e-4
 
 # What is folded goes by the name of the normalisation and one of these.
 WEIGHTS, BIAS = "folded_weights", "folded_bias"
@@ -74,6 +78,17 @@ def pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
     kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     kept.node.extend(node for node in graph.node if node.name in reached)
     return kept
+
+
+def check_same(actual: tf.Tensor, expected: tf.Tensor) -> None:
+    """Whether rewritten features, float32 [n, width], are the original's but for rounding.
+
+    Raises:
+        ValueError: they differ by more than 1e-4 of the largest feature.
+    """
+    difference = np.abs(actual.numpy() - expected.numpy()).max() / np.abs(expected.numpy()).max()
+    if not difference <= _TOLERANCE:
+        raise ValueError(f"folded, it differs by {difference:g}")
 
 
 def node_name(reference: str) -> str:

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from trainer.launch import machine
+from trainer.launch import devices
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from trainer.launch import machine
     ],
 )
 def test_core_shares(cores, num_workers, expected):
-    assert machine.core_shares(cores, num_workers) == expected
+    assert devices.core_shares(cores, num_workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_core_shares(cores, num_workers, expected):
     ],
 )
 def test_gpu_shares(gpus, num_workers, expected):
-    assert machine.gpu_shares(gpus, num_workers) == expected
+    assert devices.gpu_shares(gpus, num_workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_gpu_shares(gpus, num_workers, expected):
 def test_visible_gpus(environment, expected, tmp_path):
     for name in ("nvidia10", "nvidia0", "nvidia2", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()
-    assert machine.visible_gpus(environment, tmp_path) == expected
+    assert devices.visible_gpus(environment, tmp_path) == expected
 
 
 def test_free_ports_are_different_and_free():
-    ports = machine.free_ports(20)
+    ports = devices.free_ports(20)
     assert len(set(ports)) == 20
     with contextlib.ExitStack() as stack:
         for port in ports:
@@ -57,5 +57,5 @@ def test_free_ports_are_different_and_free():
 
 
 def test_without_a_range_of_its_own_the_system_gives_ports(monkeypatch):
-    monkeypatch.setattr(machine, "_LOWEST_PORT", 2**16)
-    assert len(set(machine.free_ports(3))) == 3
+    monkeypatch.setattr(devices, "_LOWEST_PORT", 2**16)
+    assert len(set(devices.free_ports(3))) == 3
