@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, graft, metrics, refused, start
-from tests.same_run import curves
+from tests.gang import curve
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def parts(stdout):
 def assert_same(one, other):
     """To rounding: figures, curves, and the images that were left out."""
     for name in ("train", "eval"):
-        left, right = curves(one, name), curves(other, name)
+        left, right = curve(one, name), curve(other, name)
         assert left.keys() == right.keys()
         assert len(left) > 5
         for key in left:

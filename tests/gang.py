@@ -22,7 +22,9 @@ DEADLINE_SECS = 240
 class Worker:
     """One process of `graft train`; what it says goes into files of `logs`."""
 
-    def __init__(self, arguments: Sequence[Any], cluster: Cluster, logs: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[Any], cluster: Cluster, logs: Path, enter: Sequence[str] = ()
+    ) -> None:
         # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
         cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
         self._errors = logs / f"{cluster.index}.err"
@@ -32,7 +34,7 @@ class Worker:
             open(self._errors, "w") as errors,
         ):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trainer", "train", *map(str, arguments)],
+                [*enter, sys.executable, "-m", "trainer", "train", *map(str, arguments)],
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, "TF_CONFIG": cluster.to_tf_config()},
@@ -56,16 +58,26 @@ class Worker:
 
 @contextlib.contextmanager
 def gang(
-    num_workers: int, arguments: Sequence[Any], logs: Path, *own: Sequence[Any]
+    num_workers: int,
+    arguments: Sequence[Any],
+    logs: Path,
+    *own: Sequence[Any],
+    addresses: Sequence[str] = (),
+    enter: Sequence[Sequence[str]] = (),
 ) -> Iterator[list[Worker]]:
-    """`num_workers` workers with `arguments`, and with those of their `own`; all end in the end."""
+    """`num_workers` workers with `arguments`, and with those of their `own`; all end in the end.
+
+    They are at `addresses`, or on loopback; `enter` has the words that bring each to its host.
+    """
     logs.mkdir(parents=True, exist_ok=True)
-    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(num_workers))
+    addresses = tuple(addresses or (f"127.0.0.1:{port}" for port in free_ports(num_workers)))
     workers: list[Worker] = []
     try:
         for index in range(num_workers):
             more = own[index] if own else ()
-            workers.append(Worker([*arguments, *more], Cluster(addresses, index, "gang"), logs))
+            cluster = Cluster(addresses, index, "gang")
+            words = [*arguments, *more]
+            workers.append(Worker(words, cluster, logs, enter[index] if enter else ()))
         yield workers
     finally:
         for worker in workers:

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
 from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
+from tests.same_run import assert_same_weights
 from trainer.launch.devices import free_ports
 
 NUM_STEPS = 600
@@ -101,7 +100,7 @@ def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
         assert time.monotonic() - began < 10
         assert "): is gone\n" in workers[1 - killed].errors
     train(2, words, tmp_path / "said")
-    assert_same_weights(tmp_path, pair)
+    assert_same_weights(tmp_path, pair, NUM_STEPS)
     assert metrics(tmp_path) == metrics(pair)
     assert_the_ledger_adds_up(tmp_path)
 
@@ -121,7 +120,7 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path,
         assert len(said) == 1
         assert said.pop().startswith("graft: stopped by SIGTERM after step ")
     train(2, words, tmp_path / "said")
-    assert_same_weights(tmp_path, pair)
+    assert_same_weights(tmp_path, pair, NUM_STEPS)
 
 
 def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_path):
@@ -182,7 +181,7 @@ def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_pat
     assert "launch │ left with 137; restarting all, 1 of 3\n" in output
     assert "0 │ resuming   after step " in output
     assert "0 │ done       accuracy " in output
-    assert_same_weights(tmp_path, pair)
+    assert_same_weights(tmp_path, pair, NUM_STEPS)
 
 
 def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
@@ -209,14 +208,3 @@ def assert_the_ledger_adds_up(workdir):
     )
     for name in ("startup", "preflight", "tracing", "step", "evaluation", "export", "down"):
         assert told["secs"][name] > 0
-
-
-def assert_same_weights(one, other):
-    name = f"checkpoints/step_{NUM_STEPS:08d}/variables"
-    readers = [tf.train.load_checkpoint(str(workdir / name)) for workdir in (one, other)]
-    shapes = readers[0].get_variable_to_shape_map()
-    assert shapes == readers[1].get_variable_to_shape_map()
-    for variable in shapes:
-        if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
-            first, second = (reader.get_tensor(variable) for reader in readers)
-            np.testing.assert_array_equal(first, second, err_msg=variable)

@@ -15,17 +15,36 @@ NUM_KILLS = 10
 
 
 def test_ten_kills_leave_no_trace(arguments, undisturbed, tmp_path):
-    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"GRAFT_TEST_SEED={seed}")
-    rng = random.Random(seed)
-    workdir = tmp_path / "killed"
+    rng = printed_seed()
     steps = sorted(rng.sample(range(NUM_STEPS), NUM_KILLS - 2))
     # Two more fall into the start of a process, where nothing is trained yet.
     moments = [("step", step) for step in steps] + [("secs", rng.uniform(0, 4)) for _ in range(2)]
     rng.shuffle(moments)
     moments.sort(key=lambda moment: moment[1] if moment[0] == "step" else rng.choice(steps))
+    assert_same_run(killed_at(moments, arguments, tmp_path / "killed", rng), undisturbed)
+
+
+def test_kills_of_a_run_with_a_folded_backbone_leave_no_trace(arguments, tmp_path):
+    """With frozen statistics the backbone is trained by models/training_graph.py."""
+    rng = printed_seed()
+    words = [a for a in arguments if a != "--nofreeze_batch_norm"]
+    undisturbed = graft(*words, f"--workdir={tmp_path / 'undisturbed'}")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    moments = [("step", step) for step in sorted(rng.sample(range(NUM_STEPS), 3))]
+    killed = killed_at(moments, words, tmp_path / "killed", rng)
+    assert_same_run(killed, tmp_path / "undisturbed")
+
+
+def printed_seed():
+    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"GRAFT_TEST_SEED={seed}")
+    return random.Random(seed)
+
+
+def killed_at(moments, words, workdir, rng):
+    """The workdir of a run killed when so many steps were saved, or so many seconds went by."""
     for kind, moment in moments:
-        process = start(*arguments, f"--workdir={workdir}")
+        process = start(*words, f"--workdir={workdir}")
         began = time.monotonic()
         while process.poll() is None:
             reached = newest_step(workdir) if kind == "step" else time.monotonic() - began
@@ -35,9 +54,9 @@ def test_ten_kills_leave_no_trace(arguments, undisturbed, tmp_path):
             time.sleep(rng.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
         process.wait(DEADLINE_SECS)
-    last = graft(*arguments, f"--workdir={workdir}")
+    last = graft(*words, f"--workdir={workdir}")
     assert last.returncode == 0, last.stderr
-    assert_same_run(workdir, undisturbed)
+    return workdir
 
 
 def test_sigterm_saves_and_leaves_with_143(arguments, undisturbed, tmp_path):

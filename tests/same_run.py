@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
+from tests.gang import curve
 
 NUM_STEPS = 240
 DEADLINE_SECS = 120
@@ -41,7 +42,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert metrics(one) == metrics(other)
     assert_same_weights(one, other)
     for name in ("train", "eval"):
-        assert curves(one, name) == curves(other, name)
+        assert curve(one, name) == curve(other, name)
 
 
 def wait_until(condition):
@@ -51,8 +52,8 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-def assert_same_weights(one, other):
-    name = f"checkpoints/step_{NUM_STEPS:08d}/variables"
+def assert_same_weights(one, other, num_steps=NUM_STEPS):
+    name = f"checkpoints/step_{num_steps:08d}/variables"
     readers = [tf.train.load_checkpoint(str(workdir / name)) for workdir in (one, other)]
     shapes = readers[0].get_variable_to_shape_map()
     assert shapes == readers[1].get_variable_to_shape_map()
@@ -61,18 +62,3 @@ def assert_same_weights(one, other):
         if variable != "_CHECKPOINTABLE_OBJECT_GRAPH":
             first, second = (reader.get_tensor(variable) for reader in readers)
             np.testing.assert_array_equal(first, second, err_msg=variable)
-
-
-def curves(workdir, name):
-    """(step, tag) -> value, but for speed; asserts that steps never go backwards."""
-    found = {}
-    for path in sorted((workdir / "logs" / name).iterdir()):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                key = (event.step, value.tag)
-                assert key not in found, f"{key} is written twice"
-                if value.tag not in ("examples_per_sec", "input_wait", "goodput"):
-                    found[key] = tf.make_ndarray(value.tensor).item()
-    assert found
-    return found

@@ -44,6 +44,7 @@ def write_backbone(directory: Path, size: int = 32) -> Path:
                 3,
                 strides=2,
                 input_shape=(size, size, 3),
+                use_bias=False,  # as in every network whose normalisations can be folded
                 kernel_initializer=tf_keras.initializers.GlorotUniform(0),
             ),
             tf_keras.layers.BatchNormalization(),
