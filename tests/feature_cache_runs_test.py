@@ -64,10 +64,10 @@ def assert_same(one, other):
         assert len(left) > 5
         for key in left:
             assert left[key] == pytest.approx(right[key], rel=2e-4, abs=1e-6), key
-    left, right = metrics(one), metrics(other)
-    assert left["eval"]["confusion_matrix"] == right["eval"]["confusion_matrix"]
-    for key in ("skipped", "num_skipped", "best", "num_params"):
-        assert left[key] == right[key], key
+    figures, others = metrics(one), metrics(other)
+    assert figures["eval"]["confusion_matrix"] == others["eval"]["confusion_matrix"]
+    for name in ("skipped", "num_skipped", "best", "num_params"):
+        assert figures[name] == others[name], name
 
 
 def test_a_cached_run_is_the_uncached_run_and_the_next_computes_nothing(train, tmp_path):
