@@ -31,6 +31,12 @@ def is_of_a_peer(error: tf.errors.OpError) -> bool:
     return isinstance(error, kinds) or any(words in error.message for words in telling)
 
 
+def peer(error: tf.errors.OpError) -> int | None:
+    """Which worker `error` of a peer is about, where it says so."""
+    found = re.search(r"/job:worker/(?:replica:\d+/)?task:(\d+)", error.message)
+    return int(found[1]) if found else None
+
+
 def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
     """A file that is gone or closed to us, a full disk, a bucket that no longer answers."""
     if "retry attempts failed" in error.message:

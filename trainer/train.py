@@ -17,13 +17,13 @@ from trainer.assembly import build
 from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import GraftError, PeerLost, UserError
+from trainer.errors import GraftError, UserError
 from trainer.goodput import open_ledger
 from trainer.profiling import Profiler
 from trainer.run import Run
 from trainer.run_state import RunState
 from trainer.summaries import Summaries
-from trainer.tensorflow_errors import is_of_a_peer, of_the_machine, reason
+from trainer.tensorflow_errors import is_of_a_peer, of_the_machine, peer, reason
 from trainer.train_step import TrainStep, class_weights
 
 
@@ -121,7 +121,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
             error
         )
         if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
-            named = PeerLost(reason(error))
+            named = run.workers.lost(peer(error), reason(error))
         if named is None:
             raise
         raise named from error

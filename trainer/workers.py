@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import socket
 from collections.abc import Callable, Iterator, Mapping
 
 from trainer import preflight, provenance, shares
 from trainer.cluster import Cluster
 from trainer.config import Config
-from trainer.errors import GraftError
+from trainer.errors import GraftError, PeerLost
 from trainer.lifeline import Lifeline
 from trainer.preemption import StopRequest
 
@@ -62,6 +63,15 @@ class Workers:
         """Whether from here on the lack of progress means that something is stuck."""
         if self.lifeline is not None:
             self.lifeline.expect_progress(is_expected)
+
+    def lost(self, index: int | None, reason: str) -> PeerLost:
+        """What to raise where TensorFlow has lost worker `index`, or None: it does not say which.
+
+        Writes the stacks of all threads to the log.
+        """
+        faulthandler.dump_traceback(all_threads=True)
+        who = "another worker" if index is None else self.cluster.name(index)
+        return PeerLost(f"{who}: is gone or frozen, or the network between us is cut ({reason})")
 
     def leave(self) -> None:
         """Wait until all workers have come to their end."""
