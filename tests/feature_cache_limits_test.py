@@ -24,6 +24,7 @@ from tests.feature_cache_test import (
     said,
 )
 from trainer import feature_cache
+from trainer.data import known_parts
 from trainer.data.tfds_open import open_prepared
 from trainer.errors import Preempted, UserError
 from trainer.preemption import StopRequest
@@ -98,7 +99,7 @@ def test_larger_than_the_memory_that_is_made_small_here_reads_from_disk(
     settings = {"augment": "light"} if views else {}
     expected = open_cache(tmp_path / "a", folder, **settings).table("train", views, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(feature_cache, "_from_memory", None)
+    monkeypatch.setattr(known_parts, "_from_memory", None)
     for _ in range(2):  # computed, and read
         cache = open_cache(tmp_path / "b", folder, **settings)
         table = cache.table("train", views, "float32")
