@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,15 @@ class Cluster:
                 f"--platform=kubernetes: needs {error.name}; pip install 'graft[kubernetes]'"
             ) from error
         settings = client.Configuration()
+        # The client reads the variable once, when it is imported.
+        file = os.environ.get("KUBECONFIG") or None
         try:
             if Path(_IN_CLUSTER_NAMESPACE).exists() and not context:
                 config.load_incluster_config(client_configuration=settings)
                 default = Path(_IN_CLUSTER_NAMESPACE).read_text(encoding="utf-8").strip()
             else:
-                config.load_kube_config(context=context or None, client_configuration=settings)
-                contexts, active = config.list_kube_config_contexts()
+                config.load_kube_config(file, context or None, settings)
+                contexts, active = config.list_kube_config_contexts(file)
                 used = next((c for c in contexts if c["name"] == context), active)
                 default = used["context"].get("namespace") or "default"
         # The client lets through what the YAML parser and its own dictionaries raise.
@@ -175,7 +178,7 @@ class Cluster:
             cause = getattr(error, "reason", None) or error
             raise Unanswered(
                 f"cannot {doing} in {self.namespace}: {self.host} does not answer "
-                f"({_line(str(cause)).rpartition('>: ')[2]})"
+                f"({_line(str(cause)).rpartition('): ')[2]})"
             ) from error
 
 
