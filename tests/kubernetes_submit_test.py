@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests import kube_api
-from trainer.launch import kubernetes_creation, kubernetes_wait, submit
+from trainer.launch import kubernetes_creation, submit
 
 RUN = ["--workdir=gs://bucket/runs/pets"]
 ALL = ["POST serviceaccounts", "POST configmaps", "POST services", "POST jobs"]
@@ -17,8 +17,7 @@ def api(tmp_path, monkeypatch):
     with kube_api.serve() as server:
         config = kube_api.write_kubeconfig(tmp_path / "config", server.url)
         monkeypatch.setenv("KUBECONFIG", str(config))
-        monkeypatch.setattr(kubernetes_creation, "_POLL_SECS", 0.02)
-        monkeypatch.setattr(kubernetes_wait, "_POLL_SECS", 0.02)
+        monkeypatch.setattr(kubernetes_creation, "POLL_SECS", 0.02)
         yield server
 
 

@@ -16,7 +16,7 @@ from trainer.launch.kubernetes_job import SUBMISSION, WORKDIR
 Object = dict[str, Any]
 
 _GONE_SECS = 180.0
-_POLL_SECS = 1.0
+POLL_SECS = 1.0
 
 
 def make_room(cluster: Cluster, job: Object) -> None:
@@ -61,7 +61,7 @@ def _until_gone(cluster: Cluster, job: Object, clock: Callable[[], float] = time
                 f"{kind} {metadata['name']} is still there, {_GONE_SECS:.0f} s after it was "
                 "deleted: its pods have not ended; the same command again waits on"
             )
-        time.sleep(_POLL_SECS)
+        time.sleep(POLL_SECS)
 
 
 def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:

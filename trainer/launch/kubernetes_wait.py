@@ -12,16 +12,11 @@ from trainer.launch.local import verdict
 
 Object = dict[str, Any]
 
-_POLL_SECS = 5.0
+POLL_SECS = 5.0
 _PATIENCE_SECS = 300.0  # a cluster's API may be away for an upgrade
 
 
-def wait(
-    cluster: Cluster,
-    job: Object,
-    poll_secs: float = _POLL_SECS,
-    patience_secs: float = _PATIENCE_SECS,
-) -> int:
+def wait(cluster: Cluster, job: Object) -> int:
     """Stay until `job` has ended; print how its workers are whenever that changes.
 
     Returns:
@@ -41,9 +36,9 @@ def wait(
             pods = cluster.pods(kubernetes_job.selector(job))
             answered = time.monotonic()
         except Unanswered:
-            if time.monotonic() - answered > patience_secs:
+            if time.monotonic() - answered > _PATIENCE_SECS:
                 raise
-            time.sleep(poll_secs)
+            time.sleep(POLL_SECS)
             continue
         if found is None or found["metadata"]["uid"] != job["metadata"]["uid"]:
             raise UserError(f"{kind} {name} was deleted, or replaced, meanwhile")
@@ -59,7 +54,7 @@ def wait(
         if not has_run and (missing := job_state.lacks_image(pods)):
             cluster.delete(found)
             raise UserError(f"--image: {missing}; {kind} {name} is deleted")
-        time.sleep(poll_secs)
+        time.sleep(POLL_SECS)
 
 
 def _tell(pods: list[Object], told: dict[int, str]) -> None:
