@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -217,7 +218,8 @@ def condition(kind, **more):
 
 
 def test_wait_until_done(api, capsys):
-    running, done = {"running": {}}, {"terminated": {"exitCode": 0}}
+    running: dict[str, Any] = {"running": {}}
+    done = {"terminated": {"exitCode": 0}}
     states = [
         ({}, [pod(0, {"waiting": {"reason": "ContainerCreating"}}, phase="Pending")]),
         ({}, [pod(0, running, phase="Running")]),
