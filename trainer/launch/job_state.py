@@ -65,6 +65,13 @@ def index_of(pod: Object) -> int:
     return int(annotations.get("batch.kubernetes.io/job-completion-index", 0))
 
 
+def restarts(pod: Object) -> int:
+    """How often a worker has been started again, counted or ignored; of its newest pod."""
+    annotations = pod["metadata"].get("annotations") or {}
+    counts = ("job-index-failure-count", "job-index-ignored-failure-count")
+    return sum(int(annotations.get(f"batch.kubernetes.io/{name}", 0)) for name in counts)
+
+
 def describe(pod: Object) -> str:
     """How a worker is, in words."""
     status = pod.get("status", {})
