@@ -1,7 +1,11 @@
 """`graft submit --platform=kubernetes` against a server that answers as a cluster does."""
 
 import copy
+import signal
 import socket
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -214,3 +218,40 @@ def test_no_kubeconfig(tmp_path, monkeypatch, capsys, content, words, message):
     monkeypatch.setenv("KUBECONFIG", str(file))
     assert graft_submit(*words) == 2
     refused(capsys, message, "KUBECONFIG")
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing_behind(api, tmp_path):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(method, plural, is_dry):
+        if (method, plural, is_dry) == ("POST", "jobs", False):
+            reached.set()
+            go_on.wait(30)
+        return None
+
+    api.faults = slow
+    words = ["--platform=kubernetes", "--image=r/graft:1", "--", *RUN]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "submit", *words], stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert reached.wait(60)
+        process.send_signal(signal.SIGINT)
+        go_on.set()  # the cluster creates it, though nobody hears the answer
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (
+        130,
+        "graft: nothing is left behind\ngraft: interrupted\n",
+    )
+    assert api.objects == {}
+
+
+def test_a_program_that_cannot_reach_the_cluster_says_one_line(api):
+    words = ["--platform=kubernetes", "--image=r/graft:1", "--", *RUN]
+    api.faults = lambda *_: "cut"
+    process = subprocess.run(
+        [sys.executable, "-m", "trainer", "submit", *words], capture_output=True, text=True
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("graft: cannot look for Job pets in default: ")
+    assert process.stderr.count("\n") == 1

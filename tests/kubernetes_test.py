@@ -1,10 +1,9 @@
-"""What `graft submit --platform=kubernetes` shows, refuses, and waits for."""
+"""What `graft submit --platform=kubernetes` shows, refuses."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -12,7 +11,7 @@ import yaml
 
 from tests import kube_api
 from tests.pod_security import violations
-from trainer.launch import kubernetes_job, kubernetes_wait, submit
+from trainer.launch import kubernetes_job, submit
 
 GOLDENS = Path(__file__).parent / "goldens" / "kubernetes"
 IMAGE = "--image=europe-docker.pkg.dev/project/graft/trainer@sha256:" + "0" * 64
@@ -155,7 +154,6 @@ def api(tmp_path, monkeypatch):
     with kube_api.serve() as server:
         config = kube_api.write_kubeconfig(tmp_path / "config", server.url)
         monkeypatch.setenv("KUBECONFIG", str(config))
-        monkeypatch.setattr(kubernetes_wait, "POLL_SECS", 0.02)
         yield server
 
 
@@ -184,81 +182,3 @@ def test_the_claim_is_looked_at(api, capsys, modes, num_workers, part):
     assert code == (2 if part else 0)
     assert (part or "") in capsys.readouterr().err
     assert bool(api.writes()) == (part is None)
-
-
-def pod(index, state, made="1", **more):
-    return {
-        "metadata": {
-            "name": f"pets-{index}-{made}",
-            "creationTimestamp": made,
-            "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
-        },
-        "status": {"containerStatuses": [{"state": state}], **more},
-    }
-
-
-def wait_for(api, *states):
-    """Submit with --wait; the cluster then shows `states`, one after the other."""
-    left = list(states)
-
-    def next_state(plural, name):
-        if ("jobs", "pets") in api.objects and left:
-            status, pods = left.pop(0)
-            api.objects["jobs", "pets"]["status"] = status
-            for item in pods:
-                api.put("pods", item)
-
-    api.on_get = next_state
-    flags = ["--platform=kubernetes", "--image=r/graft:1", "--wait", "--", WORKDIR]
-    return submit.main(flags)
-
-
-def condition(kind, **more):
-    return {"conditions": [{"type": kind, "status": "True", **more}]}
-
-
-def test_wait_until_done(api, capsys):
-    running: dict[str, Any] = {"running": {}}
-    done = {"terminated": {"exitCode": 0}}
-    states = [
-        ({}, [pod(0, {"waiting": {"reason": "ContainerCreating"}}, phase="Pending")]),
-        ({}, [pod(0, running, phase="Running")]),
-        ({}, [pod(0, {"terminated": {"exitCode": 143}})]),
-        ({}, [pod(0, running, "2", phase="Running")]),
-        (condition("Complete"), [pod(0, done, "2")]),
-    ]
-    assert wait_for(api, *states) == 0
-    assert capsys.readouterr().out.splitlines()[6:] == [
-        "worker 0   starting",
-        "worker 0   running",
-        "worker 0   left with 143: asked to stop; the checkpoint is saved",
-        "worker 0   running",
-        "worker 0   done",
-        "done       Job pets",
-    ]
-
-
-def test_wait_until_failed_has_the_workers_exit_code(api, capsys):
-    failed = condition("Failed", reason="PodFailurePolicy", message="exit code 2")
-    assert wait_for(api, (failed, [pod(0, {"terminated": {"exitCode": 2}})])) == 2
-    assert "failed     PodFailurePolicy: exit code 2" in capsys.readouterr().out
-
-
-def test_wait_for_an_image_that_does_not_exist(api, capsys):
-    waiting = {"waiting": {"reason": "ErrImagePull", "message": "r/graft:1: not found"}}
-    assert wait_for(api, ({}, [pod(0, waiting)])) == 2
-    error = capsys.readouterr().err
-    assert "--image: image not found" in error
-    assert "r/graft:1: not found" in error
-    assert "Job pets is deleted" in error
-    assert ("jobs", "pets") not in api.objects
-
-
-def test_wait_for_a_job_that_is_deleted(api, capsys):
-    def gone(plural, name):
-        api.objects.pop(("jobs", "pets"), None)
-
-    api.on_get = gone
-    flags = ["--platform=kubernetes", "--image=r/graft:1", "--wait", "--", WORKDIR]
-    assert submit.main(flags) == 2
-    assert "Job pets was deleted" in capsys.readouterr().err

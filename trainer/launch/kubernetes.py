@@ -8,7 +8,13 @@ from typing import Any
 from trainer import storage
 from trainer.command_line import Flag, Groups
 from trainer.errors import UserError
-from trainer.launch import kubernetes_checks, kubernetes_creation, kubernetes_job, manifests
+from trainer.launch import (
+    image_check,
+    kubernetes_checks,
+    kubernetes_creation,
+    kubernetes_job,
+    manifests,
+)
 from trainer.launch.kubernetes_client import Cluster
 from trainer.launch.kubernetes_wait import wait
 from trainer.launch.request import Request
@@ -52,6 +58,7 @@ def submit(request: Request, values: dict[str, Any]) -> int:
     if request.dry_run:
         sys.stdout.write(manifests.to_text(objects, request.dry_run))
         return 0
+    image_check.check(request.image)
     cluster = Cluster(values["context"], values["namespace"])
     _check_claim(cluster, values["claim"], request.num_workers)
     job = next(item for item in objects if item["kind"] in kubernetes_job.RUN_KINDS)

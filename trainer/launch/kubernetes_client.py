@@ -78,7 +78,7 @@ class Cluster:
                 f"{asked}no cluster: {_line(str(error))} (KUBECONFIG names the file; "
                 "`kubectl config get-contexts` lists what there is)"
             ) from error
-        settings.retries = 1  # the client's own is three, of which each takes its time
+        settings.retries = 0  # whoever waits asks again; nobody else should wait
         self.host = settings.host
         self.namespace = namespace or default
         api = client.ApiClient(settings)

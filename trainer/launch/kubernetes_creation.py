@@ -17,6 +17,7 @@ Object = dict[str, Any]
 
 _GONE_SECS = 180.0
 POLL_SECS = 1.0
+_LOOKS = 3  # for a job whose creation was not answered
 
 
 def make_room(cluster: Cluster, job: Object) -> None:
@@ -95,10 +96,12 @@ def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
             except Exists:
                 continue  # of an earlier run, or the user's own; it stays as it is
         made = _create_job(cluster, job)
-    except (UserError, Unanswered) as error:
-        raise UserError(f"{error}; {_undo(cluster, created, job)}") from error
+    except UserError as error:
+        raise UserError(f"{error}; {_undo(cluster, created, job, 1)}") from error
+    except Unanswered as error:
+        raise UserError(f"{error}; {_undo(cluster, created, job, _LOOKS)}") from error
     except KeyboardInterrupt:
-        print(f"graft: {_undo(cluster, created, job)}", file=sys.stderr)
+        print(f"graft: {_undo(cluster, created, job, _LOOKS)}", file=sys.stderr)
         raise
     owner = {key: made[key] for key in ("apiVersion", "kind")}
     owner |= {key: made["metadata"][key] for key in ("name", "uid")}
@@ -129,14 +132,20 @@ def _belongs_to_a_run(item: Object) -> bool:
     return str(item["metadata"]["name"]).endswith("-tensorboard")
 
 
-def _undo(cluster: Cluster, created: Sequence[Object], job: Object) -> str:
-    """Remove what was created, newest first; what is left, in words."""
+def _undo(cluster: Cluster, created: Sequence[Object], job: Object, looks: int) -> str:
+    """Remove what was created, newest first; what is left, in words.
+
+    The answer may be lost, and the job be there, or be there a moment later: `looks` are taken.
+    """
     kind, name = job["kind"], job["metadata"]["name"]
     left = []
     found = None
     try:
-        # The answer may be lost, and the job be there.
         found = cluster.get(kind, name)
+        for _ in range(looks - 1):
+            if found is None:
+                time.sleep(POLL_SECS)
+                found = cluster.get(kind, name)
     except (UserError, Unanswered):
         left.append(f"whether {kind} {name} was created is not known")
     ours = [found] if found is not None and _is_ours(found, job) else []
