@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.indexed_job import action, environment
 from tests.pod_security import violations
 from trainer import cluster, errors
 from trainer.launch import kubernetes_job, manifests
@@ -114,16 +115,6 @@ def test_the_check_of_the_profile_would_find(path, value, named):
     assert any(problem.endswith(named) for problem in violations(pod))
 
 
-def action(spec, exit_code, conditions=()):
-    """What the Job controller does with a pod that ended so, by the first rule that fits."""
-    for rule in spec["podFailurePolicy"]["rules"]:
-        wanted = [condition["type"] for condition in rule.get("onPodConditions", [])]
-        codes = rule.get("onExitCodes", {"values": []})
-        if set(wanted) & set(conditions) or exit_code in codes["values"]:
-            return rule["action"]
-    return "Count"
-
-
 @pytest.mark.parametrize(
     ("exit_code", "conditions", "expected", "in_jobset"),
     [
@@ -144,27 +135,6 @@ def test_who_is_tried_again(exit_code, conditions, expected, in_jobset):
     job = kubernetes_job.spec_of(job_in(manifests.render(["jobset"])))
     # What counts fails the Job at once, and the JobSet makes all of it anew.
     assert (action(job, exit_code, conditions), job["backoffLimit"]) == (in_jobset, 0)
-
-
-def environment(objects, index):
-    """What the trainer finds in worker `index`, as Kubernetes and JobSet set it."""
-    job = job_in(objects)
-    spec, name = kubernetes_job.spec_of(job), job["metadata"]["name"]
-    labels = {"batch.kubernetes.io/job-name": name}
-    if job["kind"] == "JobSet":
-        labels = {
-            "batch.kubernetes.io/job-name": f"{name}-workers-0",
-            "jobset.sigs.k8s.io/jobset-name": name,
-            "jobset.sigs.k8s.io/replicatedjob-name": "workers",
-            "jobset.sigs.k8s.io/job-index": "0",
-        }
-    config = next(item for item in objects if item["kind"] == "ConfigMap")
-    found = {**config["data"], "JOB_COMPLETION_INDEX": str(index)}
-    for entry in spec["template"]["spec"]["containers"][0]["env"]:
-        field = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-        value = labels[field.split("'")[1]] if field else entry["value"]
-        found[entry["name"]] = value
-    return found
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
