@@ -72,6 +72,8 @@ def test_what_is_shared_stays_as_it_is(api):
     assert graft_submit() == 0
     assert api.objects["configmaps", "graft-environment"]["data"] == {"A": "1"}
     assert ("jobs", "pets") in api.objects
+    # Nor is a right to make it needed.
+    assert not [r for r in api.requests if r[:2] == ("POST", "configmaps")]
 
 
 def test_tensorboard_belongs_to_the_job(api, capsys):

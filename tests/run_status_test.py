@@ -24,7 +24,11 @@ def workdir(tmp_path):
     for start, step in ((0.0, 32), (40.0, 40)):
         clock = [BEGAN + start]
         published: list[bytes] = []
-        ledger = Ledger(lambda now=clock: now[0], None, earlier, published.append)
+
+        def now(clock=clock):
+            return clock[0]
+
+        ledger = Ledger(now, None, earlier, published.append)
         ledger.turn("step")
         clock[0] += 30.0
         ledger.add_steps(step, 8, 30.0, 0.0)

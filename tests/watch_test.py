@@ -1,6 +1,7 @@
 """`graft watch`: on a workdir, and on a cluster's API."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_jobset_as_json(api, capsys):
     api.put("jobsets", job("/runs/pets", "Completed", kind="JobSet"))
     assert watch.main(["--job=pets", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)
-    expected = {"name": "pets", "phase": "succeeded", "why": None, "workers": []}
+    expected: dict[str, Any] = {"name": "pets", "phase": "succeeded", "why": None, "workers": []}
     assert seen == {"run": None, "job": expected}
 
 

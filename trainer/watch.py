@@ -29,7 +29,12 @@ FLAGS: Groups = {
         Flag("once", False, "show it once", bool),
         Flag("json", False, "as one JSON object a line", bool),
         Flag("every_secs", 5.0, "seconds between two looks", float),
-        Flag("tensorboard", False, "also TensorBoard on the curves, on this machine", bool),
+        Flag(
+            "tensorboard",
+            False,
+            "also TensorBoard on the curves, on this machine, until Ctrl-C",
+            bool,
+        ),
     ),
 }
 
@@ -53,8 +58,12 @@ def _watch(argv: Sequence[str]) -> int:
     workdir = values["workdir"]
     if cluster is not None:
         workdir = _workdir(_job(cluster, values["job"]), values["job"])
-    with _tensorboard(workdir) if values["tensorboard"] else contextlib.nullcontext():
+    if not values["tensorboard"]:
         return _follow(workdir, cluster, values)
+    with _tensorboard(workdir) as board:
+        code = _follow(workdir, cluster, values)
+        board.wait()  # until Ctrl-C
+        return code
 
 
 def _follow(workdir: str, cluster: Cluster | None, values: dict[str, Any]) -> int:
@@ -152,13 +161,13 @@ def _screen(values: dict[str, Any]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _tensorboard(workdir: str) -> Iterator[None]:
+def _tensorboard(workdir: str) -> Iterator[subprocess.Popen[bytes]]:
     """TensorBoard on the run's curves, on this machine alone: it has no login."""
     logs = places.part(workdir, "logs")
     words = ["--host=localhost", f"--logdir={logs}"]
     with subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words]) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()
 

@@ -80,8 +80,10 @@ def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
         UserError: it failed; what was created is removed again, or the message says what is left.
     """
     job["metadata"]["annotations"][SUBMISSION] = uuid.uuid4().hex
-    before = [item for item in others if not _belongs_to_a_run(item)]
     after = [item for item in others if _belongs_to_a_run(item)]
+    shared = [item for item in others if not _belongs_to_a_run(item)]
+    # What is there stays as it is, and needs no right to make it.
+    before = [x for x in shared if cluster.get(x["kind"], x["metadata"]["name"]) is None]
     for item in (*before, job, *after):  # rights, quotas, admission: asked before any is made
         try:
             cluster.create(item, dry_run=True)
@@ -94,7 +96,7 @@ def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
             try:
                 created.append(cluster.create(item))
             except Exists:
-                continue  # of an earlier run, or the user's own; it stays as it is
+                continue  # somebody else's submission was faster
         made = _create_job(cluster, job)
     except UserError as error:
         raise UserError(f"{error}; {_undo(cluster, created, job, 1)}") from error
