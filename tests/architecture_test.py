@@ -18,11 +18,11 @@ FLOORS = {
     "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
-    "preflight_worker preflight workers goodput",
+    "preflight_worker preflight workers goodput run_status",
     1: "tensorflow_errors strategy summaries checkpoints optimizers profiling",
     2: "evaluate extraction feature_cache export train_step run assembly resume progress finish",
     3: "train",
-    4: "task __main__ predict pack",
+    4: "task __main__ predict pack watch",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
 FLOOR_OF_PACKAGE = {"trainer.data": 1, "trainer.models": 1, "trainer.launch": 4}
