@@ -19,8 +19,10 @@ FLOORS = {
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
     "preflight_worker preflight workers goodput",
-    1: "tensorflow_errors strategy summaries checkpoints optimizers profiling",
-    2: "evaluate feature_cache export train_step run assembly resume progress finish",
+    1: "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
+    "mistakes pictures confusion_picture embedding",
+    2: "evaluate feature_cache export train_step run assembly resume hparams board board_files "
+    "progress finish",
     3: "train",
     4: "task __main__ predict pack",
 }

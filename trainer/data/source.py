@@ -10,13 +10,21 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 # A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
 Index: TypeAlias = int | tf.Tensor
+
+
+class Example(NamedTuple):
+    """One example as its file holds it: the image's bytes, its label, its id."""
+
+    encoded: bytes
+    label: int
+    id: str
 
 
 class Source(Protocol):
@@ -79,6 +87,13 @@ class Source(Protocol):
 
         Returns:
             scalars {"place": int64}, counted in the split's order without shuffling.
+        """
+
+    def example(self, split: str, place: int) -> Example:
+        """The one at `place` in the split's order without shuffling; no pipeline is built.
+
+        Raises:
+            OSError, OpError: its file cannot be read.
         """
 
     def stamp(self, split: str) -> str:
