@@ -43,7 +43,7 @@ def files(
     ]
     return {
         "features.tsv": _table(principal_components(features)),
-        "metadata.tsv": "".join(f"{_cell(c)}\t{_cell(i)}\n" for c, i in rows).encode(),
+        "metadata.tsv": "".join(f"{_cell(row[0])}\t{_cell(row[1])}\n" for row in rows).encode(),
         "sprite.jpg": _sprite(thumbnails),
         "projector_config.pbtxt": str(config).encode(),
     }
