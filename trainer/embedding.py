@@ -37,13 +37,10 @@ def files(
     entry.tensor_path, entry.metadata_path = "features.tsv", "metadata.tsv"
     entry.sprite.image_path = "sprite.jpg"
     entry.sprite.single_image_dim.extend(thumbnails[0].size)
-    rows = [
-        "class\tid",
-        *(f"{_cell(c)}\t{_cell(i)}" for c, i in zip(class_names, ids, strict=True)),
-    ]
+    rows = [_row("class", "id"), *map(_row, class_names, ids)]
     return {
         "features.tsv": _table(principal_components(features)),
-        "metadata.tsv": "".join(f"{_cell(row[0])}\t{_cell(row[1])}\n" for row in rows).encode(),
+        "metadata.tsv": "".join(rows).encode(),
         "sprite.jpg": _sprite(thumbnails),
         "projector_config.pbtxt": str(config).encode(),
     }
@@ -69,9 +66,9 @@ def _table(points: np.ndarray) -> bytes:
     return stream.getvalue().encode()
 
 
-def _cell(text: str) -> str:
+def _row(*cells: str) -> str:
     """Of a table whose cells are divided by tabs, and its rows by line ends."""
-    return " ".join(text.split()) or "-"
+    return "\t".join(" ".join(cell.split()) or "-" for cell in cells) + "\n"
 
 
 def _sprite(thumbnails: Sequence[Image.Image]) -> bytes:

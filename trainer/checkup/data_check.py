@@ -201,7 +201,12 @@ def _classes(
 
 
 def _all(looks: Looks, wanted: Callable[[Look], bool]) -> list[tuple[str, Look]]:
-    return [(split, look) for split, found in looks.items() for look in found if wanted(look)]
+    """What is `wanted`, split by split, in the order of names."""
+    return [
+        (split, look)
+        for split, found in looks.items()
+        for look in sorted(filter(wanted, found), key=lambda look: look.place or look.id)
+    ]
 
 
 def _num(found: Sequence[tuple[str, Look]], noun: str) -> str:
