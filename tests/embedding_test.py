@@ -60,8 +60,8 @@ def test_files():
     sprite = Image.open(io.BytesIO(found["sprite.jpg"]))
     assert sprite.size == (48, 48)  # three columns: a square holds five
     for i, color in enumerate(COLORS):
-        pixel = sprite.getpixel((i % 3 * 16 + 8, i // 3 * 16 + 8))
-        assert np.abs(np.subtract(pixel, color)).max() < 12
+        pixel = np.asarray(sprite)[i // 3 * 16 + 8, i % 3 * 16 + 8]
+        assert np.abs(pixel.astype(int) - color).max() < 12
     config = text_format.Parse(found["projector_config.pbtxt"].decode(), ProjectorConfig())
     (entry,) = config.embeddings
     assert (entry.tensor_path, entry.metadata_path) == ("features.tsv", "metadata.tsv")

@@ -1,4 +1,4 @@
-"""What is written is what TensorBoard's own reader reads; and what cannot be written is left out."""
+"""What is written is what TensorBoard's own reader reads; what cannot be written is left out."""
 
 import numpy as np
 import pytest

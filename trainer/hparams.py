@@ -13,9 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams import api_pb2 as hparams_api
 from tensorboard.plugins.hparams import summary
 from tensorboard.plugins.hparams import summary_v2 as api
-from tensorboard.plugins.hparams import api_pb2 as hparams_api
 
 from trainer.run import Run
 
