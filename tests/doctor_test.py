@@ -269,3 +269,19 @@ def test_pillow_is_not_the_judge(tmp_path):
     looks = {look.id: look for look in image_scan.scan(source, "train", lambda done: None)}
     assert looks["train/a/trailing.jpg"].problem == ""
     assert looks["train/a/trailing.jpg"].width == Image.open(io.BytesIO(good)).width
+
+
+def test_data_and_a_workdir_in_a_bucket(gcs, backbone, tmp_path):
+    folder = tiny.write_folder(tmp_path / "folder", train=10, validation=3)
+    gcs.upload(folder, "folder")
+    gcs.write("folder/train/red/cut.jpg", encoded(picture(), "JPEG")[:300])
+    before = gcs.names("")
+    words = ["--dataset=gs://bucket/folder", f"--backbone={backbone}", "--global_batch_size=8"]
+    found = examined("--workdir=gs://bucket/run", *words, **gcs.environment)[1]
+    assert found["workdir"]["message"] == "gs://bucket/run: new"
+    (item,) = found["unreadable_images"]["items"]
+    assert item.startswith("gs://bucket/folder/train/red/cut.jpg: ")
+    assert gcs.names("") == before
+    whole, found = examined("--workdir=gs://no-such-bucket/run", *words, **gcs.environment)
+    assert (whole["exit_code"], found["workdir"]["severity"]) == (2, "error")
+    assert "--workdir=gs://no-such-bucket/run" in found["workdir"]["message"]

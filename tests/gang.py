@@ -105,3 +105,15 @@ def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:
                 elif value.tag not in ("examples_per_sec", "input_wait", "goodput"):
                     found[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
     return found
+
+
+def pictures(workdir: Path, name: str) -> dict[tuple[int, str], bytes]:
+    """(step, tag) -> what is shown there."""
+    found: dict[tuple[int, str], bytes] = {}
+    for path in sorted((workdir / "logs" / name).glob("*tfevents*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                if value.tensor.dtype == tf.string.as_datatype_enum:
+                    found[event.step, value.tag] = value.tensor.string_val[2]
+    return found

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
+from tests.gang import DEADLINE_SECS, curve, gang, pictures, train, wait_for_training
 from trainer.launch.machine import free_ports
 
 NUM_STEPS = 600
@@ -66,6 +66,11 @@ def assert_same_curves(workdir, single):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
+        # The chief draws them, of mistakes that may be another's; their figures may be rounded.
+        ours, theirs = pictures(workdir, name), pictures(single, name)
+        assert ours.keys() == theirs.keys() != set()
+        same = {key for key, picture in theirs.items() if ours[key] == picture}
+        assert {key for key in theirs if key[1] != "worst_mistakes"} <= same
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])

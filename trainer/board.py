@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from trainer import confusion_picture, pictures
 from trainer.data.ordered_batches import in_turns
@@ -96,14 +98,19 @@ def _mistakes(run: Run, evaluation: Evaluation) -> Picture:
 
 
 def _mistake(run: Run, mistake: Mistake) -> Tile:
-    example = run.source.example(run.config.validation_split, mistake.place)
     names = run.source.class_names
     caption = (
         names[mistake.label],
         f"taken for {names[mistake.prediction]}",
         f"p = {math.exp(-mistake.loss):.1%}",
     )
-    return Tile(pictures.thumbnail_or_gray(example.encoded, _SIDE), caption)
+    return Tile(_thumbnail(run.source, run.config.validation_split, mistake.place), caption)
+
+
+@functools.lru_cache(maxsize=64)
+def _thumbnail(source: Any, split: str, place: int) -> Image.Image:
+    """Of an example of a Source; kept, as most mistakes are those of the evaluation before."""
+    return pictures.thumbnail_or_gray(source.example(split, place).encoded, _SIDE)
 
 
 def _plain_tiles(run: Run) -> list[Tile]:

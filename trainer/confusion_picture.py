@@ -6,6 +6,7 @@ vermilion of Okabe and Ito, Color Universal Design, 2008.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,30 +55,38 @@ def _colors(confusion: np.ndarray) -> np.ndarray:
 def _named(confusion: np.ndarray, names: Sequence[str], colors: np.ndarray) -> Image.Image:
     size = 13 if len(names) <= 15 else 11
     letters = font(size)
-    longest = max(letters.getlength(str(n)) for n in confusion.ravel())
+    longest = max(letters.getlength(str(n)) for n in {*confusion.ravel().tolist()})
     cell = int(max(size + 9, longest + 8, 240 / len(names)))
+    frame, left, top = _frame(tuple(names), size, cell)
+    sheet = frame.copy()
+    pen = ImageDraw.Draw(sheet)
+    for row, counts in enumerate(confusion.tolist()):
+        for column, number in enumerate(counts):
+            x, y = left + cell * column, top + cell * row
+            color = tuple(colors[row, column].tolist())
+            pen.rectangle((x, y, x + cell - 2, y + cell - 2), color, GRAY)
+            if number:
+                ink = BLACK if sum(color) > 400 else WHITE
+                pen.text((x + cell // 2, y + cell // 2), str(number), ink, letters, anchor="mm")
+    return sheet
+
+
+@functools.lru_cache(maxsize=2)
+def _frame(names: tuple[str, ...], size: int, cell: int) -> tuple[Image.Image, int, int]:
+    """All but the cells, the same at every evaluation; and where the cells begin."""
+    letters = font(size)
     shown = [fitted(name, _LONGEST_NAME, letters) for name in names]
     beside = int(max(letters.getlength(name) for name in shown)) + _MARGIN
-    title = size + _MARGIN
-    left, top = _MARGIN + beside + 4, _MARGIN + title + beside
+    left, top = _MARGIN + beside + 4, 2 * _MARGIN + size + beside
     width, height = left + cell * len(names) + _MARGIN, top + cell * len(names) + _MARGIN
     sheet = Image.new("RGB", (max(width, 220), height), WHITE)
     pen = ImageDraw.Draw(sheet)
     pen.text((_MARGIN, _MARGIN), "labels in rows, predictions in columns", DIM, font(11))
     for row, name in enumerate(shown):
-        middle = top + cell * row + cell // 2
-        pen.text((left - 8, middle), name, BLACK, letters, anchor="rm")
+        pen.text((left - 8, top + cell * row + cell // 2), name, BLACK, letters, anchor="rm")
         upright = _turned(name, size, beside)
         sheet.paste(upright, (left + cell * row + (cell - upright.width) // 2, top - beside - 4))
-    for row in range(len(names)):
-        for column in range(len(names)):
-            x, y = left + cell * column, top + cell * row
-            color = tuple(int(value) for value in colors[row, column])
-            pen.rectangle((x, y, x + cell - 2, y + cell - 2), color, GRAY)
-            if number := int(confusion[row, column]):
-                ink = BLACK if sum(color) > 400 else WHITE
-                pen.text((x + cell // 2, y + cell // 2), str(number), ink, letters, anchor="mm")
-    return sheet
+    return sheet, left, top
 
 
 def _turned(text: str, size: int, length: int) -> Image.Image:
