@@ -1,6 +1,5 @@
 """`graft doctor` on data with one fault of each kind: each is found, named and priced."""
 
-import io
 import json
 import os
 import shutil
@@ -11,8 +10,6 @@ from PIL import Image
 from tests import tiny
 from tests.commands import graft
 from tests.pictures import encoded, picture
-from trainer.checkup import image_scan
-from trainer.data import folder_source, tfds_open
 
 
 def noise(seed, size=64):
@@ -236,39 +233,6 @@ def test_a_damaged_record_file_is_named(tmp_path, backbone):
         f"--workdir={tmp_path}/run", f"--dataset={directory}", f"--backbone={backbone}"
     )[1]
     assert found["damaged_file"]["items"] == [str(path)]
-
-
-def test_records_are_looked_at_like_files(beans_data_dir):
-    source = tfds_open.open_prepared(str(beans_data_dir / "beans" / "0.1.0"), 64)
-    told: list[int] = []
-    looks = image_scan.scan(source, "train", told.append)
-    assert len(looks) == told[-1] == 30
-    assert {(look.width, look.height, look.problem, look.place) for look in looks} == {
-        (24, 24, "", "")
-    }
-    assert [look.label for look in looks] == [
-        source.example("train", place).label for place in range(30)
-    ]
-    assert [look.id for look in looks] == [source.example("train", place).id for place in range(30)]
-
-
-def test_of_many_files_each_is_looked_at_once(tmp_path):
-    tiny.write_images(tmp_path / "train", {"a": 150, "b": 90}, size=8)
-    source = folder_source.open_folder(str(tmp_path))
-    looks = image_scan.scan(source, "train", lambda done: None)
-    assert [look.id for look in looks] == list(source.listing("train").ids)
-    assert len({look.digest for look in looks}) == 240
-
-
-def test_pillow_is_not_the_judge(tmp_path):
-    """An odd file that training can decode is fine: a JPEG with bytes behind its end."""
-    good = encoded(picture(), "JPEG")
-    save(tmp_path / "train/a/trailing.jpg", good + b"\0" * 50)
-    save(tmp_path / "train/b/whole.jpg", good)
-    source = folder_source.open_folder(str(tmp_path))
-    looks = {look.id: look for look in image_scan.scan(source, "train", lambda done: None)}
-    assert looks["train/a/trailing.jpg"].problem == ""
-    assert looks["train/a/trailing.jpg"].width == Image.open(io.BytesIO(good)).width
 
 
 def test_data_and_a_workdir_in_a_bucket(gcs, backbone, tmp_path):

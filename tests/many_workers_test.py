@@ -67,10 +67,10 @@ def assert_same_curves(workdir, single):
         for key, value in theirs.items():
             assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
         # The chief draws them, of mistakes that may be another's; their figures may be rounded.
-        ours, theirs = pictures(workdir, name), pictures(single, name)
-        assert ours.keys() == theirs.keys() != set()
-        same = {key for key, picture in theirs.items() if ours[key] == picture}
-        assert {key for key in theirs if key[1] != "worst_mistakes"} <= same
+        drawn, expected = pictures(workdir, name), pictures(single, name)
+        assert drawn.keys() == expected.keys() != set()
+        same = {key for key, picture in expected.items() if drawn[key] == picture}
+        assert {key for key in expected if key[1] != "worst_mistakes"} <= same
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])

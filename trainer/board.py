@@ -11,6 +11,7 @@ from PIL import Image
 
 from trainer import confusion_picture, pictures
 from trainer.data.ordered_batches import in_turns
+from trainer.data.source import Source
 from trainer.evaluate import Evaluation
 from trainer.mistakes import Mistake
 from trainer.pictures import Tile
@@ -108,8 +109,8 @@ def _mistake(run: Run, mistake: Mistake) -> Tile:
 
 
 @functools.lru_cache(maxsize=64)
-def _thumbnail(source: Any, split: str, place: int) -> Image.Image:
-    """Of an example of a Source; kept, as most mistakes are those of the evaluation before."""
+def _thumbnail(source: Source, split: str, place: int) -> Image.Image:
+    """Kept, as most of the worst mistakes are those of the evaluation before."""
     return pictures.thumbnail_or_gray(source.example(split, place).encoded, _SIDE)
 
 

@@ -42,6 +42,9 @@ class Source(Protocol):
     def digest(self) -> str:
         """Names the content: which examples with which labels, in hexadecimal digits."""
 
+    def __hash__(self) -> int:
+        """By identity: what is read of a source may be kept."""
+
     def num_examples(self, split: str) -> int:
         """How many examples `split` holds.
 
