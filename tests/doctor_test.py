@@ -24,8 +24,7 @@ def bomb(width, height):
 
 
 def save(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    tiny.write_files(path.parent, {path.name: content})
 
 
 @pytest.fixture(scope="module")

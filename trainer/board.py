@@ -79,12 +79,15 @@ def _is_histogram_due(run: Run, step: int) -> bool:
 
 
 def _weights(run: Run) -> dict[str, np.ndarray]:
+    head, backbone = run.classifier.head, run.classifier.backbone
+    named = [(f"{layer.name}/", v) for layer in head.layers for v in layer.trainable_variables]
+    named += [("backbone/", variable) for variable in backbone.trainable_variables]
     found: dict[str, np.ndarray] = {}
-    for variable in run.classifier.trainable_variables:
-        tag = f"weights/{variable.name.removesuffix(':0')}"
-        if tag in found:  # loaded models may use a name twice
-            tag = f"{tag}_{len(found)}"
-        found[tag] = variable.numpy()
+    for prefix, variable in named:
+        # A layer that was built alone calls its variable `kernel`; loaded ones may share a name.
+        name = variable.name.removesuffix(":0").removeprefix(prefix)
+        tag = f"weights/{prefix}{name}"
+        found[tag if tag not in found else f"{tag}_{len(found)}"] = variable.numpy()
     return found
 
 
