@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2 as hparams_api
 from tensorboard.plugins.hparams import summary
 from tensorboard.plugins.hparams import summary_v2 as api
@@ -61,8 +62,9 @@ def begin(run: Run) -> dict[str, bytes]:
 
 def end() -> dict[str, bytes]:
     """The event file, by its name, that says that the run has come to its end."""
-    done = summary.session_end_pb(hparams_api.STATUS_SUCCESS)
-    return {"events.out.tfevents.2.graft-hparams": _file(done)}
+    # Of TensorFlow's own class, unlike the others.
+    done = summary.session_end_pb(hparams_api.STATUS_SUCCESS).SerializeToString()
+    return {"events.out.tfevents.2.graft-hparams": _file(Summary.FromString(done))}
 
 
 def _plain(value: Any) -> Any:
