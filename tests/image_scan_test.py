@@ -42,3 +42,14 @@ def test_pillow_is_not_the_judge(tmp_path):
     looks = {look.id: look for look in image_scan.scan(source, "train", lambda done: None)}
     assert looks["train/a/trailing.jpg"].problem == ""
     assert looks["train/a/trailing.jpg"].width == Image.open(io.BytesIO(good)).width
+
+
+def test_of_each_format_the_header_is_read_and_nothing_decoded(tmp_path, monkeypatch):
+    files = {
+        f"train/{'a' if i % 2 else 'b'}/{kind}.{kind}": encoded(picture(), kind.upper())
+        for i, kind in enumerate(("jpeg", "png", "gif", "bmp", "webp"))
+    }
+    source = folder_source.open_folder(str(tiny.write_files(tmp_path, files)))
+    monkeypatch.delattr(image_scan, "decode_and_resize")
+    looks = image_scan.scan(source, "train", lambda done: None)
+    assert [(look.width, look.height, look.problem) for look in looks] == [(80, 48, "")] * 5

@@ -31,9 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _examine(argv: Sequence[str]) -> int:
     from trainer.checkup.finding import exit_code, show, to_json
 
-    values, unknown = parse(argv, {**FLAGS, **flags.TRAINER})
-    as_json = values.pop("json")
-    findings = _findings(values, unknown, _own_words_removed(argv), as_json)
+    as_json = any(word in ("--json", "-json") for word in argv)
+    findings = _findings(argv, as_json)
     if as_json:
         print(json.dumps(to_json(findings), indent=2, ensure_ascii=False))
     else:
@@ -41,12 +40,12 @@ def _examine(argv: Sequence[str]) -> int:
     return exit_code(findings)
 
 
-def _findings(
-    values: dict[str, Any], unknown: Sequence[str], words: Sequence[str], as_json: bool
-) -> list[Any]:
+def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
     from trainer.checkup.finding import ERROR, Finding
 
     try:
+        values, unknown = parse(argv, {**FLAGS, **flags.TRAINER})
+        del values["json"]
         if unknown:
             raise UserError(f"{unknown[0]}: not a flag (--help lists the flags)")
         config = flags.config_from_values(values)
@@ -59,7 +58,7 @@ def _findings(
 
     speaker = voice(config.log_format, sys.stderr if as_json else sys.stdout)
     try:
-        return examine(config, words, os.environ, speaker.advance)
+        return examine(config, _own_words_removed(argv), os.environ, speaker.advance)
     finally:
         speaker.close()
 

@@ -25,7 +25,7 @@ from trainer.data.listed_source import ListedSource, read_file
 from trainer.data.source import Source
 from trainer.tensorflow_errors import reason
 
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _CHUNK = 64
 _THREADS_PER_CORE = 2  # while one waits for the disk
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,7 +71,7 @@ def check_workdir(
     workdir = config.workdir
     try:
         room = "" if storage.is_remote(workdir) else _room(workdir, num_bytes + _OVERHEAD_BYTES)
-        if storage.is_remote(workdir) or "://" in workdir or os.path.isdir(workdir):
+        if "://" in workdir:
             storage.ensure_directory(workdir, "workdir")
         _not_in_use(workdir)
     except UserError as error:
@@ -104,9 +105,13 @@ def _room(workdir: str, num_bytes: int) -> str:
     parent = os.path.abspath(workdir)
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
-    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
-        cause = "may not be written to" if os.path.isdir(parent) else "is no directory"
-        raise UserError(f"--workdir={workdir}: must be a writable directory ({parent} {cause})")
+    try:
+        with tempfile.TemporaryFile(dir=parent):  # nothing is left of it
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir}: must be a writable directory ({parent}: {error.strerror})"
+        ) from error
     free = shutil.disk_usage(parent).free
     if free < num_bytes:
         raise UserError(
