@@ -18,14 +18,21 @@ FLOORS = {
     "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
-    "preflight_worker preflight workers goodput run_status",
-    1: "tensorflow_errors strategy summaries checkpoints optimizers profiling",
-    2: "evaluate extraction feature_cache export train_step run assembly resume progress finish",
+    "preflight_worker preflight workers goodput run_status scores",
+    1: "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
+    "mistakes pictures confusion_picture embedding",
+    2: "evaluate extraction feature_cache export train_step run assembly resume hparams board "
+    "board_files progress finish",
     3: "train",
-    4: "task __main__ predict pack watch",
+    4: "task __main__ predict pack doctor watch",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
-FLOOR_OF_PACKAGE = {"trainer.data": 1, "trainer.models": 1, "trainer.launch": 4}
+FLOOR_OF_PACKAGE = {
+    "trainer.data": 1,
+    "trainer.models": 1,
+    "trainer.checkup": 4,
+    "trainer.launch": 4,
+}
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "numpy")
 
 

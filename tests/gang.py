@@ -103,13 +103,32 @@ def wait_for_training(workers: Sequence[Worker]) -> None:
 
 
 def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:
-    """(step, tag) -> value, but for speed; asserts that each is written once."""
+    """(step, tag) -> number, but for speed; asserts that each, pictures too, is written once."""
     found: dict[tuple[int, str], float] = {}
-    for path in sorted((workdir / "logs" / name).iterdir()):
+    pictures = set()
+    for path in sorted((workdir / "logs" / name).glob("*tfevents*")):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 assert (event.step, value.tag) not in found
-                if value.tag not in ("examples_per_sec", "input_wait", "goodput"):
-                    found[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
+                if value.tensor.dtype == tf.string.as_datatype_enum:
+                    assert (event.step, value.tag) not in pictures
+                    pictures.add((event.step, value.tag))
+                elif value.tag not in ("examples_per_sec", "input_wait", "goodput"):
+                    array = tf.make_ndarray(value.tensor)
+                    found[event.step, value.tag] = (
+                        array.item() if array.size == 1 else array.tolist()
+                    )
+    return found
+
+
+def pictures(workdir: Path, name: str) -> dict[tuple[int, str], bytes]:
+    """(step, tag) -> what is shown there."""
+    found: dict[tuple[int, str], bytes] = {}
+    for path in sorted((workdir / "logs" / name).glob("*tfevents*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                if value.tensor.dtype == tf.string.as_datatype_enum:
+                    found[event.step, value.tag] = value.tensor.string_val[2]
     return found

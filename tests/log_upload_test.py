@@ -7,6 +7,7 @@ from tensorflow.core.util import event_pb2
 from trainer import gcs_storage, log_upload
 from trainer.log_upload import LogUpload
 from trainer.summaries import Summaries
+from trainer.summary_records import Picture
 from trainer.uploader import Uploader
 
 LOGS = "gs://bucket/run/logs"
@@ -37,7 +38,7 @@ def world(gcs):
     world.upload.discard()
 
 
-def steps(gcs, tmp_path, name="train"):
+def steps(gcs, tmp_path, name="train", tag="loss"):
     """Of every point in the bucket; each one once, if none was written twice."""
     found = []
     for file in gcs.names(f"run/logs/{name}/"):
@@ -45,7 +46,7 @@ def steps(gcs, tmp_path, name="train"):
         path.write_bytes(gcs.read(file))
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = event_pb2.Event.FromString(record)
-            found += [event.step for value in event.summary.value if value.tag == "loss"]
+            found += [event.step for value in event.summary.value if value.tag == tag]
     return sorted(found)
 
 
@@ -85,6 +86,24 @@ def test_a_large_file_is_followed_by_a_new_one(gcs, world, tmp_path, monkeypatch
     assert [m["last_step"] for m in gcs_storage.list_metadata(f"{LOGS}/train").values()][
         -1
     ] == "100"
+
+
+def test_pictures_are_sent_as_well_and_taken_back(gcs, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(log_upload, "ROTATE_BYTES", 1)  # a file for each flush
+    summaries = world.open()
+    for step in (1, 2, 3):
+        summaries.write_pictures("eval", step, {"p": Picture(bytes([step]) * 999, 1, 1, "")})
+        summaries.flush()
+    world.uploader.flush(10)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
+    resumed = World()
+    summaries = resumed.open(2)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2]
+    summaries.write_pictures("eval", 3, {"p": Picture(b"new", 1, 1, "")})
+    summaries.close()
+    resumed.uploader.flush(10)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
+    resumed.upload.discard()
 
 
 def test_a_resumed_curve_never_steps_back(gcs, world, tmp_path, monkeypatch):

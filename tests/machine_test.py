@@ -84,3 +84,32 @@ def test_cores_stay_within_the_quota(tmp_path, files, cores):
 def test_memory_stays_within_the_limit(tmp_path, files, available):
     files = {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable: {8 * GIB // 1024} kB", **files}
     assert machine.available_memory(write(tmp_path, files)) == available
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, 8 * GIB),
+        ({"sys/fs/cgroup/memory.max": "max"}, 8 * GIB),
+        ({"sys/fs/cgroup/memory.max": str(3 * GIB)}, 3 * GIB),
+        ({"sys/fs/cgroup/memory.max": str(64 * GIB)}, 8 * GIB),
+        (
+            {
+                "proc/self/cgroup": "0::/pod/abc",
+                "sys/fs/cgroup/pod/abc/memory.max": "max",
+                "sys/fs/cgroup/pod/memory.max": str(GIB),
+            },
+            GIB,
+        ),
+        (
+            {
+                "proc/self/cgroup": "3:memory:/docker/abc",
+                "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": str(2 * GIB),
+            },
+            2 * GIB,
+        ),
+    ],
+)
+def test_the_limit_of_memory_is_the_containers(tmp_path, files, limit):
+    meminfo = f"MemTotal:       {8 * GIB // 1024} kB\nMemAvailable:   {7 * GIB // 1024} kB"
+    assert machine.memory_limit(write(tmp_path, {"proc/meminfo": meminfo, **files})) == limit

@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import DEADLINE_SECS, curve, gang, train, wait_for_training
+from tests.gang import DEADLINE_SECS, curve, gang, pictures, train, wait_for_training
 from tests.same_run import assert_same_weights
 from trainer.launch.devices import free_ports
 
@@ -65,6 +65,11 @@ def assert_same_curves(workdir, single):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
+        # The chief draws them, of mistakes that may be another's; their figures may be rounded.
+        drawn, expected = pictures(workdir, name), pictures(single, name)
+        assert drawn.keys() == expected.keys() != set()
+        same = {key for key, picture in expected.items() if drawn[key] == picture}
+        assert {key for key in expected if key[1] != "worst_mistakes"} <= same
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import curve
+from tests.gang import curve, pictures
 
 NUM_STEPS = 240
 DEADLINE_SECS = 120
@@ -43,6 +43,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert_same_weights(one, other)
     for name in ("train", "eval"):
         assert curve(one, name) == curve(other, name)
+        assert pictures(one, name) == pictures(other, name)
 
 
 def wait_until(condition):

@@ -137,13 +137,13 @@ def test_curves_hold_training_and_evaluation(trained):
 
     def points(name):
         found: dict[str, dict[int, float]] = {}
-        for path in (trained[0] / "logs" / name).iterdir():
+        for path in (trained[0] / "logs" / name).glob("*tfevents*"):
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 event = tf.compat.v1.Event.FromString(record)
                 for value in event.summary.value:
-                    found.setdefault(value.tag, {})[event.step] = float(
-                        tf.make_ndarray(value.tensor)
-                    )
+                    array = tf.make_ndarray(value.tensor)
+                    if array.size == 1:  # not a picture
+                        found.setdefault(value.tag, {})[event.step] = array.item()
         return found
 
     train, evaluation = points("train"), points("eval")

@@ -12,6 +12,7 @@ from trainer.command_line import HELP, exit_process
 # A command is a module with `main(argv)`; none is imported before it is asked for.
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
+    "doctor": ("trainer.doctor", "find what a run would stumble over, and how to mend it"),
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
     "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),

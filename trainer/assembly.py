@@ -96,7 +96,7 @@ def _assemble(
         ledger.publish = lambda content: uploader.submit(lambda: now(content))
     stop.install()  # anew: TensorFlow has taken the signals over
     with strategy.scope():
-        backbone = _load_backbone(config)
+        backbone = load_backbone(config)
         head = Head(
             backbone.num_features,
             config.hidden_units,
@@ -162,7 +162,8 @@ def _assemble(
     )
 
 
-def _load_backbone(config: Config) -> Backbone | FrozenBackbone:
+def load_backbone(config: Config) -> Backbone | FrozenBackbone:
+    """The backbone that `config` names, checked; see backbone.load for errors."""
     options: dict[str, Any] = {
         "image_size": config.image_size,
         "value_range": value_range(config.image_range),

@@ -25,11 +25,14 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "dataset",  # the same
         "early_stopping_patience",
         "eval_every_epochs",
+        "embedding_points",
         "export_formats",
         "feature_cache",
+        "histograms_every_epochs",
         "keep_checkpoints",
         "log_every_steps",
         "log_format",
+        "log_images",
         "log_progress_secs",
         "log_upload_secs",
         "num_epochs",
@@ -108,6 +111,9 @@ class Config:
     log_every_steps: int = 10
     log_progress_secs: float = 10.0
     log_upload_secs: float = 10.0
+    log_images: bool = True
+    histograms_every_epochs: int = 0
+    embedding_points: int | None = None
     profile_steps: tuple[int, ...] = ()
     log_format: str = "auto"
     # many workers

@@ -29,6 +29,9 @@ class Voice(Protocol):
     def warn(self, message: str) -> None:
         """One thing that the user should act on."""
 
+    def show(self, table: Any, **figures: Any) -> None:
+        """A table of rich's for those who see, `figures` for those who count."""
+
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """`task` has come to `done` of `total`; `figures` are shown beside it."""
 
@@ -60,6 +63,9 @@ class Warnings:
     def warn(self, message: str) -> None:
         """See Voice."""
         self._voice.warn(message)
+
+    def show(self, table: Any, **figures: Any) -> None:
+        """See Voice."""
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
@@ -96,6 +102,14 @@ class LineVoice:
     def warn(self, message: str) -> None:
         """See Voice."""
         self.say(f"warning: {message}")
+
+    def show(self, table: Any, **figures: Any) -> None:
+        """See Voice. As wide as a terminal that nobody has changed, without colours."""
+        from rich.console import Console
+
+        plain = Console(file=self._stream, width=80, color_system=None, emoji=False)
+        plain.print(table, highlight=False)
+        self._stream.flush()
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
@@ -134,6 +148,10 @@ class JsonVoice:
         """See Voice."""
         self._write("WARNING", message, {})
 
+    def show(self, table: Any, **figures: Any) -> None:
+        """See Voice."""
+        self._write("INFO", " ".join(figures), figures)
+
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
         now = self._clock()
@@ -170,6 +188,10 @@ class TerminalVoice:
     def warn(self, message: str) -> None:
         """See Voice."""
         self._console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    def show(self, table: Any, **figures: Any) -> None:
+        """See Voice."""
+        self._console.print(table)
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""

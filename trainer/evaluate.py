@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer import mistakes
 from trainer.errors import UserError
+from trainer.mistakes import Mistake
 from trainer.workers import Workers
 
 
@@ -21,11 +23,13 @@ class Evaluation:
         loss: mean cross-entropy over the examples, in nats.
         confusion: int64 [classes, classes], examples by (label, prediction).
         class_names: in the order of both axes.
+        worst: the worst mistakes, the worst first, where the places of the examples are known.
     """
 
     loss: float
     confusion: np.ndarray
     class_names: tuple[str, ...]
+    worst: tuple[Mistake, ...] = ()
 
     @property
     def num_examples(self) -> int:
@@ -69,6 +73,7 @@ class Evaluator:
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
         workers: each of them scores the examples of its own replicas.
+        first_places: of each replica of this worker, where its part of the split begins.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Evaluator:
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
         workers: Workers | None = None,
+        first_places: Sequence[int] = (0,),
     ) -> None:
         self._strategy = strategy
         self._batches = batches
@@ -87,6 +93,7 @@ class Evaluator:
         self._class_names = class_names
         self._should_stop = should_stop
         self._workers = workers = workers or Workers()
+        self._first_places = first_places
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             outputs = logits(batch["input"])
@@ -115,7 +122,8 @@ class Evaluator:
         num_classes = len(self._class_names)
         confusion = np.zeros((num_classes, num_classes), np.int64)
         losses: list[np.ndarray] = []
-        for _ in range(self._num_steps):
+        wrong: list[Mistake] = []
+        for step in range(self._num_steps):
             if self._should_stop():
                 break
             self._workers.progress()
@@ -127,6 +135,9 @@ class Evaluator:
             real = weight > 0
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
+            places = self._places(step, [len(part) for part in columns[0]])
+            scored = (column[real] for column in (loss, places, label, prediction))
+            wrong += mistakes.worst(*scored)
         if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
             return None
         every = np.concatenate(losses).astype(np.float64)
@@ -136,12 +147,25 @@ class Evaluator:
                 self._add_up(tf.constant([loss_sum, *confusion.ravel()], tf.float64))
             )[0].numpy()
             loss_sum, confusion = sums[0], sums[1:].reshape(confusion.shape).astype(np.int64)
+        told = self._workers.union("worst mistakes", mistakes.to_facts(mistakes.worst_of(wrong)))
         evaluation = Evaluation(
-            float(loss_sum / max(confusion.sum(), 1)), confusion, self._class_names
+            float(loss_sum / max(confusion.sum(), 1)),
+            confusion,
+            self._class_names,
+            tuple(mistakes.from_facts(told)),
         )
         if not evaluation.num_examples:
             raise UserError("no image to evaluate on could be decoded")
         return evaluation
+
+    def _places(self, step: int, sizes: Sequence[int]) -> np.ndarray:
+        """Of a step's examples, replica after replica; what is beyond a part is padding."""
+        return np.concatenate(
+            [
+                first + step * size + np.arange(size)
+                for first, size in zip(self._first_places, sizes, strict=True)
+            ]
+        )
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from trainer import export, places, storage
+from trainer import board_files, export, places, storage
 from trainer.config import Config
 from trainer.evaluate import Evaluation
 from trainer.run import Run
@@ -51,6 +51,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         metrics["test_split"] = config.test_split
         metrics["test"] = _evaluate(run, config.test_split).to_dict()
     _gather_skipped(run, state)
+    board_files.end(run)
     metrics["num_skipped"] = len(state.skipped)
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)

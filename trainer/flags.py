@@ -30,6 +30,14 @@ TRAINER: Groups = {
         Flag("log_progress_secs", 10.0, "between two lines of progress, if no bar", float),
         Flag("log_every_steps", 10, "steps between two points of a training curve", int),
         Flag("profile_steps", [], "first and last step of a TensorBoard profile: 10,20", list),
+        Flag("log_images", True, "pictures in TensorBoard, of examples and of mistakes", bool),
+        Flag("histograms_every_epochs", 0, "of the weights, in TensorBoard; 0: none", int),
+        Flag(
+            "embedding_points",
+            None,
+            "validation images in TensorBoard's projector; 0: none (500, if features are cached)",
+            int,
+        ),
         Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),
     ),
     "Data": (

@@ -27,12 +27,19 @@ def num_cores(root: str = "/") -> int:
     return max(1, math.ceil(cores))
 
 
+def memory_limit(root: str = "/") -> int:
+    """Bytes that this process and its neighbours in the container may hold together."""
+    limit = _meminfo(root, "MemTotal:")
+    for group in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            (found,) = _numbers(group / name) or (None,)
+            limit = min(limit, found or _NO_LIMIT)
+    return limit
+
+
 def available_memory(root: str = "/") -> int:
     """Bytes that can still be taken: what is free on the machine, within the container's limit."""
-    available = _NO_LIMIT
-    for line in _text(Path(root, "proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+    available = _meminfo(root, "MemAvailable:")
     for group in _groups(root, "memory"):
         for limit_name, used_name in (
             ("memory.max", "memory.current"),
@@ -43,6 +50,14 @@ def available_memory(root: str = "/") -> int:
             if limit and limit < _NO_LIMIT:
                 available = min(available, limit - (used or 0))
     return max(0, available)
+
+
+def _meminfo(root: str, name: str) -> int:
+    """Bytes, by proc_meminfo(5)."""
+    for line in _text(Path(root, "proc/meminfo")).splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    return _NO_LIMIT
 
 
 def _groups(root: str, controller: str) -> Iterator[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trainer import machine, optimizers
+from trainer import board, machine, optimizers
+from trainer import strategy as strategies
 from trainer.data.listed_source import ListedSource
 from trainer.evaluate import Evaluation
 from trainer.run import Run
@@ -17,6 +18,7 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
     """Add the steps of one loop to the state, the curves and the progress bar."""
     config, plan = run.config, run.plan
     rate = optimizers.learning_rate(config, plan.num_steps)
+    is_begin = state.global_step == 0
     for row in rows:
         state.add_step(row, plan.steps_per_epoch)
         step = state.global_step
@@ -27,8 +29,12 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
                 "examples_per_sec": state.examples_per_sec,
                 "input_wait": state.input_wait,
                 "goodput": run.ledger.share(),
+                **strategies.device_memory(),
             }
             summaries.write("train", step, point)
+    if is_begin:
+        with run.ledger.spending("evaluation"):
+            board.show_training_images(run, summaries)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     run.voice.advance(
         "training",
@@ -48,8 +54,14 @@ def note_evaluation(
     summaries.write(
         "eval",
         state.global_step,
-        {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+        {
+            "loss": evaluation.loss,
+            "accuracy": evaluation.accuracy,
+            **board.per_class(evaluation),
+        },
     )
+    with run.ledger.spending("evaluation"):
+        board.show_evaluation(run, summaries, state.global_step, evaluation)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     run.voice.say(
         f"epoch {run.plan.epoch(state.global_step):>4g}  "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer import provenance, storage
+from trainer import board_files, provenance, storage
 from trainer.errors import Diverged, UserError
 from trainer.run import Run
 from trainer.run_state import RunState
@@ -47,3 +47,4 @@ def write_config(run: Run) -> None:
         **provenance.describe(),
     }
     storage.write_json(storage.join(run.config.workdir, "config.json"), content)
+    board_files.begin(run)

@@ -16,7 +16,7 @@ from trainer.console import Voice
 from trainer.data.feature_pipeline import FeaturePipeline, FeatureTable
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
-from trainer.data.source import Source
+from trainer.data.source import Source, shard_bounds
 from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.extraction import Extraction
@@ -133,13 +133,14 @@ class Run:
 
     def _new_evaluator(self, split: str) -> Evaluator:
         replicas = self.strategy.num_replicas_in_sync
+        owned = self.workers.owned_replicas(replicas)
+        num_examples = self.source.num_examples(split)
         pipeline: OrderedBatches = self.pipeline
         logits: Callable[[tf.Tensor], tf.Tensor] = self.classifier
         if self.evaluation_features is not None and split == self.config.validation_split:
             pipeline, logits = self.evaluation_features, self.classifier.head
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            owned = self.workers.owned_replicas(replicas)
             return pipeline.evaluation_batches(split, owned, replicas)
 
         return Evaluator(
@@ -150,4 +151,5 @@ class Run:
             self.source.class_names,
             lambda: self.stop.requested,
             self.workers,
+            [int(shard_bounds(num_examples, part, replicas)[0]) for part in owned],
         )

@@ -100,6 +100,15 @@ def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: Abstr
     return "mixed_bfloat16" if is_frozen and has_bfloat16 and not num_gpus else "float32"
 
 
+def device_memory() -> dict[str, float]:
+    """{"device_memory_gb"}: the most that one GPU of this process has held so far; else empty."""
+    peaks = [
+        tf.config.experimental.get_memory_info(device.name.removeprefix("/device:"))["peak"]
+        for device in tf.config.list_logical_devices("GPU")
+    ]
+    return {"device_memory_gb": max(peaks) / 1e9} if peaks else {}
+
+
 def cpu_flags() -> AbstractSet[str]:
     """What the processor can do, as Linux names it; empty elsewhere."""
     try:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from trainer import gcs_storage
+from trainer import gcs_storage, summary_records
+from trainer.errors import GraftError, UserError
 from trainer.log_upload import LogUpload
 from trainer.storage import join, list_names, read_bytes, write_atomically
+from trainer.summary_records import Picture
 
 CURVES = ("train", "eval")
 
 
 class Summaries:
-    """Scalars over steps; what a killed run wrote beyond its last checkpoint is taken back.
+    """Points over steps; what a killed run wrote beyond its last checkpoint is taken back.
+
+    What cannot be written ends no run: `warn` is told, once of each kind, and it is left out.
+    Only a bucket that fails is as grave here as everywhere.
 
     Args:
         directory: `logs` of the workdir.
@@ -26,6 +33,7 @@ class Summaries:
             are there, so that a curve never steps back.
         upload: of a workdir in a bucket: files are written where it says, and handed to it.
         writes: False keeps silent: one worker writes for all.
+        warn: told of what is left out.
     """
 
     def __init__(
@@ -34,7 +42,10 @@ class Summaries:
         resumed_step: int,
         upload: LogUpload | None = None,
         writes: bool = True,
+        warn: Callable[[str], None] = lambda message: None,
     ) -> None:
+        self._warn = warn
+        self._left_out: set[str] = set()
         self._upload = upload
         self._directory = directory if upload is None else upload.scratch
         self._writers = {}
@@ -42,23 +53,46 @@ class Summaries:
             return
         forget = forget_after if upload is None else forget_after_remotely
         for name in CURVES:
-            forget(join(directory, name), resumed_step)
-            self._writers[name] = self._new_writer(name)
+            with self.optional(f"{name} curves"):
+                forget(join(directory, name), resumed_step)
+                self._writers[name] = self._new_writer(name)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written at all: what is drawn for nobody need not be drawn."""
+        return bool(self._writers)
 
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
-        if name not in self._writers:
-            return
-        with self._writers[name].as_default(step):
-            for tag, value in scalars.items():
-                tf.summary.scalar(tag, value)
-        if self._upload is not None:
-            self._upload.wrote(name, step)
+        self._write(name, step, lambda: summary_records.of_scalars(scalars))
+
+    def write_pictures(self, name: str, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Write `pictures` of `step`, by tag; see write."""
+        self._write(name, step, lambda: summary_records.of_pictures(pictures))
+
+    def write_histograms(self, name: str, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Write how `values` of `step` are distributed, by tag; see write."""
+        self._write(name, step, lambda: summary_records.of_histograms(values))
+
+    @contextlib.contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """What fails within is left out, and named as `what`."""
+        try:
+            yield
+        except Exception as error:
+            is_of_bucket = self._upload is not None or not isinstance(error, UserError)
+            if isinstance(error, GraftError) and is_of_bucket:
+                raise
+            if what not in self._left_out:
+                self._left_out.add(what)
+                lines = str(error).splitlines() or [""]
+                self._warn(f"TensorBoard gets no {what}: {type(error).__name__}: {lines[0]}")
 
     def flush(self) -> None:
         """Hand everything written so far to the file system, or to the upload."""
-        for writer in self._writers.values():
-            writer.flush()
+        for name, writer in self._writers.items():
+            with self.optional(f"{name} curves"):
+                writer.flush()
         if self._upload is not None:
             for name in self._upload.send():
                 # Each upload sends a whole file: a new one keeps it small.
@@ -73,8 +107,17 @@ class Summaries:
     def close(self) -> None:
         """Flush, and let go of the files."""
         self.flush()
-        for writer in self._writers.values():
-            writer.close()
+        for name, writer in self._writers.items():
+            with self.optional(f"{name} curves"):
+                writer.close()
+
+    def _write(self, name: str, step: int, record: Callable[[], Any]) -> None:
+        if name not in self._writers:
+            return
+        with self.optional(f"{name} curves"), self._writers[name].as_default(step):
+            tf.summary.experimental.write_raw_pb(record().SerializeToString())
+        if self._upload is not None:
+            self._upload.wrote(name, step)
 
     def _new_writer(self, name: str) -> tf.summary.SummaryWriter:
         return tf.summary.create_file_writer(os.path.join(self._directory, name))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from trainer import cluster as clusters
-from trainer import flags, places, preflight, shares
+from trainer import flags, places, preflight, scores, shares
 from trainer.command_line import command, exit_process, usage
 from trainer.quiet import import_tensorflow
 from trainer.storage import join
@@ -40,6 +40,9 @@ def _train(argv: Sequence[str]) -> int:
     finally:
         speaker.close()
     evaluation = metrics["eval"]
+    speaker.show(scores.table(evaluation), **scores.figures(evaluation))
+    for confusion in scores.worst_confusions(evaluation):
+        speaker.say(f"mistakes   {confusion}")
     export = places.part(config.workdir, "export") if config.export_formats else ""
     model = f"model in {export}, " if export else ""
     speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")

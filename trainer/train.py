@@ -129,7 +129,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
 
 def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState:
     """The loop: evaluate and save where it is time, else train up to the next boundary."""
-    config, plan = run.config, run.plan
+    config, plan, voice = run.config, run.plan, run.voice
     timer = steps.CheckpointTimer(
         config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
     )
@@ -146,7 +146,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     logs = places.part(config.workdir, "logs")
     writes = run.workers.is_chief
     upload = log_upload.open_upload(logs, run.uploader, config.log_upload_secs, writes)
-    summaries = Summaries(logs, state.global_step, upload, writes)
+    summaries = Summaries(logs, state.global_step, upload, writes, voice.warn)
     profiler = Profiler(config.profile_steps if writes else (), logs)
     saved_step = state.global_step
     is_first_loop = is_finite = True
@@ -169,7 +169,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             batches = run.training_batches(state.global_step)
             summaries.close()
             run.uploader.flush()
-            summaries = Summaries(logs, state.global_step, upload, writes)
+            summaries = Summaries(logs, state.global_step, upload, writes, voice.warn)
             _save(run, state, summaries, wall_secs())  # a restart must know of the roll-back
             saved_step, is_finite = state.global_step, True
             continue
@@ -215,7 +215,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             continue
         if is_first_loop:
             secs = wall_secs() - state.wall_secs
-            run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
+            voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
             is_first_loop = False
             run.ledger.turn("step")
             run.workers.expect_progress(True)  # tracing takes as long as it takes
@@ -230,7 +230,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     summaries.close()
     if upload is not None:
         upload.discard()
-    run.voice.close()
+    voice.close()
     return state
 
 

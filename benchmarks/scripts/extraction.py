@@ -28,6 +28,9 @@ class Recorder:
         """See Voice."""
         print(message, file=sys.stderr, flush=True)
 
+    def show(self, table: Any, **figures: Any) -> None:
+        """See Voice."""
+
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
         """See Voice."""
         self.reports.append((time.perf_counter(), done, total))

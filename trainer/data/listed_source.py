@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Index, Order, shard_bounds, stamp
+from trainer.data.source import Example, Index, Order, shard_bounds, stamp
 from trainer.errors import UserError
 
 # Places that one call of a function permutes: a call costs more than a place.
@@ -61,11 +61,11 @@ class ListedSource:
 
     def num_examples(self, split: str) -> int:
         """See Source."""
-        return len(self._listing(split).paths)
+        return len(self.listing(split).paths)
 
     def label_counts(self, split: str) -> np.ndarray:
         """See Source."""
-        return np.bincount(self._listing(split).labels, minlength=len(self.class_names))
+        return np.bincount(self.listing(split).labels, minlength=len(self.class_names))
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""
@@ -95,16 +95,21 @@ class ListedSource:
         turns = tf.data.Dataset.range(tf.cast(wanted.skip, tf.int64), end - begin)
         return turns.batch(_ORDERED_AT_ONCE).map(ordered).unbatch()
 
+    def example(self, split: str, place: int) -> Example:
+        """See Source."""
+        listing = self.listing(split)
+        return Example(read_file(listing.paths[place]), listing.labels[place], listing.ids[place])
+
     def stamp(self, split: str) -> str:
         """See Source."""
-        return stamp(self._listing(split).paths)
+        return stamp(self.listing(split).paths)
 
     def damaged_file(self) -> str:
         """See Source. Images are files of their own, and name themselves."""
         return ""
 
     def _table(self, split: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        listing = self._listing(split)
+        listing = self.listing(split)
         if split not in self._tables:
             # Lifted out of the function being traced: captured, not copied into its graph.
             with tf.init_scope():
@@ -115,12 +120,30 @@ class ListedSource:
                 )
         return self._tables[split]
 
-    def _listing(self, split: str) -> Listing:
+    def listing(self, split: str) -> Listing:
+        """The examples of `split`, in its order without shuffling.
+
+        Raises:
+            UserError: there is no such split; the message lists those there are.
+        """
         if split not in self._splits:
             raise UserError(
                 f"{self.name} has no split {split!r}; it has {', '.join(sorted(self._splits))}"
             )
         return self._splits[split]
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file, local or gs://.
+
+    Raises:
+        OSError, OpError: it cannot be read.
+    """
+    if "://" in path:
+        with tf.io.gfile.GFile(path, "rb") as far:
+            return far.read()
+    with open(path, "rb") as near:
+        return near.read()
 
 
 def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[str, ...]) -> None:

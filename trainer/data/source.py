@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +37,14 @@ class Order:
     skip: Index = 0
 
 
+class Example(NamedTuple):
+    """One example as its file holds it: the image's bytes, its label, its id."""
+
+    encoded: bytes
+    label: int
+    id: str
+
+
 class Source(Protocol):
     """Examples by split: encoded images, their labels, and an id that names each."""
 
@@ -51,6 +59,9 @@ class Source(Protocol):
     @property
     def digest(self) -> str:
         """Names the content: which examples with which labels, in hexadecimal digits."""
+
+    def __hash__(self) -> int:
+        """By identity: what is read of a source may be kept."""
 
     def num_examples(self, split: str) -> int:
         """How many examples `split` holds.
@@ -77,6 +88,13 @@ class Source(Protocol):
 
         Returns:
             scalars {"place": int64}, counted in the split's order without shuffling.
+        """
+
+    def example(self, split: str, place: int) -> Example:
+        """The one at `place` in the split's order without shuffling; no pipeline is built.
+
+        Raises:
+            OSError, OpError: its file cannot be read.
         """
 
     def stamp(self, split: str) -> str:

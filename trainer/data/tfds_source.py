@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data import tfrecord_runs
-from trainer.data.source import Index, Order, shard_bounds, stamp
+from trainer.data import tfds_features, tfrecord_runs
+from trainer.data.source import Example, Index, Order, shard_bounds, stamp
 from trainer.data.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.errors import UserError
@@ -46,7 +46,7 @@ class TfdsSource:
         self._info = builder.info
         self._shuffle_buffer_size = shuffle_buffer_size
         self._tables: dict[tuple[str, int], tuple[tf.Tensor, ...]] = {}
-        self._image_key, self._label_key = _keys(name, self._info)
+        self._image_key, self._label_key = tfds_features.keys(name, self._info)
         # What `graft pack` wrote names its examples by where they came from.
         self._has_ids = "id" in self._info.features
         self.class_names = tuple(self._info.features[self._label_key].names)
@@ -123,6 +123,17 @@ class TfdsSource:
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
         size = max(1, self._shuffle_buffer_size // num_shards)
         return shuffle_in_windows(records, end - begin, size, seed, order.skip)
+
+    def example(self, split: str, place: int) -> Example:
+        """See Source."""
+        for path, before, take in self._runs(split):
+            if place < take:
+                record = tfrecord_runs.read_one(path, before + place)
+                break
+            place -= take
+        number = f"{os.path.basename(path)}__{before + place}"
+        key = "id" if self._has_ids else ""
+        return tfds_features.example(record, self._image_key, self._label_key, key, number)
 
     def stamp(self, split: str) -> str:
         """See Source."""
@@ -203,20 +214,3 @@ class TfdsSource:
             take = whole - instruction.skip if instruction.take == -1 else instruction.take
             runs.append((str(instruction.filename), instruction.skip, take))
         return runs
-
-
-def _keys(name: str, info: Any) -> tuple[str, str]:
-    import tensorflow_datasets as tfds
-
-    images = [k for k, v in info.features.items() if isinstance(v, tfds.features.Image)]
-    labels = [k for k, v in info.features.items() if isinstance(v, tfds.features.ClassLabel)]
-    keys = info.supervised_keys or ()
-    for key, candidates in zip(keys, (images, labels), strict=False):
-        if key in candidates:
-            candidates[:] = [key]
-    if len(images) != 1 or len(labels) != 1:
-        raise UserError(
-            f"{name}: must have one Image and one ClassLabel among its features; "
-            f"it has {', '.join(f'{k} ({type(v).__name__})' for k, v in info.features.items())}"
-        )
-    return images[0], labels[0]

@@ -56,6 +56,20 @@ def offset(path: str, count: int) -> int:
     return -1  # missing or damaged, which reading it will tell
 
 
+def read_one(path: str, count: int) -> bytes:
+    """Record `count` of a TFRecord file.
+
+    Raises:
+        OSError, OpError, StopIteration: the file is missing or ends before.
+    """
+    position = offset(path, count)
+    if position < 0:
+        return next(tf.data.TFRecordDataset(path).skip(count).take(1).as_numpy_iterator())
+    with open(path, "rb") as file:
+        length, _ = struct.unpack("<QI", os.pread(file.fileno(), 12, position))
+        return os.pread(file.fileno(), length, position + 12)
+
+
 def cut(runs: list[Run], shard: int, num_shards: int) -> list[Run]:
     """What of `runs` is logical shard `shard`."""
     begin, end = shard_bounds(sum(take for _, _, take in runs), shard, num_shards)

@@ -1,0 +1,1 @@
+"""What `graft doctor` looks at, one subject a file; each check returns findings."""

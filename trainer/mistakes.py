@@ -1,0 +1,61 @@
+"""The worst mistakes of an evaluation: which examples, by their place in the split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_WORST = 8
+
+
+class Mistake(NamedTuple):
+    """One example that was taken for another class.
+
+    Attributes:
+        loss: its cross-entropy in nats: its own class was given the probability exp(-loss).
+        place: in the split's order without shuffling.
+        label, prediction: indices of classes.
+    """
+
+    loss: float
+    place: int
+    label: int
+    prediction: int
+
+
+def worst(
+    losses: np.ndarray, places: np.ndarray, labels: np.ndarray, predictions: np.ndarray
+) -> list[Mistake]:
+    """The NUM_WORST mistakes of the highest loss, the worst first; each argument is [examples].
+
+    A loss that is no number comes first of all: it is what one has to look at.
+    """
+    (wrong,) = np.nonzero(labels != predictions)
+    badness = np.where(np.isnan(losses[wrong]), np.inf, losses[wrong])
+    # Of equal losses the first place, whatever the order of the replicas.
+    chosen = wrong[np.lexsort((places[wrong], -badness))][:NUM_WORST]
+    columns = losses[chosen], places[chosen], labels[chosen], predictions[chosen]
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [Mistake(float(loss), *rest) for loss, *rest in rows]
+
+
+def worst_of(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """The NUM_WORST of them, the worst first."""
+    rows = list(mistakes)
+    if not rows:
+        return []
+    losses, places, labels, predictions = (np.array(column) for column in zip(*rows, strict=True))
+    return worst(losses, places, labels, predictions)
+
+
+def to_facts(mistakes: Iterable[Mistake]) -> dict[str, str]:
+    """As workers tell each other; see from_facts."""
+    return {str(mistake.place): json.dumps(mistake) for mistake in mistakes}
+
+
+def from_facts(facts: Mapping[str, str]) -> list[Mistake]:
+    """The NUM_WORST of what all workers have told, the worst first."""
+    return worst_of(Mistake(*json.loads(text)) for text in facts.values())
