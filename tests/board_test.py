@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests import board, tiny
+from tests import board, gang, tiny
 from tests.commands import graft, metrics
-from tests.gang import curve, pictures
 from trainer.data.folder_source import open_folder
 
 RECALLS = [f"recall/{name}" for name in tiny.COLORS]
@@ -187,7 +186,7 @@ def test_what_is_shown_leaves_no_trace_in_the_run(page, run, words, tmp_path):
     assert process.returncode == 0, process.stderr
     assert metrics(tmp_path / "bare") == metrics(run)
     with_pictures, without = (
-        {**curve(workdir, "train"), **pictures(workdir, "train")}
+        {**gang.curve(workdir, "train"), **gang.pictures(workdir, "train")}
         for workdir in (run, tmp_path / "bare")
     )
     assert without == {k: v for k, v in with_pictures.items() if k in without}
