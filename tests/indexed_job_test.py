@@ -69,6 +69,12 @@ def test_killed_and_evicted_workers_come_back_and_the_run_is_whole(start, tmp_pa
     assert job.failures == [0, 1]
     assert job.log(0).count('"resumed_step"') == 2
     assert metrics(tmp_path / "runs" / "pets")["global_step"] == NUM_STEPS
+    # A chief that is lost after the end finds nobody to meet: the others have left with 0.
+    job.close()
+    job.lose_chief_after_the_end()
+    assert until(job, lambda: False, 60) == "succeeded"
+    assert job.exits[-1] == (0, 0, "done")
+    assert "finished   already" in job.log(0)
 
 
 def test_wrong_input_ends_the_job_at_once(start):

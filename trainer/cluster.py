@@ -78,6 +78,11 @@ class Cluster:
         return self.index == 0
 
     @property
+    def is_of_a_job(self) -> bool:
+        """Whether Kubernetes starts the workers, which starts none again that has left with 0."""
+        return self.source in ("JOB_COMPLETION_INDEX", "JOBSET_NAME")
+
+    @property
     def address(self) -> str:
         """The "host:port" of this worker."""
         return self.workers[self.index]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from trainer import board_files, export, places, storage
-from trainer.config import Config
 from trainer.evaluate import Evaluation
+from trainer.finished import METRICS
 from trainer.run import Run
 from trainer.run_state import RunState
-
-METRICS = "metrics.json"
 
 
 def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[str, Any]:
@@ -90,27 +87,6 @@ def _export(run: Run, state: RunState, expected: Evaluation) -> None:
             config.global_batch_size,
             skipped=state.skipped,
         )
-
-
-def read_finished(config: Config, state: RunState) -> dict[str, Any] | None:
-    """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
-    if config.export_formats and not _is_exported(config):
-        return None
-    try:
-        metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS)))
-        float(metrics["eval"]["accuracy"]), int(metrics["eval"]["num_examples"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    asked = state.global_step, config.test_split
-    return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
-
-
-def _is_exported(config: Config) -> bool:
-    directory = places.part(config.workdir, "export")
-    manifest = storage.read_manifest(directory)
-    if manifest is None or storage.damage(directory, manifest) is not None:
-        return False
-    return manifest.facts.get("export_formats") == list(config.export_formats)
 
 
 def _gather_skipped(run: Run, state: RunState) -> None:

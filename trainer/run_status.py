@@ -29,27 +29,27 @@ def read(workdir: str, now: float) -> dict[str, Any]:
         `phase` is `absent`, `running`, `silent` (for SILENT_SECS: stopped, or at work on what
         has no steps) or `finished`; `in_steps` is the share of the wall time.
     """
-    settings = _json(workdir, "config.json")
+    asked = settings(workdir)
     finished = _json(workdir, "metrics.json")
     ledger = _bytes(workdir, goodput.FILE)
     lines = [_line(text) for text in ledger.splitlines()]
     last: dict[str, Any] = next((line for line in reversed(lines) if line), {})
-    checkpoint, state = _newest_checkpoint(workdir)
-    step = max(int(last.get("step", 0)), checkpoint or 0) if settings else None
-    num_steps = _num_steps(settings)
+    checkpoint, state = newest_checkpoint(workdir)
+    step = max(int(last.get("step", 0)), checkpoint or 0) if asked else None
+    total = num_steps(asked)
     until = float(last.get("until", now))
     speed = state.get("examples_per_sec") or None
     is_finished = bool(finished) and finished.get("global_step") == step
-    phase = "absent" if not settings else "running" if now - until <= SILENT_SECS else "silent"
+    phase = "absent" if not asked else "running" if now - until <= SILENT_SECS else "silent"
     summary = goodput.Ledger(lambda: until, until, ledger).summary() if last else {}
     left = None
-    if num_steps is not None and step is not None and speed and not is_finished:
-        left = max(num_steps - step, 0) * settings["config"]["global_batch_size"] / speed
+    if total is not None and step is not None and speed and not is_finished:
+        left = max(total - step, 0) * asked["config"]["global_batch_size"] / speed
     return {
         "workdir": workdir,
         "phase": "finished" if is_finished else phase,
         "global_step": step,
-        "num_steps": num_steps,
+        "num_steps": total,
         "train": (finished if is_finished else state).get("train") or None,
         "best": state.get("best") or None,
         "examples_per_sec": speed,
@@ -60,6 +60,34 @@ def read(workdir: str, now: float) -> dict[str, Any]:
         "in_steps": summary.get("in_steps"),
         "silent_secs": max(now - until, 0.0) if last else None,
     }
+
+
+def settings(workdir: str) -> dict[str, Any]:
+    """`config.json` of the run in `workdir`; empty where there is none that can be read."""
+    return _json(workdir, "config.json")
+
+
+def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
+    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any."""
+    directory = places.part(workdir, "checkpoints")
+    found = filter(None, map(_CHECKPOINT.fullmatch, storage.list_names(directory)))
+    order = sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0)))
+    for match in reversed(order):
+        manifest = storage.read_manifest(storage.join(directory, match[0]))
+        if manifest is not None:
+            return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
+    return None, {}
+
+
+def num_steps(settings: dict[str, Any]) -> int | None:
+    """The steps that a run with these settings has in all; None where they do not tell."""
+    try:
+        asked = settings["config"]
+        names = ("workdir", "num_epochs", "num_steps", "global_batch_size")
+        config = Config(**{name: asked[name] for name in names})
+        return steps.plan(config, int(settings["identity"]["num_train_examples"])).num_steps
+    except (KeyError, TypeError, UserError):
+        return None
 
 
 def describe(status: dict[str, Any]) -> list[str]:
@@ -89,27 +117,6 @@ def describe(status: dict[str, Any]) -> list[str]:
             f"restarts {status['restarts']}"
         ]
     return lines
-
-
-def _newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
-    directory = places.part(workdir, "checkpoints")
-    found = filter(None, map(_CHECKPOINT.fullmatch, storage.list_names(directory)))
-    order = sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0)))
-    for match in reversed(order):
-        manifest = storage.read_manifest(storage.join(directory, match[0]))
-        if manifest is not None:
-            return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
-    return None, {}
-
-
-def _num_steps(settings: dict[str, Any]) -> int | None:
-    try:
-        asked = settings["config"]
-        names = ("workdir", "num_epochs", "num_steps", "global_batch_size")
-        config = Config(**{name: asked[name] for name in names})
-        return steps.plan(config, int(settings["identity"]["num_train_examples"])).num_steps
-    except (KeyError, TypeError, UserError):
-        return None
 
 
 def _json(workdir: str, name: str) -> dict[str, Any]:

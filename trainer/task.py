@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from trainer import cluster as clusters
-from trainer import flags, places, preflight, scores, shares
+from trainer import finished, flags, places, preflight, scores, shares
+from trainer.cluster import Cluster
 from trainer.command_line import command, exit_process, usage
+from trainer.config import Config
+from trainer.console import Voice, Warnings, voice
 from trainer.quiet import import_tensorflow
 from trainer.storage import join
 
@@ -25,20 +29,13 @@ def _train(argv: Sequence[str]) -> int:
     config = flags.config_from_argv(argv)
     cluster = clusters.read(os.environ, config.worker_hosts, config.task_index)
     shares.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
-    # Held from here on: the others see that this worker is coming.
-    held = preflight.hold_port(cluster) if cluster.is_distributed else None
-    import_tensorflow()
-    # TensorFlow takes seconds to import: a bad flag is named before.
-    from trainer.console import Warnings, voice
-    from trainer.train import train_and_evaluate
-
     speaker = voice(config.log_format, progress_secs=config.log_progress_secs)
     if not cluster.is_chief:
         speaker = Warnings(speaker)
-    try:
-        metrics = train_and_evaluate(config, speaker, started, cluster, held)
-    finally:
-        speaker.close()
+    ended = finished.before_meeting(config) if cluster.is_of_a_job else None
+    if ended is not None:
+        speaker.say(f"finished   already, with step {ended['global_step']:,}")
+    metrics = ended or _train_and_evaluate(config, speaker, started, cluster)
     evaluation = metrics["eval"]
     speaker.show(scores.table(evaluation), **scores.figures(evaluation))
     for confusion in scores.worst_confusions(evaluation):
@@ -53,6 +50,21 @@ def _train(argv: Sequence[str]) -> int:
         export=export,
     )
     return 0
+
+
+def _train_and_evaluate(
+    config: Config, speaker: Voice, started: float, cluster: Cluster
+) -> dict[str, Any]:
+    # Held from here on: the others see that this worker is coming.
+    held = preflight.hold_port(cluster) if cluster.is_distributed else None
+    import_tensorflow()
+    # TensorFlow takes seconds to import: a bad flag is named before.
+    from trainer.train import train_and_evaluate
+
+    try:
+        return train_and_evaluate(config, speaker, started, cluster, held)
+    finally:
+        speaker.close()
 
 
 if __name__ == "__main__":

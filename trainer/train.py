@@ -18,6 +18,7 @@ from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
 from trainer.errors import GraftError, UserError
+from trainer.finished import read as read_finished
 from trainer.goodput import open_ledger
 from trainer.profiling import Profiler
 from trainer.run import Run
@@ -90,10 +91,10 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         )
     else:
         state.judge(config.early_stopping_patience)  # which may be another one now
-        finished = finish.read_finished(config, state)
-        if finished is not None and _is_over(run, state):
+        ended = read_finished(config, state)
+        if ended is not None and _is_over(run, state):
             voice.say(f"finished   already, with step {state.global_step:,}")
-            return finished
+            return ended
         voice.say(
             f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
             resumed_step=state.global_step,
