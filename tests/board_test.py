@@ -33,7 +33,8 @@ def words(tmp_path_factory):
 def run(words, tmp_path_factory):
     """Features cached, histograms of every second epoch."""
     workdir = tmp_path_factory.mktemp("runs") / "first"
-    process = graft("train", *words, f"--workdir={workdir}", "--histograms_every_epochs=2")
+    asked = ["--histograms_every_epochs=2", "--embedding_points=500"]
+    process = graft("train", *words, *asked, f"--workdir={workdir}")
     assert process.returncode == 0, process.stderr
     assert "TensorBoard" not in process.stdout
     return workdir
@@ -200,7 +201,7 @@ def test_a_directory_that_cannot_be_written_ends_no_run(words, tmp_path):
     logs = tmp_path / "run" / "logs"
     logs.parent.mkdir()
     logs.write_text("in the way")
-    process = graft("train", *words, f"--workdir={tmp_path / 'run'}")
+    process = graft("train", *words, f"--workdir={tmp_path / 'run'}", "--embedding_points=9")
     assert process.returncode == 0, process.stderr
     said = [line for line in process.stdout.splitlines() if line.startswith("warning: Tensor")]
     assert [line.partition(":")[0] for line in said] == ["warning"] * len(said)

@@ -118,22 +118,19 @@ def _thumbnail(source: Source, split: str, place: int) -> Image.Image:
 
 
 def _plain_tiles(run: Run) -> list[Tile]:
-    pipeline = run.pipeline
-    examples = in_turns(
+    """By place: shuffled examples would be read by the window, most of them in vain."""
+    pipeline, split = run.pipeline, run.config.train_split
+    places = in_turns(
         range(pipeline.num_logical_shards),
-        lambda shard: run.source.examples(
-            run.config.train_split, shard, pipeline.num_logical_shards, seed=pipeline.seed
+        lambda shard: run.source.order(
+            split, shard, pipeline.num_logical_shards, seed=pipeline.seed
         ),
         pipeline.block,
     )
-    shown = min(_NUM_TRAINING, pipeline.global_batch_size)
-    return [
-        Tile(
-            pictures.thumbnail_or_gray(example["encoded"], _SIDE),
-            (run.source.class_names[example["label"]],),
-        )
-        for example in examples.take(shown).as_numpy_iterator()
-    ]
+    shown = places.take(min(_NUM_TRAINING, pipeline.global_batch_size)).as_numpy_iterator()
+    examples = [run.source.example(split, int(row["place"])) for row in shown]
+    names = run.source.class_names
+    return [Tile(pictures.thumbnail_or_gray(e.encoded, _SIDE), (names[e.label],)) for e in examples]
 
 
 def _augmented_tiles(run: Run) -> list[Tile]:

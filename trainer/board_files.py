@@ -12,7 +12,7 @@ from trainer.data.decode import decode_and_resize
 from trainer.errors import GraftError
 from trainer.run import Run
 
-_DEFAULT_POINTS, _SIDE, _BATCH = 500, 48, 32
+_SIDE, _BATCH = 48, 32
 
 
 def begin(run: Run) -> None:
@@ -28,16 +28,9 @@ def end(run: Run) -> None:
     _optional(run, "end of the run", lambda: _write(run, "", hparams.end()))
 
 
-def num_points(run: Run) -> int:
-    """How many validation images become points; computing features only for this is asked for."""
-    asked = run.config.embedding_points
-    if asked is None:
-        asked = _DEFAULT_POINTS if run.evaluation_features is not None else 0
-    return min(asked, run.source.num_examples(run.config.validation_split))
-
-
 def _write_features(run: Run) -> None:
-    split, source, count = run.config.validation_split, run.source, num_points(run)
+    split, source = run.config.validation_split, run.source
+    count = min(run.config.embedding_points, source.num_examples(split))
     if not count:
         return
     # Over the whole split: its order may be by class.

@@ -113,7 +113,7 @@ class Config:
     log_upload_secs: float = 10.0
     log_images: bool = True
     histograms_every_epochs: int = 0
-    embedding_points: int | None = None
+    embedding_points: int = 0
     profile_steps: tuple[int, ...] = ()
     log_format: str = "auto"
     # many workers

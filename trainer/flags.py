@@ -32,12 +32,7 @@ TRAINER: Groups = {
         Flag("profile_steps", [], "first and last step of a TensorBoard profile: 10,20", list),
         Flag("log_images", True, "pictures in TensorBoard, of examples and of mistakes", bool),
         Flag("histograms_every_epochs", 0, "of the weights, in TensorBoard; 0: none", int),
-        Flag(
-            "embedding_points",
-            None,
-            "validation images in TensorBoard's projector; 0: none (500, if features are cached)",
-            int,
-        ),
+        Flag("embedding_points", 0, "validation images in TensorBoard's projector; 0: none", int),
         Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),
     ),
     "Data": (

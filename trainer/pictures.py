@@ -78,7 +78,7 @@ def grid(tiles: Sequence[Tile], columns: int, description: str) -> Picture:
 def encoded(image: Image.Image, kind: str, description: str) -> Picture:
     """`image` as a "JPEG" or "PNG" file."""
     stream = io.BytesIO()
-    options = {"quality": 85} if kind == "JPEG" else {"compress_level": 4}
+    options = {"quality": 85} if kind == "JPEG" else {"compress_level": 1}
     image.save(stream, kind, **options)
     return Picture(stream.getvalue(), *image.size, description)
 
