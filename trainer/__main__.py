@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
     "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),
+    "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),
     "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
 }
 

@@ -1,0 +1,88 @@
+"""`graft submit`: the run that works here, on a cluster."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from trainer import flags, shares
+from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.errors import UserError
+from trainer.launch.request import Request, name_of
+
+PURPOSE = "Start a run on Kubernetes or Vertex AI; the same command again resumes it."
+SYNOPSIS = (
+    "graft submit --platform=NAME --image=IMAGE [flags] -- --workdir=gs://… [flags of graft train]"
+)
+
+# A platform is a module with its own FLAGS and `submit(request, values)`, which returns the exit
+# code; `values` are those of its FLAGS, by name.
+PLATFORMS = {"kubernetes": "trainer.launch.kubernetes", "vertex": "trainer.launch.vertex"}
+
+FLAGS: Groups = {
+    "The job": (
+        Flag("platform", None, "where", choices=tuple(PLATFORMS)),
+        Flag("image", "", "the container image that has the trainer"),
+        Flag("name", "", "of the job; else the last part of --workdir"),
+        Flag("num_workers", 1, "processes that train", int),
+        Flag("dry_run", "", "show what would be sent, and send nothing", choices=("yaml", "json")),
+        Flag("wait", False, "stay until the run has ended; its exit code is then this one's", bool),
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Submit the run that `argv` describes; returns the exit code."""
+    return command(argv, _submit, _help)
+
+
+def _submit(argv: Sequence[str]) -> int:
+    platform = _platform(argv)
+    module = importlib.import_module(PLATFORMS[platform])
+    values, words = parse(argv, {**FLAGS, **module.FLAGS})
+    config = flags.config_from_argv(words)
+    _refuse_placed(config.worker_hosts, config.task_index)
+    request = Request(
+        config=config,
+        trainer_argv=tuple(words),
+        image=values.pop("image"),
+        name=values.pop("name") or name_of(config.workdir),
+        num_workers=values.pop("num_workers"),
+        dry_run=values.pop("dry_run") or "",
+        wait=values.pop("wait"),
+    )
+    shares.check(request.num_workers, config.logical_shards, config.global_batch_size)
+    return int(module.submit(request, values))
+
+
+def _platform(argv: Sequence[str]) -> str:
+    """The platform of the command line, whose other flags depend on it."""
+    ours = list(argv[: argv.index("--")] if "--" in argv else argv)
+    asked = [
+        following if "=" not in word else word.partition("=")[2]
+        for word, following in zip(ours, [*ours[1:], ""], strict=True)
+        if word.partition("=")[0] in ("--platform", "-platform")
+    ]
+    if not asked or asked[-1] not in PLATFORMS:
+        given = f"={asked[-1]}" if asked else ""
+        raise UserError(f"--platform{given}: must be one of {', '.join(PLATFORMS)}")
+    return asked[-1]
+
+
+def _refuse_placed(worker_hosts: Sequence[str], task_index: int | None) -> None:
+    if worker_hosts or task_index is not None:
+        raise UserError(
+            "--worker_hosts, --task_index: say who the workers are, which the cluster does here; "
+            "use --num_workers before the --"
+        )
+
+
+def _help() -> str:
+    groups = dict(FLAGS)
+    for name in PLATFORMS.values():
+        groups.update(importlib.import_module(name).FLAGS)
+    return usage(SYNOPSIS, PURPOSE, groups)
+
+
+if __name__ == "__main__":
+    exit_process(main())
