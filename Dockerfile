@@ -27,9 +27,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     fi; \
     python3 -m venv /opt/venv; \
     /opt/venv/bin/pip install --no-compile --require-hashes --no-deps -r /build/requirements.txt; \
-    for left_out in tensorflow/include clang pip pip-*.dist-info pyarrow/include pyarrow/tests; do \
-        rm -rf /opt/venv/lib/python3*/site-packages/$left_out; \
+    for package in tensorflow/include clang pip pyarrow/include pyarrow/tests; do \
+        rm -rf /opt/venv/lib/python3*/site-packages/"$package"; \
     done; \
+    rm -rf /opt/venv/lib/python3*/site-packages/pip-*.dist-info; \
     python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib || \
         echo "not all files of the packages are Python of this version"
 
