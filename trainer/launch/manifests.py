@@ -44,9 +44,7 @@ def render(names: Sequence[str]) -> list[Object]:
     resources: list[Path] = []
     for name in names:
         if name not in overlays():
-            raise UserError(
-                f"--overlay={name}: no such overlay; there are {', '.join(overlays())}"
-            )
+            raise UserError(f"--overlay={name}: no such overlay; there are {', '.join(overlays())}")
         place = directory() / "overlays" / name
         (kustomization,) = _load(place / "kustomization.yaml")
         resources += [(place / path).resolve() for path in kustomization["resources"]]

@@ -1,0 +1,308 @@
+"""`graft submit --platform=vertex` against an API on loopback: whole bodies, faults, the end."""
+
+import json
+import socket
+
+import pytest
+import yaml
+
+from tests import vertex_api
+from trainer.errors import UserError
+from trainer.launch import submit, vertex
+
+IMAGE = "us-central1-docker.pkg.dev/proj/graft/graft@sha256:" + "0" * 64
+RUN = ["--workdir=gs://bucket/runs/pets", "--dataset=gs://bucket/pets.csv"]
+PARENT = "/v1/projects/proj/locations/us-central1"
+
+
+def words(*more, run=()):
+    return ["--platform=vertex", f"--image={IMAGE}", *more, "--", *RUN, *run]
+
+
+@pytest.fixture
+def api(monkeypatch):
+    with vertex_api.serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def dry_run(capsys, *more, run=()):
+    assert submit.main(words("--dry_run=json", *more, run=run)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def pool(count, machine, args):
+    return {
+        "machineSpec": machine,
+        "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 100},
+        "containerSpec": {"imageUri": IMAGE, "args": args},
+        "replicaCount": count,
+    }
+
+
+ARGS = ["--log_format=json", "--dataset=gs://bucket/pets.csv", "--learning_rate=0.01"]
+T4 = {
+    "machineType": "n1-standard-8",
+    "acceleratorType": "NVIDIA_TESLA_T4",
+    "acceleratorCount": 2,
+}
+FULL = [
+    "--num_workers=4",
+    "--accelerator_type=NVIDIA_TESLA_T4",
+    "--accelerator_count=2",
+    "--scheduling=spot",
+    "--max_run_secs=7200",
+    "--service_account=sa@proj.iam.gserviceaccount.com",
+    "--network=projects/1/global/networks/vpc",
+    "--tensorboard=projects/proj/locations/us-central1/tensorboards/7",
+]
+JOB_SPEC = {
+    "workerPoolSpecs": [pool("1", T4, ARGS), pool("3", T4, ARGS)],
+    "scheduling": {
+        "strategy": "SPOT",
+        "timeout": "7200s",
+        "restartJobOnWorkerRestart": True,
+    },
+    "baseOutputDirectory": {"outputUriPrefix": "gs://bucket/runs/pets"},
+    "serviceAccount": "sa@proj.iam.gserviceaccount.com",
+    "network": "projects/1/global/networks/vpc",
+    "tensorboard": "projects/proj/locations/us-central1/tensorboards/7",
+}
+
+
+def test_a_custom_job(capsys):
+    assert dry_run(capsys, *FULL, run=["--learning_rate=0.01"]) == {
+        "displayName": "pets",
+        "labels": {"graft": "pets"},
+        "jobSpec": JOB_SPEC,
+    }
+
+
+def test_one_worker_on_a_machine_with_a_gpu_of_its_own_that_is_queued_for(capsys):
+    body = dry_run(
+        capsys,
+        "--machine_type=g2-standard-8",
+        "--scheduling=flex_start",
+        "--max_wait_secs=3600",
+        "--name=other",
+    )
+    machine = {"machineType": "g2-standard-8", "acceleratorType": "NVIDIA_L4"}
+    assert body["displayName"] == "other"
+    assert body["jobSpec"] == {
+        "workerPoolSpecs": [pool("1", {**machine, "acceleratorCount": 1}, ARGS[:2])],
+        "scheduling": {
+            "strategy": "FLEX_START",
+            "timeout": "604800s",
+            "restartJobOnWorkerRestart": False,
+            "maxWaitDuration": "3600s",
+        },
+        "baseOutputDirectory": {"outputUriPrefix": "gs://bucket/runs/pets"},
+    }
+
+
+TUNING = ["--tune=learning_rate=1e-4..1e-2:log,optimizer=adam|adamw", "--max_trials=8"]
+
+
+def test_a_tuning_job(capsys):
+    body = dry_run(capsys, *FULL, *TUNING, run=["--learning_rate=0.01"])
+    assert body == {
+        "displayName": "pets",
+        "labels": {"graft": "pets"},
+        "studySpec": {
+            "metrics": [{"metricId": "accuracy", "goal": "MAXIMIZE"}],
+            "parameters": [
+                {
+                    "parameterId": "learning_rate",
+                    "doubleValueSpec": {"minValue": 1e-4, "maxValue": 1e-2},
+                    "scaleType": "UNIT_LOG_SCALE",
+                },
+                {
+                    "parameterId": "optimizer",
+                    "categoricalValueSpec": {"values": ["adam", "adamw"]},
+                },
+            ],
+            "measurementSelectionType": "BEST_MEASUREMENT",
+        },
+        "maxTrialCount": 8,
+        "parallelTrialCount": 4,
+        "trialJobSpec": JOB_SPEC,
+    }
+
+
+@pytest.mark.parametrize(
+    ("region", "continent"),
+    [
+        ("us-east1", "us"),
+        ("europe-west4", "europe"),
+        ("asia-east1", "asia"),
+        ("me-west1", "europe"),
+    ],
+)
+def test_a_pipeline_that_uploads_the_model(region, continent, capsys):
+    body = dry_run(capsys, "--model_name=pets model", f"--region={region}")
+    inputs = body.pop("trainingTaskInputs")
+    assert body == {
+        "displayName": "pets",
+        "labels": {"graft": "pets"},
+        "trainingTaskDefinition": (
+            "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
+        ),
+        "modelToUpload": {
+            "displayName": "pets model",
+            "labels": {"graft": "pets"},
+            "containerSpec": {
+                "imageUri": f"{continent}-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+            },
+        },
+    }
+    assert inputs["workerPoolSpecs"] == [pool(1, {"machineType": "n1-standard-8"}, ARGS[:2])]
+    assert inputs["baseOutputDirectory"] == {"outputUriPrefix": "gs://bucket/runs/pets"}
+
+
+@pytest.mark.parametrize(
+    ("more", "collection"),
+    [
+        (FULL, "customJobs"),
+        ([*FULL, *TUNING], "hyperparameterTuningJobs"),
+        (["--model_name=pets"], "trainingPipelines"),
+    ],
+)
+def test_what_is_sent_is_what_the_dry_run_shows(more, collection, api, capsys):
+    shown = dry_run(capsys, *more)
+    assert api.sent == []
+    assert submit.main(words("--dry_run=yaml", *more)) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == shown
+    assert submit.main(words(*more)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"submitted  projects/proj/locations/us-central1/{collection}/1"
+    assert [(method, path) for method, path, _, _ in api.sent] == [
+        ("GET", f"{PARENT}/{collection}"),
+        ("POST", f"{PARENT}/{collection}"),
+    ]
+    assert api.created == [shown]
+
+
+def test_the_trainers_flags_are_the_containers_also_from_a_flag_file(tmp_path, capsys):
+    (tmp_path / "flags").write_text("--num_epochs=3\n--nofreeze_backbone\n--hidden_units=64,32\n")
+    body = dry_run(capsys, run=[f"--flagfile={tmp_path / 'flags'}", "--log_format=text"])
+    container = body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
+    assert container["args"] == [
+        "--log_format=text",
+        "--dataset=gs://bucket/pets.csv",
+        "--nofreeze_backbone",
+        "--hidden_units=64,32",
+        "--num_epochs=3",
+    ]
+
+
+def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(api, capsys):
+    assert submit.main(words()) == 0
+    capsys.readouterr()
+    assert submit.main(words()) == 2
+    problem = capsys.readouterr().err
+    assert "--name=pets: is running already, as projects/proj/locations/" in problem
+    assert len(api.created) == 1
+    next(iter(api.jobs.values()))["state"] = "JOB_STATE_FAILED"
+    assert submit.main(words()) == 0
+    assert len(api.created) == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ((403, "PERMISSION_DENIED", "aiplatform.customJobs.list denied"), "roles/aiplatform"),
+        ((404, "NOT_FOUND", "project proj not found"), "--project=proj"),
+        ((429, "RESOURCE_EXHAUSTED", "custom_model_training_nvidia_t4_gpus"), "over a quota"),
+        ((400, "INVALID_ARGUMENT", "machine type is not supported"), "refused: "),
+        ((503, "UNAVAILABLE", "try again"), "no answer from Vertex AI"),
+    ],
+)
+def test_a_refusal_is_one_message_and_creates_nothing(refusal, expected, api, capsys):
+    api.refusal = refusal
+    assert submit.main(words()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("graft: --project=proj --region=us-central1: ")
+    assert expected in said
+    assert refusal[2] in said
+    assert said.count("\n") == 1
+    assert api.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("loses", "expected", "num_jobs"),
+    [
+        ("before", "nothing was created", 0),
+        ("after", "it was created all the same: projects/proj/locations/us-central1/customJobs", 1),
+    ],
+)
+def test_an_answer_that_is_lost_is_asked_after(loses, expected, num_jobs, api, capsys):
+    api.loses = loses
+    assert submit.main(words()) == 2
+    assert expected in capsys.readouterr().err
+    assert len(api.jobs) == num_jobs
+
+
+def test_a_server_that_is_not_there(api, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", f"http://127.0.0.1:{port}")
+    assert submit.main(words()) == 2
+    assert "no answer from Vertex AI" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "code"),
+    [
+        ("SUCCEEDED", "", 0),
+        ("FAILED", "The replica workerpool0-0 exited with a non-zero status of 2.", 2),
+        ("CANCELLED", "", 1),
+    ],
+)
+def test_waiting_gives_the_trainers_exit_code(state, message, code, api, capsys, monkeypatch):
+    monkeypatch.setattr(vertex, "_POLL_SECS", 0.01)
+    api.states = ["QUEUED", "RUNNING", "RUNNING", state]
+    created = vertex.vertex_client.Jobs.create
+
+    def create(jobs, body):
+        resource = created(jobs, body)
+        api.jobs[resource]["error"] = {"code": 3, "message": message}
+        return resource
+
+    monkeypatch.setattr(vertex.vertex_client.Jobs, "create", create)
+    assert submit.main(words("--wait")) == code
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("job ")]
+    expected = ["queued", "running", state.lower(), *([message] if message else [])]
+    assert said == [f"job        {line}" for line in expected]
+
+
+def test_waiting_outlives_a_while_without_answers():
+    answers = iter([("RUNNING", ""), None, None, ("SUCCEEDED", "")])
+
+    def state():
+        answer = next(answers)
+        if answer is None:
+            raise UserError("no answer")
+        return answer
+
+    now = [0.0]
+
+    def sleep(secs):
+        now[0] += secs
+
+    assert vertex.wait(state, lambda name: name == "SUCCEEDED", lambda: now[0], sleep) == 0
+    assert now[0] == 45.0
+
+
+def test_waiting_ends_when_nobody_answers():
+    now = [0.0]
+
+    def state():
+        raise UserError("no answer")
+
+    def sleep(secs):
+        now[0] += secs
+
+    with pytest.raises(UserError, match="no answer; the job itself goes on"):
+        vertex.wait(state, lambda name: False, lambda: now[0], sleep)
+    assert now[0] == 615.0
