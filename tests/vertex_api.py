@@ -1,4 +1,4 @@
-"""Vertex AI's REST API on loopback, as far as `graft submit` asks it; it records what it is sent."""
+"""Vertex AI's REST API on loopback, as far as `graft submit` asks it, with what it was sent."""
 
 from __future__ import annotations
 

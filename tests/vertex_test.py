@@ -5,6 +5,8 @@ import socket
 
 import pytest
 import yaml
+from google.cloud import aiplatform_v1
+from google.protobuf import json_format
 
 from tests import vertex_api
 from trainer.errors import UserError
@@ -160,6 +162,17 @@ def test_a_pipeline_that_uploads_the_model(region, continent, capsys):
     assert inputs["baseOutputDirectory"] == {"outputUriPrefix": "gs://bucket/runs/pets"}
 
 
+def named(collection, body):
+    """`body` with the names of constants: the client sends their numbers, the API takes both."""
+    kinds = {
+        "customJobs": aiplatform_v1.CustomJob,
+        "hyperparameterTuningJobs": aiplatform_v1.HyperparameterTuningJob,
+        "trainingPipelines": aiplatform_v1.TrainingPipeline,
+    }
+    message = kinds[collection].from_json(json.dumps(body))
+    return json_format.MessageToDict(kinds[collection].pb(message))
+
+
 @pytest.mark.parametrize(
     ("more", "collection"),
     [
@@ -180,7 +193,7 @@ def test_what_is_sent_is_what_the_dry_run_shows(more, collection, api, capsys):
         ("GET", f"{PARENT}/{collection}"),
         ("POST", f"{PARENT}/{collection}"),
     ]
-    assert api.created == [shown]
+    assert [named(collection, body) for body in api.created] == [shown]
 
 
 def test_the_trainers_flags_are_the_containers_also_from_a_flag_file(tmp_path, capsys):

@@ -25,7 +25,7 @@ FLAGS: Groups = {
         Flag("image", "", "the container image that has the trainer"),
         Flag("name", "", "of the job; else the last part of --workdir"),
         Flag("num_workers", 1, "processes that train", int),
-        Flag("dry_run", "", "show what would be sent, and send nothing", choices=("yaml", "json")),
+        Flag("dry_run", None, "show what would be sent; send nothing", choices=("yaml", "json")),
         Flag("wait", False, "stay until the run has ended; its exit code is then this one's", bool),
     ),
 }
