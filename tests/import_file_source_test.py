@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from trainer.data.import_file_source import open_import_files
+from trainer.data.import_file_source import are_import_files, open_import_files
 from trainer.data.listed_source import split_by_hash
 from trainer.errors import UserError
 
@@ -151,3 +151,30 @@ def test_refusals(tmp_path, name, text, message):
     path = write(tmp_path, name, text)
     with pytest.raises(UserError, match=re.escape(f"--dataset={path}{message}")):
         open_import_files(path)
+
+
+def test_several_files_are_one_data_set(tmp_path):
+    write_images(tmp_path, "a/1.png", "a/2.png", "b/3.png")
+    (tmp_path / "a" / "training-00001-of-00002").write_text(item("1.png", "x", "training"))
+    (tmp_path / "a" / "training-00002-of-00002").write_text(item("2.png", "y", "training"))
+    (tmp_path / "b" / "validation.csv").write_text("validation,3.png,y\n")
+    dataset = f"{tmp_path}/a/training-*,{tmp_path}/b/validation.csv"
+    assert are_import_files(dataset)
+    source = open_import_files(dataset)
+    assert found(source, "train") == [("1.png", "x", "a/1.png"), ("2.png", "y", "a/2.png")]
+    assert found(source, "validation") == [("3.png", "y", "b/3.png")]
+
+
+def test_a_mistake_in_one_of_several_files_names_it(tmp_path):
+    first, second = (write(tmp_path, name, GOOD) for name in ("1.csv", "2.csv"))
+    expected = f"--dataset={second}: line 1: 1.png is already in {first}: line 1"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        open_import_files(f"{first},{second}")
+    missing = f"{tmp_path}/none-*"
+    with pytest.raises(UserError, match=re.escape(f"--dataset={missing}: there is no such file")):
+        open_import_files(f"{first},{missing}")
+
+
+@pytest.mark.parametrize("dataset", ["pictures", "gs://b/pictures/", "beans", "a.csv,pictures"])
+def test_what_is_no_import_file(dataset):
+    assert not are_import_files(dataset)
