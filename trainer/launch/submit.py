@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+from absl import flags as absl_flags
+
 from trainer import flags, shares
 from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
 from trainer.errors import UserError
@@ -25,7 +27,9 @@ FLAGS: Groups = {
         Flag("image", "", "the container image that has the trainer"),
         Flag("name", "", "of the job; else the last part of --workdir"),
         Flag("num_workers", 1, "processes that train", int),
-        Flag("dry_run", None, "show what would be sent; send nothing", choices=("yaml", "json")),
+        Flag(
+            "dry_run", None, "show what would be sent, and send nothing", choices=("yaml", "json")
+        ),
         Flag("wait", False, "stay until the run has ended; its exit code is then this one's", bool),
     ),
 }
@@ -44,7 +48,8 @@ def _submit(argv: Sequence[str]) -> int:
     _refuse_placed(config.worker_hosts, config.task_index)
     request = Request(
         config=config,
-        trainer_argv=tuple(words),
+        # A file of flags is of this machine; what it says goes along.
+        trainer_argv=tuple(absl_flags.FlagValues().read_flags_from_files(words)),
         image=values.pop("image"),
         name=values.pop("name") or name_of(config.workdir),
         num_workers=values.pop("num_workers"),
@@ -60,7 +65,7 @@ def _platform(argv: Sequence[str]) -> str:
     ours = list(argv[: argv.index("--")] if "--" in argv else argv)
     asked = [
         following if "=" not in word else word.partition("=")[2]
-        for word, following in zip(ours, [*ours[1:], ""], strict=True)
+        for word, following in zip(ours, [*ours, ""][1:], strict=True)
         if word.partition("=")[0] in ("--platform", "-platform")
     ]
     if not asked or asked[-1] not in PLATFORMS:
