@@ -21,7 +21,7 @@ def backbone(tmp_path_factory):
 def managed(tmp_path_factory):
     """A managed data set as the service exports it: JSON lines in several files."""
     root = tiny.write_folder(tmp_path_factory.mktemp("data"), train=8, validation=4)
-    lines = {"training": [], "validation": []}
+    lines: dict[str, list[str]] = {"training": [], "validation": []}
     for split, use in (("train", "training"), ("validation", "validation")):
         for path in sorted((root / split).rglob("*.png")):
             row = {

@@ -1,7 +1,8 @@
-"""`graft submit --platform=vertex` against an API on loopback: whole bodies, faults, the end."""
+"""`graft submit --platform=vertex` against an API on loopback: what is sent, faults, the end."""
 
 import json
 import socket
+from typing import Any
 
 import pytest
 import yaml
@@ -9,16 +10,11 @@ from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
 from tests import vertex_api
+from tests.vertex_requests import FULL, TUNING, dry_run, words
 from trainer.errors import UserError
 from trainer.launch import submit, vertex
 
-IMAGE = "us-central1-docker.pkg.dev/proj/graft/graft@sha256:" + "0" * 64
-RUN = ["--workdir=gs://bucket/runs/pets", "--dataset=gs://bucket/pets.csv"]
 PARENT = "/v1/projects/proj/locations/us-central1"
-
-
-def words(*more, run=()):
-    return ["--platform=vertex", f"--image={IMAGE}", *more, "--", *RUN, *run]
 
 
 @pytest.fixture
@@ -29,142 +25,9 @@ def api(monkeypatch):
         yield server
 
 
-def dry_run(capsys, *more, run=()):
-    assert submit.main(words("--dry_run=json", *more, run=run)) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def pool(count, machine, args):
-    return {
-        "machineSpec": machine,
-        "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 100},
-        "containerSpec": {"imageUri": IMAGE, "args": args},
-        "replicaCount": count,
-    }
-
-
-ARGS = ["--log_format=json", "--dataset=gs://bucket/pets.csv", "--learning_rate=0.01"]
-T4 = {
-    "machineType": "n1-standard-8",
-    "acceleratorType": "NVIDIA_TESLA_T4",
-    "acceleratorCount": 2,
-}
-FULL = [
-    "--num_workers=4",
-    "--accelerator_type=NVIDIA_TESLA_T4",
-    "--accelerator_count=2",
-    "--scheduling=spot",
-    "--max_run_secs=7200",
-    "--service_account=sa@proj.iam.gserviceaccount.com",
-    "--network=projects/1/global/networks/vpc",
-    "--tensorboard=projects/proj/locations/us-central1/tensorboards/7",
-]
-JOB_SPEC = {
-    "workerPoolSpecs": [pool("1", T4, ARGS), pool("3", T4, ARGS)],
-    "scheduling": {
-        "strategy": "SPOT",
-        "timeout": "7200s",
-        "restartJobOnWorkerRestart": True,
-    },
-    "baseOutputDirectory": {"outputUriPrefix": "gs://bucket/runs/pets"},
-    "serviceAccount": "sa@proj.iam.gserviceaccount.com",
-    "network": "projects/1/global/networks/vpc",
-    "tensorboard": "projects/proj/locations/us-central1/tensorboards/7",
-}
-
-
-def test_a_custom_job(capsys):
-    assert dry_run(capsys, *FULL, run=["--learning_rate=0.01"]) == {
-        "displayName": "pets",
-        "labels": {"graft": "pets"},
-        "jobSpec": JOB_SPEC,
-    }
-
-
-def test_one_worker_on_a_machine_with_a_gpu_of_its_own_that_is_queued_for(capsys):
-    body = dry_run(
-        capsys,
-        "--machine_type=g2-standard-8",
-        "--scheduling=flex_start",
-        "--max_wait_secs=3600",
-        "--name=other",
-    )
-    machine = {"machineType": "g2-standard-8", "acceleratorType": "NVIDIA_L4"}
-    assert body["displayName"] == "other"
-    assert body["jobSpec"] == {
-        "workerPoolSpecs": [pool("1", {**machine, "acceleratorCount": 1}, ARGS[:2])],
-        "scheduling": {
-            "strategy": "FLEX_START",
-            "timeout": "604800s",
-            "restartJobOnWorkerRestart": False,
-            "maxWaitDuration": "3600s",
-        },
-        "baseOutputDirectory": {"outputUriPrefix": "gs://bucket/runs/pets"},
-    }
-
-
-TUNING = ["--tune=learning_rate=1e-4..1e-2:log,optimizer=adam|adamw", "--max_trials=8"]
-
-
-def test_a_tuning_job(capsys):
-    body = dry_run(capsys, *FULL, *TUNING, run=["--learning_rate=0.01"])
-    assert body == {
-        "displayName": "pets",
-        "labels": {"graft": "pets"},
-        "studySpec": {
-            "metrics": [{"metricId": "accuracy", "goal": "MAXIMIZE"}],
-            "parameters": [
-                {
-                    "parameterId": "learning_rate",
-                    "doubleValueSpec": {"minValue": 1e-4, "maxValue": 1e-2},
-                    "scaleType": "UNIT_LOG_SCALE",
-                },
-                {
-                    "parameterId": "optimizer",
-                    "categoricalValueSpec": {"values": ["adam", "adamw"]},
-                },
-            ],
-            "measurementSelectionType": "BEST_MEASUREMENT",
-        },
-        "maxTrialCount": 8,
-        "parallelTrialCount": 4,
-        "trialJobSpec": JOB_SPEC,
-    }
-
-
-@pytest.mark.parametrize(
-    ("region", "continent"),
-    [
-        ("us-east1", "us"),
-        ("europe-west4", "europe"),
-        ("asia-east1", "asia"),
-        ("me-west1", "europe"),
-    ],
-)
-def test_a_pipeline_that_uploads_the_model(region, continent, capsys):
-    body = dry_run(capsys, "--model_name=pets model", f"--region={region}")
-    inputs = body.pop("trainingTaskInputs")
-    assert body == {
-        "displayName": "pets",
-        "labels": {"graft": "pets"},
-        "trainingTaskDefinition": (
-            "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
-        ),
-        "modelToUpload": {
-            "displayName": "pets model",
-            "labels": {"graft": "pets"},
-            "containerSpec": {
-                "imageUri": f"{continent}-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
-            },
-        },
-    }
-    assert inputs["workerPoolSpecs"] == [pool(1, {"machineType": "n1-standard-8"}, ARGS[:2])]
-    assert inputs["baseOutputDirectory"] == {"outputUriPrefix": "gs://bucket/runs/pets"}
-
-
 def named(collection, body):
     """`body` with the names of constants: the client sends their numbers, the API takes both."""
-    kinds = {
+    kinds: dict[str, Any] = {
         "customJobs": aiplatform_v1.CustomJob,
         "hyperparameterTuningJobs": aiplatform_v1.HyperparameterTuningJob,
         "trainingPipelines": aiplatform_v1.TrainingPipeline,
@@ -194,19 +57,6 @@ def test_what_is_sent_is_what_the_dry_run_shows(more, collection, api, capsys):
         ("POST", f"{PARENT}/{collection}"),
     ]
     assert [named(collection, body) for body in api.created] == [shown]
-
-
-def test_the_trainers_flags_are_the_containers_also_from_a_flag_file(tmp_path, capsys):
-    (tmp_path / "flags").write_text("--num_epochs=3\n--nofreeze_backbone\n--hidden_units=64,32\n")
-    body = dry_run(capsys, run=[f"--flagfile={tmp_path / 'flags'}", "--log_format=text"])
-    container = body["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
-    assert container["args"] == [
-        "--log_format=text",
-        "--dataset=gs://bucket/pets.csv",
-        "--nofreeze_backbone",
-        "--hidden_units=64,32",
-        "--num_epochs=3",
-    ]
 
 
 def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(api, capsys):
