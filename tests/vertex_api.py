@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-PROJECT, REGION = "proj", "us-central1"
+PROJECT = "proj"
+ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 
 
 class VertexApi(ThreadingHTTPServer):
@@ -38,7 +39,7 @@ class VertexApi(ThreadingHTTPServer):
     def environment(self) -> dict[str, str]:
         """How a process finds it."""
         return {
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"http://127.0.0.1:{self.server_port}",
+            ENDPOINT: f"http://127.0.0.1:{self.server_port}",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
 

@@ -10,6 +10,7 @@ from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
 from tests import vertex_api
+from tests.commands import python, refused
 from tests.vertex_requests import FULL, TUNING, dry_run, words
 from trainer.errors import UserError
 from trainer.launch import submit, vertex
@@ -169,3 +170,47 @@ def test_waiting_ends_when_nobody_answers():
     with pytest.raises(UserError, match="no answer; the job itself goes on"):
         vertex.wait(state, lambda name: False, lambda: now[0], sleep)
     assert now[0] == 615.0
+
+
+def test_what_is_said_of_a_job(api, capsys):
+    assert submit.main(words()) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "watch      gcloud ai custom-jobs stream-logs 1 --project=proj --region=us-central1",
+        "cancel     gcloud ai custom-jobs cancel 1 --project=proj --region=us-central1",
+        "page       https://console.cloud.google.com/ai/platform/locations/us-central1/training/1"
+        "?project=proj",
+        "curves     tensorboard --logdir=gs://bucket/runs/pets/logs",
+    ]
+
+
+def submitted(environment, *more, without=""):
+    """`graft submit` in a process of its own, which cannot import `without`."""
+    program = (
+        f"import sys; sys.modules[{without!r}] = None\n" if without else "import sys\n"
+    ) + f"from trainer.launch import submit; sys.exit(submit.main({words(*more)}))"
+    return python("-c", program, **environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "more", "without", "expected"),
+    [
+        ({}, [], "google.cloud.aiplatform_v1", ["pip install 'graft[vertex]'"]),
+        ({}, ["--dry_run=yaml"], "yaml", ["--dry_run=yaml", "--dry_run=json"]),
+        ({}, [], "", ["there are no credentials", "application-default login"]),
+        ({vertex_api.ENDPOINT: "http://127.0.0.1:9"}, [], "", ["--project: required"]),
+        (
+            {vertex_api.ENDPOINT: "http://127.0.0.1:9"},
+            ["--project=My Project"],
+            "",
+            ["--project=My Project: must be"],
+        ),
+    ],
+)
+def test_what_a_machine_lacks_is_said(environment, more, without, expected, tmp_path):
+    nobody = {
+        "GOOGLE_APPLICATION_CREDENTIALS": "",
+        "GOOGLE_CLOUD_PROJECT": "",
+        "NO_GCE_CHECK": "true",
+        "CLOUDSDK_CONFIG": str(tmp_path),
+    }
+    refused(submitted({**nobody, **environment}, *more, without=without), *expected)

@@ -67,7 +67,7 @@ def submit(request: Request, values: dict[str, Any]) -> int:
         )
     resource = jobs.create(body)
     print(f"submitted  {resource}")
-    for line in _advice(kind, resource, request, values):
+    for line in _advice(kind, resource, request):
         print(line)
     if not request.wait:
         return 0
@@ -174,24 +174,30 @@ def _shown(body: dict[str, Any], dry_run: str) -> str:
     return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _advice(kind: str, resource: str, request: Request, values: dict[str, Any]) -> list[str]:
+def _advice(kind: str, resource: str, request: Request) -> list[str]:
     """The lines that say how to follow and stop the job."""
     _, project, _, region, _, number = resource.split("/")[:6]
     here = f"--project={project} --region={region}"
-    logs = f"{request.config.workdir.rstrip('/')}/logs"
-    if kind == vertex_client.PIPELINE:
-        page = f"training-pipelines/{region}/{number}"
-        return [
-            f"watch      https://console.cloud.google.com/vertex-ai/{page}?project={project}",
-            f"job        gcloud ai custom-jobs list {here} --filter='displayName:{request.name}'",
-            f"curves     tensorboard --logdir={logs}",
-        ]
-    name = vertex_client.command(kind)
-    watch = "stream-logs" if kind == vertex_client.CUSTOM_JOB else "describe"
-    if kind == vertex_client.TUNING_JOB:
-        logs = request.config.workdir.rstrip("/")
+    place = f"https://console.cloud.google.com/ai/platform/locations/{region}/training/{number}"
+    workdir = request.config.workdir.rstrip("/")
+    # A study has the curves of all its trials below its workdir.
+    logs = workdir if kind == vertex_client.TUNING_JOB else f"{workdir}/logs"
+    ways = {
+        vertex_client.CUSTOM_JOB: [
+            f"watch      gcloud ai custom-jobs stream-logs {number} {here}",
+            f"cancel     gcloud ai custom-jobs cancel {number} {here}",
+        ],
+        vertex_client.TUNING_JOB: [
+            f"watch      gcloud ai hp-tuning-jobs describe {number} {here}",
+            f"cancel     gcloud ai hp-tuning-jobs cancel {number} {here}",
+        ],
+        # Its custom job is made a little later, and gcloud cannot cancel the pipeline itself.
+        vertex_client.PIPELINE: [
+            f"watch      gcloud ai custom-jobs list {here} --filter=displayName:{request.name}",
+        ],
+    }
     return [
-        f"watch      gcloud ai {name} {watch} {number} {here}",
-        f"cancel     gcloud ai {name} cancel {number} {here}",
+        *ways[kind],
+        f"page       {place}?project={project}",
         f"curves     tensorboard --logdir={logs}",
     ]

@@ -17,7 +17,7 @@ from trainer.errors import UserError
 # As gcloud reads it; an http:// address is a test's server, and is sent no credentials.
 ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 
-# The kinds of jobs: the name in a resource's path, as `gcloud ai` and as the console call it.
+# The kinds of jobs, as a resource's path calls them.
 CUSTOM_JOB, TUNING_JOB, PIPELINE = "customJobs", "hyperparameterTuningJobs", "trainingPipelines"
 _TIMEOUT_SECS = 60.0
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED")
@@ -48,6 +48,8 @@ class Jobs:
         self.kind, self.region, self.project = kind, region, project or found
         if not self.project:
             raise UserError("--project: required; the id of a project of Google Cloud")
+        if not re.fullmatch(r"[-a-z0-9.:]+", self.project):
+            raise UserError(f"--project={self.project}: must be a project's id, as my-project-1")
         self._name = re.sub("([A-Z])", lambda match: f"_{match[1].lower()}", kind).rstrip("s")
         self._message = messages[kind]
         self._client = services.get(kind, v1.JobServiceClient)(
@@ -102,8 +104,8 @@ class Jobs:
             return f"it was created all the same: {found}"
         if found is None:
             return (
-                f"whether it was created is not known; look with `gcloud ai {command(self.kind)} "
-                f"list --region={self.region} --filter=displayName={display_name}`"
+                "whether it was created is not known; submitting it again looks for a job named "
+                f"{display_name} first"
             )
         return "nothing was created"
 
@@ -135,12 +137,6 @@ class Jobs:
 
 class _LostError(UserError):
     """No answer came: what was asked for may have been done, or not."""
-
-
-def command(kind: str) -> str:
-    """The words of `gcloud ai` for a kind of job."""
-    words = {CUSTOM_JOB: "custom-jobs", TUNING_JOB: "hp-tuning-jobs", PIPELINE: "pipelines"}
-    return words[kind]
 
 
 def _library() -> Any:
