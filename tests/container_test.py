@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from tests.containers import BASE, IMAGE, MARKER, ROOT, CannotRunError, Engine
+from tests.containers import BASE, IMAGE, LIMITS, MARKER, ROOT, CannotRunError, Engine
 from trainer import storage
 
 UID = 10001
@@ -60,6 +60,7 @@ class Container:
             "--read-only",
             "--tmpfs=/tmp:mode=1777,size=1g",
             "--network=none",
+            *LIMITS,
             "--cap-drop=ALL",
             "--security-opt=no-new-privileges",
             f"--volume={work}:/work",
@@ -124,6 +125,7 @@ def test_nothing_of_the_index_is_in_the_image(engine, image):
         "run",
         "--rm",
         "--network=none",
+        *LIMITS,
         "--user=0",
         "--entrypoint=grep",
         image,

@@ -13,6 +13,9 @@ IMAGE, BASE = "graft-test", "graft-test-base"
 # Part of the index's configuration that a build is given: it must not be found in the image.
 MARKER = "graft-build-secret-5c0e"
 
+# Of each container: what it would get by itself is above what a sandbox may give.
+LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
+
 _STORAGE = ROOT / "build" / "containers"  # git and .dockerignore pass it by; it is a cache
 _NEEDED_BYTES = 14 * 10**9
 _SHORT_SECS, _LONG_SECS = 60, 1500
@@ -126,6 +129,8 @@ def _find() -> tuple[str, list[str]]:
         return "docker", ["docker"]
     if shutil.which("podman") is None:
         raise CannotRunError("there is no Docker engine, and podman is not installed")
+    if shutil.which("runc") is None:
+        raise CannotRunError("podman is there, and runc is not")
     if os.geteuid():
         raise CannotRunError("podman is used as root here, and this is not root")
     _STORAGE.mkdir(parents=True, exist_ok=True)
@@ -134,6 +139,7 @@ def _find() -> tuple[str, list[str]]:
         f"--root={_STORAGE / 'root'}",
         f"--runroot={_STORAGE / 'run'}",
         "--cgroup-manager=cgroupfs",
+        "--runtime=runc",  # crun refuses a kernel that has both versions of cgroups mounted
         "--events-backend=none",
     ]
     info = subprocess.run([*command, "info"], capture_output=True, text=True, timeout=_SHORT_SECS)
