@@ -15,8 +15,8 @@ ENV PATH=/opt/venv/bin:$PATH
 FROM base AS packages
 ARG REQUIREMENTS=runtime
 COPY requirements/${REQUIREMENTS}.txt /build/requirements.txt
-# Left out are what only compiles custom operations (headers, clang) and pip itself. Bytecode is
-# written here: a read-only root cannot keep any, and without it a start takes a second more.
+# Left out are what only compiles custom operations (headers, clang), what TFDS reads Parquet with,
+# and pip itself. Bytecode is written here, since a read-only root cannot keep any.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=ca_certificates \
@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     fi; \
     python3 -m venv /opt/venv; \
     /opt/venv/bin/pip install --no-compile --require-hashes --no-deps -r /build/requirements.txt; \
-    for package in tensorflow/include clang pip pyarrow/include pyarrow/tests; do \
+    for package in tensorflow/include clang pip pyarrow; do \
         rm -rf /opt/venv/lib/python3*/site-packages/"$package"; \
     done; \
     rm -rf /opt/venv/lib/python3*/site-packages/pip-*.dist-info; \
