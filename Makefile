@@ -31,9 +31,12 @@ lock:  ## needs uv; writes no address of a package index
 	cd requirements && for name in runtime dev bench; do \
 	  uv pip compile --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --quiet --override lock-overrides.txt $$name.in -o $$name.txt; done
+	cd requirements && uv pip compile --universal --python-version 3.10 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet --constraint runtime.txt \
+	  --override gpu-overrides.txt gpu.in -o gpu.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS)
+	rm -rf $(VENV) $(PEERS) build
 
 $(READY): requirements/dev.txt setup.py
 	$(PYTHON) -m venv $(VENV)

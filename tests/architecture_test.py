@@ -18,7 +18,7 @@ FLOORS = {
     "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
-    "preflight_worker preflight workers goodput run_status scores finished",
+    "preflight_worker preflight workers goodput run_status scores finished trial",
     1: "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
     "mistakes pictures confusion_picture embedding",
     2: "evaluate extraction feature_cache export train_step run assembly resume hparams board "

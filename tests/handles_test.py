@@ -143,3 +143,19 @@ def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, cache_dir):
     images = tf.random.stateless_uniform([1, 224, 224, 3], [1, 2])
     expected = load("efficientnet_lite0", cache_dir)(images)
     assert np.array_equal(load(str(model))(images), expected)
+
+
+def test_a_prepared_cache_is_read_first_and_never_written(tmp_path, monkeypatch):
+    prepared, cache = tmp_path / "prepared", tmp_path / "cache"
+    (prepared / "model").mkdir(parents=True)
+    monkeypatch.setenv("GRAFT_PREPARED_DIR", str(prepared))
+
+    def write(directory):
+        pathlib.Path(directory, "file").write_text("written")
+
+    assert handles.cached(str(cache), "model", write) == str(prepared / "model")
+    assert not cache.exists()
+    assert handles.cached(str(cache), "other", write) == str(cache / "other")
+    # What is prepared may be damaged.
+    assert handles.cached(str(cache), "model", write, use_prepared=False) == str(cache / "model")
+    assert [path.name for path in prepared.rglob("*")] == ["model"]

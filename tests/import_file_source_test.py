@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from trainer.data.import_file_source import open_import_file
+from trainer.data.import_file_source import are_import_files, open_import_files
 from trainer.data.listed_source import split_by_hash
 from trainer.errors import UserError
 
@@ -67,7 +67,7 @@ JSON_LINES = "\n".join(
 )
 def test_rows(tmp_path, name, text):
     write_images(tmp_path, "1.png", "sub/2.png", "größe, drei.png", "4.png", "5.png")
-    source = open_import_file(write(tmp_path, name, text))
+    source = open_import_files(write(tmp_path, name, text))
     label = 'a, "b" dog'
     assert source.class_names == (label, "cat", "dog")
     assert found(source, "train") == [
@@ -89,7 +89,7 @@ def test_without_ml_use_the_split_is_by_hash(tmp_path, kind):
         first = {"two columns": "", "an empty column": ",", "unassigned": "UNASSIGNED,"}[kind]
         text = "".join(f"{first}{image},{label}\n" for image, label in rows)
         path = write(tmp_path, "data.csv", text)
-    source = open_import_file(path)
+    source = open_import_files(path)
     for split in ("train", "validation"):
         expected = sorted(image for image, _ in rows if split_by_hash(image) == split)
         assert [image for image, _, _ in found(source, split)] == expected
@@ -101,7 +101,7 @@ def test_absolute_paths_and_other_buckets(tmp_path):
     images = tmp_path / "images"
     (tmp_path / "lists").mkdir()
     text = f"training,{images}/1.png,a\ntraining,../images/2.png,b\ntest,gs://bucket/3.png,b\n"
-    source = open_import_file(write(tmp_path / "lists", "data.csv", text))
+    source = open_import_files(write(tmp_path / "lists", "data.csv", text))
     assert [content for _, _, content in found(source, "train")] == ["images/2.png", "images/1.png"]
     assert source._splits["test"].paths == ("gs://bucket/3.png",)
 
@@ -109,7 +109,7 @@ def test_absolute_paths_and_other_buckets(tmp_path):
 def test_a_line_separator_inside_a_label(tmp_path):
     write_images(tmp_path, "1.png", "2.png")
     text = f"{item('1.png', 'a' + chr(0x2028) + 'b', 'training')}\n{item('2.png', 'c', 'training')}"
-    source = open_import_file(write(tmp_path, "data.jsonl", text))
+    source = open_import_files(write(tmp_path, "data.jsonl", text))
     assert source.class_names == ("a\u2028b", "c")
 
 
@@ -150,4 +150,31 @@ GOOD_JSON = item("1.png", "a", "training") + "\n" + item("2.png", "b", "training
 def test_refusals(tmp_path, name, text, message):
     path = write(tmp_path, name, text)
     with pytest.raises(UserError, match=re.escape(f"--dataset={path}{message}")):
-        open_import_file(path)
+        open_import_files(path)
+
+
+def test_several_files_are_one_data_set(tmp_path):
+    write_images(tmp_path, "a/1.png", "a/2.png", "b/3.png")
+    (tmp_path / "a" / "training-00001-of-00002").write_text(item("1.png", "x", "training"))
+    (tmp_path / "a" / "training-00002-of-00002").write_text(item("2.png", "y", "training"))
+    (tmp_path / "b" / "validation.csv").write_text("validation,3.png,y\n")
+    dataset = f"{tmp_path}/a/training-*,{tmp_path}/b/validation.csv"
+    assert are_import_files(dataset)
+    source = open_import_files(dataset)
+    assert found(source, "train") == [("1.png", "x", "a/1.png"), ("2.png", "y", "a/2.png")]
+    assert found(source, "validation") == [("3.png", "y", "b/3.png")]
+
+
+def test_a_mistake_in_one_of_several_files_names_it(tmp_path):
+    first, second = (write(tmp_path, name, GOOD) for name in ("1.csv", "2.csv"))
+    expected = f"--dataset={second}: line 1: 1.png is already in {first}: line 1"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        open_import_files(f"{first},{second}")
+    missing = f"{tmp_path}/none-*"
+    with pytest.raises(UserError, match=re.escape(f"--dataset={missing}: there is no such file")):
+        open_import_files(f"{first},{missing}")
+
+
+@pytest.mark.parametrize("dataset", ["pictures", "gs://b/pictures/", "beans", "a.csv,pictures"])
+def test_what_is_no_import_file(dataset):
+    assert not are_import_files(dataset)

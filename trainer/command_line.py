@@ -73,6 +73,13 @@ def usage(synopsis: str, purpose: str, groups: Groups) -> str:
     return "\n".join(lines)
 
 
+def word(flag: Flag, value: Any) -> str:
+    """`flag` with `value`, as it is typed."""
+    if flag.kind is bool:
+        return f"--{'' if value else 'no'}{flag.name}"
+    return f"--{flag.name}={','.join(value) if flag.kind is list else value}"
+
+
 def command(
     argv: Sequence[str] | None, main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
 ) -> int:

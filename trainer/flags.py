@@ -38,9 +38,9 @@ TRAINER: Groups = {
     "Data": (
         Flag(
             "dataset",
-            "leaves",
-            "leaves (embedded, synthetic), a TFDS name such as beans, a prepared TFDS directory, "
-            "a folder of images by label, or a Vertex AI import file (.csv, .jsonl)",
+            "",
+            "leaves (embedded, synthetic; the default), a TFDS name such as beans, a prepared "
+            "TFDS directory, a folder of images by label, or Vertex AI import files (.csv, .jsonl)",
         ),
         Flag("data_dir", "", "where TFDS keeps prepared data sets"),
         Flag("train_split", "train", "name of the split to train on"),
@@ -135,6 +135,7 @@ def config_from_values(values: dict[str, Any]) -> Config:
     values = {
         **values,
         "workdir": workdir,
+        "dataset": values["dataset"] or places.vertex_dataset() or "leaves",
         "hidden_units": _numbers(values, "hidden_units"),
         "profile_steps": _numbers(values, "profile_steps"),
         "export_formats": tuple(values["export_formats"]),

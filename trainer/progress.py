@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer import board, machine, optimizers
+from trainer import board, machine, optimizers, trial
 from trainer import strategy as strategies
 from trainer.data.listed_source import ListedSource
 from trainer.evaluate import Evaluation
@@ -72,6 +72,15 @@ def note_evaluation(
         validation_loss=evaluation.loss,
         validation_accuracy=evaluation.accuracy,
     )
+    if run.workers.is_chief:
+        try:
+            trial.report(
+                {"accuracy": evaluation.accuracy, "loss": evaluation.loss}, state.global_step
+            )
+        except OSError as error:
+            run.voice.warn(
+                f"the tuning job learns nothing: {trial.metric_file()}: {error.strerror}"
+            )
     if state.stopped_early:
         run.voice.say(f"stopping   early: no better evaluation in {patience}")
 

@@ -25,7 +25,12 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None where it is no checkout."""
+    """The commit of the checkout that this code runs from; None where it is no checkout.
+
+    A container's image has none, and says it in GRAFT_GIT_COMMIT.
+    """
+    if os.environ.get("GRAFT_GIT_COMMIT"):
+        return os.environ["GRAFT_GIT_COMMIT"]
     here = os.path.dirname(os.path.abspath(__file__))
     # Installed into an environment inside of somebody's checkout, we are not what it tracks.
     tracked = _git(here, "ls-files", "--error-unmatch", os.path.basename(__file__))

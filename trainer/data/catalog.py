@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -27,7 +28,8 @@ def open_source(config: Config, progress: Callable[[int, int], None] | None = No
     """
     if not is_remote(config.dataset):
         return _open_source(config, progress)
-    bucket_check.check_readable(config.dataset, "dataset")
+    # Of import files the part before the first * or comma: all that a bucket can be asked for.
+    bucket_check.check_readable(re.split(r"[*,]", config.dataset)[0], "dataset")
     try:
         return _open_source(config, progress)
     except tf.errors.OpError as error:
@@ -38,10 +40,8 @@ def _open_source(config: Config, progress: Callable[[int, int], None] | None) ->
     dataset, buffer = config.dataset, config.shuffle_buffer_size
     if dataset == "leaves":
         return tfds_open.open_prepared(leaves.prepare(config.cache_dir, progress), buffer, "leaves")
-    if dataset.lower().endswith(import_file_source.SUFFIXES):
-        if not tf.io.gfile.exists(dataset):
-            raise UserError(f"--dataset={dataset}: there is no such file")
-        return import_file_source.open_import_file(dataset)
+    if import_file_source.are_import_files(dataset):
+        return import_file_source.open_import_files(dataset)
     if tf.io.gfile.isdir(dataset):
         if tfds_open.is_prepared(dataset):
             return tfds_open.open_prepared(dataset, buffer)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer import flags, shares, storage
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.command_line import Flag, Groups, command, exit_process, parse, usage, word
 from trainer.errors import UserError
 from trainer.launch.disturbance import SIGNALS, Disturbance
 from trainer.launch.stage import Result, Stage
@@ -117,7 +117,7 @@ def small(values: dict[str, Any], given: dict[str, Any], workdir: str) -> list[s
         "log_progress_secs": 0.0,
     }
     return [
-        _word(flag, changed[flag.name])
+        word(flag, changed[flag.name])
         for group in flags.TRAINER.values()
         for flag in group
         if changed[flag.name] not in (None, flag.default)
@@ -163,12 +163,6 @@ def _check(values: dict[str, Any]) -> None:
                 f"--disturbances={','.join(values['disturbances'])}: must be different ones out of "
                 + ", ".join(SIGNALS)
             )
-
-
-def _word(flag: Flag, value: Any) -> str:
-    if flag.kind is bool:
-        return f"--{'' if value else 'no'}{flag.name}"
-    return f"--{flag.name}={','.join(value) if flag.kind is list else value}"
 
 
 if __name__ == "__main__":

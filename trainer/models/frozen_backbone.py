@@ -102,7 +102,7 @@ def load(
         card = _sound_card(directory)
         if card is None:  # damaged since it was written
             shutil.rmtree(directory, ignore_errors=True)
-            directory = handles.cached(cache_dir, name, write)
+            directory = handles.cached(cache_dir, name, write, use_prepared=False)
             card = json.loads(Path(directory, _CARD).read_text())
     except _CannotBeFolded:
         return unfolded[0]

@@ -178,8 +178,17 @@ def _write_embedded(target: str) -> None:
         pool.submit(efficientnet_lite0.write_saved_model, target).result()
 
 
-def cached(cache_dir: str, name: str, write: Callable[[str], None]) -> str:
-    """The directory `name` of the cache, filled by `write(directory)` if it is not there yet."""
+def cached(
+    cache_dir: str, name: str, write: Callable[[str], None], use_prepared: bool = True
+) -> str:
+    """The directory `name` of the cache, filled by `write(directory)` if it is not there yet.
+
+    GRAFT_PREPARED_DIR, where it is set, is a cache that is only read, as of a container's image;
+    `use_prepared` says whether to look there first.
+    """
+    prepared = os.environ.get("GRAFT_PREPARED_DIR", "")
+    if use_prepared and prepared and os.path.isdir(_absolute(prepared, name)):
+        return _absolute(prepared, name)
     target = _absolute(cache_dir, name)
     if os.path.isdir(target):
         return target

@@ -1,0 +1,216 @@
+"""`graft submit --platform=vertex` against an API on loopback: what is sent, faults, the end."""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+import yaml
+from google.cloud import aiplatform_v1
+from google.protobuf import json_format
+
+from tests import vertex_api
+from tests.commands import python, refused
+from tests.vertex_requests import FULL, TUNING, dry_run, words
+from trainer.errors import UserError
+from trainer.launch import submit, vertex
+
+PARENT = "/v1/projects/proj/locations/us-central1"
+
+
+@pytest.fixture
+def api(monkeypatch):
+    with vertex_api.serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def named(collection, body):
+    """`body` with the names of constants: the client sends their numbers, the API takes both."""
+    kinds: dict[str, Any] = {
+        "customJobs": aiplatform_v1.CustomJob,
+        "hyperparameterTuningJobs": aiplatform_v1.HyperparameterTuningJob,
+        "trainingPipelines": aiplatform_v1.TrainingPipeline,
+    }
+    message = kinds[collection].from_json(json.dumps(body))
+    return json_format.MessageToDict(kinds[collection].pb(message))
+
+
+@pytest.mark.parametrize(
+    ("more", "collection"),
+    [
+        (FULL, "customJobs"),
+        ([*FULL, *TUNING], "hyperparameterTuningJobs"),
+        (["--model_name=pets"], "trainingPipelines"),
+    ],
+)
+def test_what_is_sent_is_what_the_dry_run_shows(more, collection, api, capsys):
+    shown = dry_run(capsys, *more)
+    assert api.sent == []
+    assert submit.main(words("--dry_run=yaml", *more)) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == shown
+    assert submit.main(words(*more)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"submitted  projects/proj/locations/us-central1/{collection}/1"
+    assert [(method, path) for method, path, _, _ in api.sent] == [
+        ("GET", f"{PARENT}/{collection}"),
+        ("POST", f"{PARENT}/{collection}"),
+    ]
+    assert [named(collection, body) for body in api.created] == [shown]
+
+
+def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(api, capsys):
+    assert submit.main(words()) == 0
+    capsys.readouterr()
+    assert submit.main(words()) == 2
+    problem = capsys.readouterr().err
+    assert "--name=pets: is running already, as projects/proj/locations/" in problem
+    assert len(api.created) == 1
+    next(iter(api.jobs.values()))["state"] = "JOB_STATE_FAILED"
+    assert submit.main(words()) == 0
+    assert len(api.created) == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ((403, "PERMISSION_DENIED", "aiplatform.customJobs.list denied"), "roles/aiplatform"),
+        ((404, "NOT_FOUND", "project proj not found"), "--project=proj"),
+        ((429, "RESOURCE_EXHAUSTED", "custom_model_training_nvidia_t4_gpus"), "over a quota"),
+        ((400, "INVALID_ARGUMENT", "machine type is not supported"), "refused: "),
+        ((503, "UNAVAILABLE", "try again"), "no answer from Vertex AI"),
+    ],
+)
+def test_a_refusal_is_one_message_and_creates_nothing(refusal, expected, api, capsys):
+    api.refusal = refusal
+    assert submit.main(words()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("graft: --project=proj --region=us-central1: ")
+    assert expected in said
+    assert refusal[2] in said
+    assert said.count("\n") == 1
+    assert api.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("loses", "expected", "num_jobs"),
+    [
+        ("before", "nothing was created", 0),
+        ("after", "it was created all the same: projects/proj/locations/us-central1/customJobs", 1),
+    ],
+)
+def test_an_answer_that_is_lost_is_asked_after(loses, expected, num_jobs, api, capsys):
+    api.loses = loses
+    assert submit.main(words()) == 2
+    assert expected in capsys.readouterr().err
+    assert len(api.jobs) == num_jobs
+
+
+def test_a_server_that_is_not_there(api, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", f"http://127.0.0.1:{port}")
+    assert submit.main(words()) == 2
+    assert "no answer from Vertex AI" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "code"),
+    [
+        ("SUCCEEDED", "", 0),
+        ("FAILED", "The replica workerpool0-0 exited with a non-zero status of 2.", 2),
+        ("CANCELLED", "", 1),
+    ],
+)
+def test_waiting_gives_the_trainers_exit_code(state, message, code, api, capsys, monkeypatch):
+    monkeypatch.setattr(vertex, "_POLL_SECS", 0.01)
+    api.states = ["QUEUED", "RUNNING", "RUNNING", state]
+    created = vertex.vertex_client.Jobs.create
+
+    def create(jobs, body):
+        resource = created(jobs, body)
+        api.jobs[resource]["error"] = {"code": 3, "message": message}
+        return resource
+
+    monkeypatch.setattr(vertex.vertex_client.Jobs, "create", create)
+    assert submit.main(words("--wait")) == code
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("job ")]
+    expected = ["queued", "running", state.lower(), *([message] if message else [])]
+    assert said == [f"job        {line}" for line in expected]
+
+
+def test_waiting_outlives_a_while_without_answers():
+    answers = iter([("RUNNING", ""), None, None, ("SUCCEEDED", "")])
+
+    def state():
+        answer = next(answers)
+        if answer is None:
+            raise UserError("no answer")
+        return answer
+
+    now = [0.0]
+
+    def sleep(secs):
+        now[0] += secs
+
+    assert vertex.wait(state, lambda name: name == "SUCCEEDED", lambda: now[0], sleep) == 0
+    assert now[0] == 45.0
+
+
+def test_waiting_ends_when_nobody_answers():
+    now = [0.0]
+
+    def state():
+        raise UserError("no answer")
+
+    def sleep(secs):
+        now[0] += secs
+
+    with pytest.raises(UserError, match="no answer; the job itself goes on"):
+        vertex.wait(state, lambda name: False, lambda: now[0], sleep)
+    assert now[0] == 615.0
+
+
+def test_what_is_said_of_a_job(api, capsys):
+    assert submit.main(words()) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "watch      gcloud ai custom-jobs stream-logs 1 --project=proj --region=us-central1",
+        "cancel     gcloud ai custom-jobs cancel 1 --project=proj --region=us-central1",
+        "page       https://console.cloud.google.com/ai/platform/locations/us-central1/training/1"
+        "?project=proj",
+        "curves     tensorboard --logdir=gs://bucket/runs/pets/logs",
+    ]
+
+
+def submitted(environment, *more, without=""):
+    """`graft submit` in a process of its own, which cannot import `without`."""
+    program = (
+        f"import sys; sys.modules[{without!r}] = None\n" if without else "import sys\n"
+    ) + f"from trainer.launch import submit; sys.exit(submit.main({words(*more)}))"
+    return python("-c", program, **environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "more", "without", "expected"),
+    [
+        ({}, [], "google.cloud.aiplatform_v1", ["pip install 'graft[vertex]'"]),
+        ({}, ["--dry_run=yaml"], "yaml", ["--dry_run=yaml", "--dry_run=json"]),
+        ({}, [], "", ["there are no credentials", "application-default login"]),
+        ({vertex_api.ENDPOINT: "http://127.0.0.1:9"}, [], "", ["--project: required"]),
+        (
+            {vertex_api.ENDPOINT: "http://127.0.0.1:9"},
+            ["--project=My Project"],
+            "",
+            ["--project=My Project: must be"],
+        ),
+    ],
+)
+def test_what_a_machine_lacks_is_said(environment, more, without, expected, tmp_path):
+    nobody = {
+        "GOOGLE_APPLICATION_CREDENTIALS": "",
+        "GOOGLE_CLOUD_PROJECT": "",
+        "NO_GCE_CHECK": "true",
+        "CLOUDSDK_CONFIG": str(tmp_path),
+    }
+    refused(submitted({**nobody, **environment}, *more, without=without), *expected)
