@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.errors import UserError
+from trainer.scored import Scored
 from trainer.workers import Workers
 
 
@@ -21,11 +22,13 @@ class Evaluation:
         loss: mean cross-entropy over the examples, in nats.
         confusion: int64 [classes, classes], examples by (label, prediction).
         class_names: in the order of both axes.
+        scored: each example on its own, where that was asked for.
     """
 
     loss: float
     confusion: np.ndarray
     class_names: tuple[str, ...]
+    scored: Scored | None = None
 
     @property
     def num_examples(self) -> int:
@@ -69,6 +72,9 @@ class Evaluator:
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
         workers: each of them scores the examples of its own replicas.
+        places: int64 [num_steps, rows], of this worker's examples in the split; what
+            `run(keep_scored=True)` needs. See OrderedBatches.evaluation_places.
+        num_examples: of the split, for the same.
     """
 
     def __init__(
@@ -80,7 +86,11 @@ class Evaluator:
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
         workers: Workers | None = None,
+        places: np.ndarray | None = None,
+        num_examples: int = 0,
     ) -> None:
+        self._places = places
+        self._num_examples = num_examples
         self._strategy = strategy
         self._batches = batches
         self._num_steps = num_steps
@@ -92,7 +102,8 @@ class Evaluator:
             outputs = logits(batch["input"])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], outputs)
             predictions = tf.argmax(outputs, axis=-1)
-            return batch["label"], predictions, losses, batch["weight"]
+            confidence = tf.reduce_max(tf.nn.softmax(outputs), axis=-1)
+            return batch["label"], predictions, losses, batch["weight"], confidence
 
         def add_up(values: tf.Tensor) -> tf.Tensor:
             context = tf.distribute.get_replica_context()
@@ -106,8 +117,11 @@ class Evaluator:
         )
         self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
-    def run(self) -> Evaluation | None:
+    def run(self, keep_scored: bool = False) -> Evaluation | None:
         """Score the split with the weights as they are; None, and no more, if asked to stop.
+
+        Args:
+            keep_scored: whether all workers are told what became of each example.
 
         Raises:
             UserError: not one image could be decoded.
@@ -115,18 +129,22 @@ class Evaluator:
         num_classes = len(self._class_names)
         confusion = np.zeros((num_classes, num_classes), np.int64)
         losses: list[np.ndarray] = []
-        for _ in range(self._num_steps):
+        kept: list[tuple[np.ndarray, ...]] = []
+        for step in range(self._num_steps):
             if self._should_stop():
                 break
             self._workers.progress()
             outputs = self._score(next(self._batches))
             columns = [self._strategy.experimental_local_results(column) for column in outputs]
-            label, prediction, loss, weight = (
+            label, prediction, loss, weight, confidence = (
                 np.concatenate([part.numpy() for part in column]) for column in columns
             )
             real = weight > 0
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
+            if keep_scored and self._places is not None:
+                of_label = np.exp(-loss)
+                kept.append((label, prediction, confidence, of_label, real, self._places[step]))
         if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
             return None
         every = np.concatenate(losses).astype(np.float64)
@@ -137,11 +155,27 @@ class Evaluator:
             )[0].numpy()
             loss_sum, confusion = sums[0], sums[1:].reshape(confusion.shape).astype(np.int64)
         evaluation = Evaluation(
-            float(loss_sum / max(confusion.sum(), 1)), confusion, self._class_names
+            float(loss_sum / max(confusion.sum(), 1)),
+            confusion,
+            self._class_names,
+            self._in_order(kept) if kept else None,
         )
         if not evaluation.num_examples:
             raise UserError("no image to evaluate on could be decoded")
         return evaluation
+
+    def _in_order(self, kept: list[tuple[np.ndarray, ...]]) -> Scored:
+        """The examples of all workers, in the split's order."""
+        label, prediction, confidence, of_label, real, places = (
+            np.concatenate(parts) for parts in zip(*kept, strict=True)
+        )
+        own = Scored(label, prediction, confidence, of_label, real).columns()
+        columns = np.zeros([len(own), self._num_examples])
+        columns[:, places[real]] = own[:, real]
+        if self._workers.cluster.is_distributed:
+            sums = self._add_up(tf.constant(columns))  # each example is one worker's
+            columns = self._strategy.experimental_local_results(sums)[0].numpy()
+        return Scored.from_columns(columns)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -147,4 +147,6 @@ class Run:
             self.source.class_names,
             lambda: self.stop.requested,
             self.workers,
+            pipeline.evaluation_places(split, self.workers.owned_replicas(replicas), replicas),
+            self.source.num_examples(split),
         )
