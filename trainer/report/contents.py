@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 
 from trainer.report import calibration, command_of, findings, matrix
-from trainer.report.curves import thinned
+from trainer.report.curves import NAMES, thinned
 from trainer.report.evidence import Evidence, Place
 
 # What is shown of each kind; the rest is counted.
 MAX_MISTAKES, MAX_TWINS, MAX_DOUBTS = 24, 12, 24
 _MAX_SKIPPED = 20
+
+# What the page asks for, in runs that are not over, or of an earlier version, too.
+_SCORES = dict.fromkeys(("num_examples", "loss", "accuracy"))
+_METRICS = {
+    **dict.fromkeys(("global_step", "num_trainable_params", "wall_secs", "examples_per_sec")),
+    **dict.fromkeys(("input_wait", "test")),
+    "train": dict.fromkeys(("loss", "accuracy")),
+    "eval": _SCORES,
+    "best": dict.fromkeys(("global_step", "accuracy")),
+    "goodput": {"wall_secs": None, "in_steps": None, "secs": {}},
+}
+_SETTINGS: dict[str, Any] = {"config": {}, "identity": {}, "versions": {}, "git_commit": None}
 
 
 def build(evidence: Evidence) -> dict[str, Any]:
@@ -29,14 +41,14 @@ def build(evidence: Evidence) -> dict[str, Any]:
     names = [str(name) for name in metrics.get("class_names", ())]
     contents = {
         "workdir": evidence.workdir,
-        "metrics": {key: value for key, value in metrics.items() if key != "skipped"},
+        "metrics": whole(metrics, _METRICS),
         "class_names": names,
         "interval": interval(evaluation.get("accuracy"), evaluation.get("num_examples", 0)),
         "classes": matrix.per_class(evaluation, names, evidence.scored),
         "data": _data(evidence, names),
         "curves": {
             curve: {tag: thinned(points) for tag, points in tags.items()}
-            for curve, tags in evidence.curves.items()
+            for curve, tags in {**dict.fromkeys(NAMES, {}), **evidence.curves}.items()
         },
         "confusion": matrix.confusion(evaluation, names),
         "calibration": _calibration(evidence),
@@ -44,7 +56,7 @@ def build(evidence: Evidence) -> dict[str, Any]:
         "duplicates": _duplicates(evidence, names),
         "mislabels": _mislabels(evidence, names),
         "goodput": goodput(metrics),
-        "settings": dict(evidence.settings),
+        "settings": whole(dict(evidence.settings), _SETTINGS),
         "changed": command_of.changed(evidence.settings.get("config", {})),
         "command": command_of.command(evidence.settings.get("config", {})),
     }
@@ -66,6 +78,19 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def whole(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    """`found` with all the keys of `expected`, and what stands there for those it lacks."""
+    return {
+        **{key: value for key, value in expected.items() if not isinstance(value, dict)},
+        **found,
+        **{
+            key: whole(found.get(key) or {}, value)
+            for key, value in expected.items()
+            if isinstance(value, dict)
+        },
+    }
 
 
 def interval(accuracy: float | None, num_examples: int) -> tuple[float, float] | None:
@@ -110,7 +135,7 @@ def places_to_show(evidence: Evidence, validation: str, train: str) -> set[Place
 
 def goodput(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """The wall time by category: {"name", "secs", "share"}, the largest first."""
-    secs = (metrics.get("goodput") or {}).get("secs", {})
+    secs = (metrics.get("goodput") or {}).get("secs") or {}
     total = sum(secs.values())
     found = [
         {"name": name, "secs": spent, "share": spent / total} for name, spent in secs.items() if spent
