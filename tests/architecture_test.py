@@ -19,13 +19,22 @@ FLOORS = {
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
     "preflight_worker preflight workers goodput",
-    1: "tensorflow_errors strategy summaries checkpoints optimizers profiling",
-    2: "evaluate feature_cache export train_step run assembly resume progress finish",
+    1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
+    "report.matrix report.command_of report.findings report.contents report.page "
+    "report.comparison "
+    "tensorflow_errors strategy summaries checkpoints optimizers profiling",
+    2: "evaluate feature_cache export train_step run assembly report.pictures report.gather "
+    "report.write resume progress finish",
     3: "train",
-    4: "task __main__ predict pack",
+    4: "task __main__ predict pack compare",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
-FLOOR_OF_PACKAGE = {"trainer.data": 1, "trainer.models": 1, "trainer.launch": 4}
+FLOOR_OF_PACKAGE = {
+    "trainer.data": 1,
+    "trainer.models": 1,
+    "trainer.launch": 4,
+    "trainer.report": 1,
+}
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "numpy")
 
 

@@ -13,6 +13,7 @@ from trainer.command_line import HELP, exit_process
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
+    "compare": ("trainer.compare", "several runs on one page"),
     "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),
     "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),

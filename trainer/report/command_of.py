@@ -10,7 +10,7 @@ from trainer import flags
 from trainer.identity import shown
 
 # Where things lie on one machine, and how it is told: no part of what is computed.
-_OF_ONE_MACHINE = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts", "workdir"})
+OF_ONE_MACHINE = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts", "workdir"})
 
 
 def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -19,7 +19,7 @@ def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {"name": name, "value": shown(config[name]), "default": shown(default)}
         for name, default in defaults.items()
-        if name in config and config[name] != default and name not in _OF_ONE_MACHINE
+        if name in config and config[name] != default and name not in OF_ONE_MACHINE
     ]
 
 

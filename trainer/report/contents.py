@@ -17,7 +17,7 @@ _MAX_SKIPPED = 20
 
 # What the page asks for, in runs that are not over, or of an earlier version, too.
 _SCORES = dict.fromkeys(("num_examples", "loss", "accuracy"))
-_METRICS = {
+METRICS: dict[str, Any] = {
     **dict.fromkeys(("global_step", "num_trainable_params", "wall_secs", "examples_per_sec")),
     **dict.fromkeys(("input_wait", "test")),
     "train": dict.fromkeys(("loss", "accuracy")),
@@ -41,7 +41,7 @@ def build(evidence: Evidence) -> dict[str, Any]:
     names = [str(name) for name in metrics.get("class_names", ())]
     contents = {
         "workdir": evidence.workdir,
-        "metrics": whole(metrics, _METRICS),
+        "metrics": whole(metrics, METRICS),
         "class_names": names,
         "interval": interval(evaluation.get("accuracy"), evaluation.get("num_examples", 0)),
         "classes": matrix.per_class(evaluation, names, evidence.scored),

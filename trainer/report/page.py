@@ -70,6 +70,11 @@ def report(contents: dict[str, Any]) -> str:
     )
 
 
+def comparison(contents: dict[str, Any]) -> str:
+    """The page of several runs, from what comparison.build makes."""
+    return render("compare.html", contents, {"curves": contents["curves"], "bins": []})
+
+
 def metrics_csv(curves: Curves) -> str:
     """All points of all curves: a row for each step, a column for each curve and tag."""
     columns = {

@@ -6,7 +6,7 @@
   const color = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
   const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)} %`;
   const shown = (tag, value) =>
-    tag === "accuracy" ? percent(value, 2) : Number(value.toPrecision(4)).toString();
+    value === null ? "–" : tag === "accuracy" ? percent(value, 2) : Number(value.toPrecision(4)).toString();
 
   // Several runs have a colour each, and dashes for training; one run has a colour for each curve.
   const palette = ["#4f7bf0", "#e0762b", "#2a9d78", "#c04a8b", "#8a63c9", "#a8892c", "#3aa0c9", "#b9855b"];
@@ -20,6 +20,7 @@
         if (!points || !points.length) continue;
         const name = curve === "eval" ? "validation" : "training";
         const own = runs.length > 1 || run ? palette[number % palette.length] : color(curve);
+        const isShort = points.length <= 30;
         found.push({
           label: run ? `${run}, ${name}` : name,
           data: points.map(([x, y]) => ({ x, y })),
@@ -27,7 +28,7 @@
           backgroundColor: own,
           borderWidth: 2,
           borderDash: run && curve === "train" ? [4, 4] : [],
-          pointRadius: points.length > 30 ? 0 : 2,
+          pointRadius: isShort ? 2.5 : 0,
           pointHitRadius: 12,
           tension: 0.25,
         });
@@ -58,6 +59,7 @@
     figure.hidden = !datasets.length;
     if (figure.hidden) return;
     const all = options("step");
+    all.scales.x.max = Math.max(...datasets.map(({ data: points }) => points[points.length - 1].x));
     if (tag === "accuracy") all.scales.y.ticks.callback = (value) => `${Math.round(1000 * value) / 10} %`;
     all.plugins.legend.display = datasets.length > 1;
     all.plugins.tooltip = {
@@ -76,7 +78,7 @@
                      ticks: { ...all.scales.x.ticks, stepSize: 0.2, callback: (v) => percent(v, 0) } };
     all.scales.y = { ...all.scales.y, min: 0, max: 1, ticks: { ...all.scales.y.ticks, callback: (v) => percent(v, 0) },
                      title: { display: true, text: "right", color: color("quiet") } };
-    all.interaction = { mode: "nearest", axis: "x", intersect: false };
+    all.plugins.legend.display = false;
     all.plugins.tooltip = {
       filter: (item) => item.datasetIndex === 0,
       callbacks: {
