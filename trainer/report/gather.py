@@ -117,7 +117,7 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
     config, num_classes = run.config, len(run.source.class_names)
     by_split = []
     if evaluation.scored is not None:
-        by_split.append((config.validation_split, evaluation.scored))
+        by_split.append((config.validation_split, evaluation.scored, 0.0))
     table, remark = _table(run, config.train_split), ""
     width = run.classifier.backbone.num_features
     if table is None:
@@ -126,7 +126,7 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
         remark = f"The training images are not looked through: {len(table.labels):,} are too many."
     elif config.train_split != config.validation_split:
         judged = mislabels.out_of_sample(_rows(table), table.labels, table.is_good, num_classes)
-        by_split.append((config.train_split, judged))
+        by_split.append((config.train_split, judged, mislabels.IMPOSSIBLE))
     doubts = [
         Doubt(
             (split, int(place)),
@@ -134,8 +134,8 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
             float(scored.confidence[place]),
             float(scored.label_probability[place]),
         )
-        for split, scored in by_split
-        for place in mislabels.find(scored, num_classes)
+        for split, scored, impossible in by_split
+        for place in mislabels.find(scored, num_classes, impossible)
     ]
     return doubts, remark
 

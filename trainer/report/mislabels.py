@@ -14,11 +14,12 @@ import numpy as np
 from trainer.scored import Scored
 
 NUM_FOLDS = 5
+IMPOSSIBLE = 0.05  # by `out_of_sample`; see find
 _ROWS = 4096  # of features at a time
-_RIDGE = 0.1  # of the features' mean variance
+_RIDGE = 0.3  # of the features' mean variance
 
 
-def find(scored: Scored, num_classes: int) -> np.ndarray:
+def find(scored: Scored, num_classes: int, impossible: float = 0.0) -> np.ndarray:
     """The places of probable mislabels, the most certain first.
 
     Of the paper's candidates those where the other class is the predicted one; in the order of the
@@ -27,17 +28,20 @@ def find(scored: Scored, num_classes: int) -> np.ndarray:
     Args:
         scored: by a model that has not been trained on these examples.
         num_classes: how many there are.
+        impossible: a label of less probability is in doubt whatever the other class's own
+            examples get; for a model whose scores are probabilities.
 
     Returns:
         int64 [found].
     """
     own = np.where(scored.is_scored, scored.label_probability, np.nan).astype(np.float64)
     thresholds = np.full(num_classes, np.inf)
-    for label in np.unique(scored.label[scored.is_scored]):
-        thresholds[label] = np.nanmean(own[scored.is_scored & (scored.label == label)])
     sound = np.isfinite(own) & np.isfinite(scored.confidence)
-    doubted = sound & scored.is_wrong & (scored.confidence >= thresholds[scored.prediction])
-    places = np.flatnonzero(doubted)
+    for label in np.unique(scored.label[sound]):
+        thresholds[label] = own[sound & (scored.label == label)].mean()
+    looks_alike = scored.confidence >= thresholds[scored.prediction]
+    is_doubted = sound & scored.is_wrong & (looks_alike | (own < impossible))
+    places = np.flatnonzero(is_doubted)
     margin = own[places] - scored.confidence[places]
     return places[np.argsort(margin, kind="stable")]
 
@@ -61,7 +65,7 @@ def out_of_sample(
         num_classes: how many there are.
 
     Returns:
-        of all examples; a row of the confidences is not what a softmax would say.
+        of all examples, with probabilities that are scaled to fit the labels.
     """
     places = np.flatnonzero(is_good)
     blocks = [places[i : i + _ROWS] for i in range(0, len(places), _ROWS)]
@@ -84,18 +88,34 @@ def out_of_sample(
             products[number] += features.T @ features
             targets[number] += features.T @ indicators
     weights = [_solve(products, targets, left_out) for left_out in range(NUM_FOLDS)]
+    scale = 0.0
     for block in blocks:
         whole = _with_one(rows(block) - center)
         scores = np.empty([len(block), num_classes])
         for number in range(NUM_FOLDS):
             own = fold[block] == number
             scores[own] = whole[own] @ weights[number]
-        scores = np.clip(scores, 1e-6, None)
-        scores /= scores.sum(axis=1, keepdims=True)
+        scale = scale or _scale(scores, labels[block])
+        scores = _softmax(scale * scores)
         result.prediction[block] = scores.argmax(axis=1)
         result.confidence[block] = scores.max(axis=1)
         result.label_probability[block] = scores[np.arange(len(block)), labels[block]]
     return result
+
+
+def _scale(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Of the scores, by which their softmax fits the labels best: Guo et al., ICML 2017."""
+    rows = np.arange(len(labels))
+
+    def likelihood(scale: float) -> float:
+        return float(np.log(np.maximum(_softmax(scale * scores)[rows, labels], 1e-12)).mean())
+
+    return max(np.geomspace(1, 100, 25).tolist(), key=likelihood)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _solve(products: np.ndarray, targets: np.ndarray, left_out: int) -> np.ndarray:

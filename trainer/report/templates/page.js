@@ -22,6 +22,7 @@
         const own = runs.length > 1 || run ? palette[number % palette.length] : color(curve);
         const isShort = points.length <= 30;
         found.push({
+          isValidation: curve === "eval",
           label: run ? `${run}, ${name}` : name,
           data: points.map(([x, y]) => ({ x, y })),
           borderColor: own,
@@ -62,6 +63,11 @@
     all.scales.x.max = Math.max(...datasets.map(({ data: points }) => points[points.length - 1].x));
     if (tag === "accuracy") all.scales.y.ticks.callback = (value) => `${Math.round(1000 * value) / 10} %`;
     all.plugins.legend.display = datasets.length > 1;
+    // Of a run that has both, the whole line stands for both.
+    const both = datasets.some(({ isValidation }) => isValidation);
+    const isCompared = !("" in data.curves);
+    all.plugins.legend.labels.filter = (item) =>
+      !isCompared || !both || datasets[item.datasetIndex].isValidation;
     all.plugins.tooltip = {
       callbacks: {
         title: (items) => `step ${items[0].parsed.x.toLocaleString("en")}`,
