@@ -17,10 +17,14 @@ def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """The settings that are not the defaults: {"name", "value", "default"}, in the flags' order."""
     defaults = flags.config_from_argv(["--workdir=-"]).to_dict()
     return [
-        {"name": name, "value": shown(config[name]), "default": shown(default)}
+        {"name": name, "value": _text(config[name]), "default": _text(default)}
         for name, default in defaults.items()
         if name in config and config[name] != default and name not in OF_ONE_MACHINE
     ]
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else shown(value)
 
 
 def command(config: Mapping[str, Any]) -> str:

@@ -25,7 +25,12 @@ METRICS: dict[str, Any] = {
     "best": dict.fromkeys(("global_step", "accuracy")),
     "goodput": {"wall_secs": None, "in_steps": None, "secs": {}},
 }
-_SETTINGS: dict[str, Any] = {"config": {}, "identity": {}, "versions": {}, "git_commit": None}
+_SETTINGS: dict[str, Any] = {
+    "config": {"backbone": "?", "dataset": "?", "freeze_backbone": None},
+    "identity": {"dataset_digest": None},
+    "versions": {},
+    "git_commit": None,
+}
 
 
 def build(evidence: Evidence) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import numpy as np
 
 _ROWS = 4096  # of features at a time
 
-# The cosine of two pictures' features, about the mean, from which on they are near-duplicates.
-NEAR = 0.9
+# The cosine of two pictures' features, about the mean, from which on they are near-duplicates: a
+# copy at 80 % of the size and JPEG quality 70 has 0.9 to 0.97, the likest of 1,000 others 0.76.
+NEAR = 0.85
 
 
 def nearest(
