@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainer.data import leaves
 
-NUM_TRAIN, NUM_VALIDATION = 240, 60
+NUM_TRAIN, NUM_VALIDATION = 480, 60
 
 
 class Planted(NamedTuple):

@@ -111,7 +111,11 @@ def test_doubts_of_both_splits_are_shown():
     assert len(shown) == contents.MAX_DOUBTS
 
 
-HOSTILE = ("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\u2028'\"&{{7*7}}")
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\u2028'\"&{{7*7}}",
+)
 
 
 def test_names_that_are_html_or_script_are_harmless():
@@ -125,7 +129,14 @@ def test_names_that_are_html_or_script_are_harmless():
     )
     found.metrics["skipped"]["<i>file</i>"] = "<script>reason</script>"
     _, text = build(found)
-    for hostile in (*HOSTILE[:2], *ids, "<script>alert(2)", "<b>remark", "<i>file", "<script>reason"):
+    for hostile in (
+        *HOSTILE[:2],
+        *ids,
+        "<script>alert(2)",
+        "<b>remark",
+        "<i>file",
+        "<script>reason",
+    ):
         assert hostile not in text
     assert text.count("<script") == 3  # the figures, Chart.js, the program
     assert "{{7*7}}" in text
@@ -140,7 +151,12 @@ def test_what_is_charted_cannot_end_its_block():
 
 
 def test_the_command_says_what_is_no_default_and_quotes_it():
-    config = {"workdir": "a b", "dataset": "x'y", "freeze_backbone": False, "hidden_units": [64, 32]}
+    config = {
+        "workdir": "a b",
+        "dataset": "x'y",
+        "freeze_backbone": False,
+        "hidden_units": [64, 32],
+    }
     assert command_of.command({**config, "seed": 0}) == (
         "graft train '--workdir=a b' '--dataset=x'\"'\"'y' --nofreeze_backbone --hidden_units=64,32"
     )

@@ -62,9 +62,7 @@ def test_planted_mislabels_are_found_without_having_learnt_them(seed):
     planted = np.random.default_rng(seed).choice(400, 12, replace=False)
     labels = truth.copy()
     labels[planted] = (labels[planted] + 1) % 4
-    judged = mislabels.out_of_sample(
-        lambda places: features[places], labels, np.ones(400, bool), 4
-    )
+    judged = mislabels.out_of_sample(lambda places: features[places], labels, np.ones(400, bool), 4)
     found = mislabels.find(judged, 4, mislabels.IMPOSSIBLE)
     assert set(found) == set(planted), f"seed {seed}"
     assert (judged.prediction[planted] == truth[planted]).all()

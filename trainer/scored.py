@@ -34,12 +34,12 @@ class Scored:
 
     @property
     def is_correct(self) -> np.ndarray:
-        """bool [n]: scored, and predicted as labelled."""
+        """Bool [n]: scored, and predicted as labelled."""
         return self.is_scored & (self.prediction == self.label)
 
     @property
     def is_wrong(self) -> np.ndarray:
-        """bool [n]: scored, and predicted otherwise."""
+        """Bool [n]: scored, and predicted otherwise."""
         return self.is_scored & (self.prediction != self.label)
 
     def at(self, places: np.ndarray) -> Scored:

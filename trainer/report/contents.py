@@ -143,7 +143,9 @@ def goodput(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     secs = (metrics.get("goodput") or {}).get("secs") or {}
     total = sum(secs.values())
     found = [
-        {"name": name, "secs": spent, "share": spent / total} for name, spent in secs.items() if spent
+        {"name": name, "secs": spent, "share": spent / total}
+        for name, spent in secs.items()
+        if spent
     ]
     return sorted(found, key=lambda part: -part["secs"])
 

@@ -91,7 +91,9 @@ def _of_training(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
             "curves",
         )
     if (metrics.get("input_wait") or 0) > _INPUT_BOUND:
-        yield _look(f"Training waits for data for {metrics['input_wait']:.0%} of its time.", "speed")
+        yield _look(
+            f"Training waits for data for {metrics['input_wait']:.0%} of its time.", "speed"
+        )
     if not (metrics.get("eval") or {}).get("num_examples"):
         yield _look("There is no evaluation: the run has not come to its end.", "curves")
 
