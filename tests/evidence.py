@@ -25,7 +25,11 @@ def scored(label, prediction, confidence, label_probability=None):
     if label_probability is None:
         label_probability = np.where(label == prediction, confidence, 1 - confidence)
     return Scored(
-        label, prediction, confidence, np.float32(label_probability), np.ones(len(label), bool)
+        label,
+        prediction,
+        confidence,
+        np.asarray(label_probability, np.float32),
+        np.ones(len(label), bool),
     )
 
 

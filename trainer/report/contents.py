@@ -53,7 +53,7 @@ def build(evidence: Evidence) -> dict[str, Any]:
         "data": _data(evidence, names),
         "curves": {
             curve: {tag: thinned(points) for tag, points in tags.items()}
-            for curve, tags in {**dict.fromkeys(NAMES, {}), **evidence.curves}.items()
+            for curve, tags in {**{name: {} for name in NAMES}, **evidence.curves}.items()
         },
         "confusion": matrix.confusion(evaluation, names),
         "calibration": _calibration(evidence),

@@ -102,7 +102,7 @@ def _near(run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray) 
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
-    of_train = pictures.fingerprints(run.source, run.config.train_split, places[is_near])
+    of_train = pictures.fingerprints(run.source, run.config.train_split, places[is_near].tolist())
     found = [
         Twin(int(mine), int(theirs), float(cosine), bool(prints[mine] == value))
         for mine, theirs, cosine, value in zip(

@@ -75,8 +75,8 @@ def out_of_sample(
         return result
     # A rehearsed order, so that a fold is no stretch of one class.
     fold = np.random.default_rng(0).permutation(len(labels)) % NUM_FOLDS
-    center = np.mean(rows(blocks[0]), axis=0, dtype=np.float64).astype(np.float32)
-    width = len(center) + 1
+    first = rows(blocks[0])
+    center, width = first.mean(axis=0, dtype=np.float64).astype(np.float32), first.shape[1] + 1
     products = np.zeros([NUM_FOLDS, width, width])
     targets = np.zeros([NUM_FOLDS, width, num_classes])
     for block in blocks:

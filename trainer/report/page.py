@@ -1,7 +1,7 @@
-"""The page as one HTML file, its style, its program and its charts within; and tables beside it.
+"""The page as one HTML file, its style, program and charts within; and the tables beside it.
 
 Charts are drawn by Chart.js (vendor/, MIT licence). Whatever comes from the data is escaped by
-Jinja2; in the program's block of JSON, what could end it is written as \\u003c and the like.
+Jinja2, in the program's block of JSON, too.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) 
         style=_file("templates/page.css"),
         program=program,
         charts=charts,
-        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}",
+        policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+        + allowed,
         licence=_file("vendor/LICENSE.md"),
     )
 
@@ -97,7 +98,7 @@ def predictions_csv(evidence: Evidence) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["id", "label", "prediction", "confidence", "label_probability"])
     names, scored = evidence.metrics.get("class_names", ()), evidence.scored
-    for place in [] if scored is None else scored.is_scored.nonzero()[0]:
+    for place in [] if scored is None else scored.is_scored.nonzero()[0].tolist():
         assert scored is not None
         writer.writerow(
             [
