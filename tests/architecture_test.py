@@ -19,12 +19,15 @@ FLOORS = {
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
     "preflight_worker preflight workers goodput run_status scores finished trial",
-    1: "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
+    1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
+    "report.matrix report.command_of report.findings report.contents report.page "
+    "report.comparison "
+    "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
     "mistakes pictures confusion_picture embedding",
-    2: "evaluate extraction feature_cache export train_step run assembly resume hparams board "
-    "board_files progress finish",
+    2: "evaluate extraction feature_cache export train_step run assembly report.pictures "
+    "report.gather report.write resume hparams board board_files progress finish",
     3: "train",
-    4: "task __main__ predict pack doctor watch",
+    4: "task __main__ predict pack doctor watch compare",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
 FLOOR_OF_PACKAGE = {
@@ -32,6 +35,7 @@ FLOOR_OF_PACKAGE = {
     "trainer.models": 1,
     "trainer.checkup": 4,
     "trainer.launch": 4,
+    "trainer.report": 1,
 }
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "numpy")
 

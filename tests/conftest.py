@@ -53,6 +53,27 @@ def undisturbed(arguments, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def planted_run(cache_dir, tmp_path_factory):
+    """What is wrong with a folder of leaves, and the workdir of a run on it."""
+    from tests import planted
+    from tests.commands import graft
+
+    root = tmp_path_factory.mktemp("planted")
+    found = planted.write(root / "leaves <b>&", *planted.leaf_images(cache_dir))
+    process = graft(
+        "train",
+        f"--workdir={root / 'run'}",
+        f"--dataset={found.root}",
+        "--num_epochs=4",
+        f"--feature_cache={root / 'features'}",
+        "--export_formats=",
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return found, root / "run"
+
+
+@pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory):
     """An emulator of Google Cloud Storage, started once."""
     from tests import gcs

@@ -9,7 +9,6 @@ from trainer import mistakes
 from trainer.data.decode_checked import BadImages
 from trainer.data.folder_source import open_folder
 from trainer.data.input_pipeline import InputPipeline
-from trainer.data.source import shard_bounds
 from trainer.evaluate import Evaluator
 from trainer.mistakes import Mistake
 
@@ -78,7 +77,7 @@ def test_a_place_is_that_of_the_example(tmp_path, replicas):
             pipeline.evaluation_steps("validation", replicas),
             source.class_names,
             lambda: False,
-            first_places=[int(shard_bounds(21, replica, replicas)[0])],
+            places=pipeline.evaluation_places("validation", [replica], replicas),
         )
         for _ in range(2):  # a second pass begins where the first one did
             evaluation = evaluator.run()

@@ -55,6 +55,8 @@ def test_a_run_ends_with_the_files_of_the_contract(trained):
     for name in (
         "config.json",
         "metrics.json",
+        "report/index.html",
+        "report/metrics.csv",
         "export/saved_model.pb",
         "export/assets/labels.txt",
         "checkpoints/step_00000060/MANIFEST.json",
@@ -72,7 +74,7 @@ def test_the_last_line_gives_accuracy_and_paths(trained):
     last = process.stdout.splitlines()[-1]
     assert f"accuracy {accuracy:.4f} on 33 validation images" in last
     assert str(workdir / "export") in last
-    assert str(workdir / "metrics.json") in last
+    assert str(workdir / "report" / "index.html") in last
 
 
 def test_metrics_have_the_figures_of_the_contract(trained):

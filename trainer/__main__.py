@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
     "doctor": ("trainer.doctor", "find what a run would stumble over, and how to mend it"),
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
+    "compare": ("trainer.compare", "several runs on one page"),
     "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),
     "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),

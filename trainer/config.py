@@ -39,6 +39,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         "num_steps",
         "profile_steps",
         "rendezvous_timeout_secs",
+        "report",
         "stall_timeout_secs",
         "strategy",
         "task_index",
@@ -101,6 +102,7 @@ class Config:
     checkpoint_every_secs: float | None = None
     keep_checkpoints: int = 2
     export_formats: tuple[str, ...] = ("saved_model",)
+    report: bool = True
     # the run
     seed: int = 0
     strategy: str = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from trainer import mistakes
 from trainer.errors import UserError
 from trainer.mistakes import Mistake
+from trainer.scored import Scored
 from trainer.workers import Workers
 
 
@@ -24,12 +25,14 @@ class Evaluation:
         confusion: int64 [classes, classes], examples by (label, prediction).
         class_names: in the order of both axes.
         worst: the worst mistakes, the worst first, where the places of the examples are known.
+        scored: each example on its own, where that was asked for.
     """
 
     loss: float
     confusion: np.ndarray
     class_names: tuple[str, ...]
     worst: tuple[Mistake, ...] = ()
+    scored: Scored | None = None
 
     @property
     def num_examples(self) -> int:
@@ -73,7 +76,9 @@ class Evaluator:
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
         workers: each of them scores the examples of its own replicas.
-        first_places: of each replica of this worker, where its part of the split begins.
+        places: int64 [num_steps, rows], of this worker's examples in the split; see
+            OrderedBatches.evaluation_places. Without, nothing is said of single examples.
+        num_examples: of the split, for the same.
     """
 
     def __init__(
@@ -85,21 +90,24 @@ class Evaluator:
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
         workers: Workers | None = None,
-        first_places: Sequence[int] = (0,),
+        places: np.ndarray | None = None,
+        num_examples: int = 0,
     ) -> None:
+        self._places = places
+        self._num_examples = num_examples
         self._strategy = strategy
         self._batches = batches
         self._num_steps = num_steps
         self._class_names = class_names
         self._should_stop = should_stop
         self._workers = workers = workers or Workers()
-        self._first_places = first_places
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             outputs = logits(batch["input"])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], outputs)
             predictions = tf.argmax(outputs, axis=-1)
-            return batch["label"], predictions, losses, batch["weight"]
+            confidence = tf.reduce_max(tf.nn.softmax(outputs), axis=-1)
+            return batch["label"], predictions, losses, batch["weight"], confidence
 
         def add_up(values: tf.Tensor) -> tf.Tensor:
             context = tf.distribute.get_replica_context()
@@ -113,8 +121,11 @@ class Evaluator:
         )
         self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
-    def run(self) -> Evaluation | None:
+    def run(self, keep_scored: bool = False) -> Evaluation | None:
         """Score the split with the weights as they are; None, and no more, if asked to stop.
+
+        Args:
+            keep_scored: whether all workers are told what became of each example.
 
         Raises:
             UserError: not one image could be decoded.
@@ -123,21 +134,25 @@ class Evaluator:
         confusion = np.zeros((num_classes, num_classes), np.int64)
         losses: list[np.ndarray] = []
         wrong: list[Mistake] = []
+        kept: list[tuple[np.ndarray, ...]] = []
         for step in range(self._num_steps):
             if self._should_stop():
                 break
             self._workers.progress()
             outputs = self._score(next(self._batches))
             columns = [self._strategy.experimental_local_results(column) for column in outputs]
-            label, prediction, loss, weight = (
+            label, prediction, loss, weight, confidence = (
                 np.concatenate([part.numpy() for part in column]) for column in columns
             )
             real = weight > 0
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
-            places = self._places(step, [len(part) for part in columns[0]])
-            scored = (column[real] for column in (loss, places, label, prediction))
-            wrong += mistakes.worst(*scored)
+            if self._places is not None:
+                scored = (column[real] for column in (loss, self._places[step], label, prediction))
+                wrong += mistakes.worst(*scored)
+            if keep_scored and self._places is not None:
+                of_label = np.exp(-loss)
+                kept.append((label, prediction, confidence, of_label, real, self._places[step]))
         if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
             return None
         every = np.concatenate(losses).astype(np.float64)
@@ -153,19 +168,24 @@ class Evaluator:
             confusion,
             self._class_names,
             tuple(mistakes.from_facts(told)),
+            self._in_order(kept) if kept else None,
         )
         if not evaluation.num_examples:
             raise UserError("no image to evaluate on could be decoded")
         return evaluation
 
-    def _places(self, step: int, sizes: Sequence[int]) -> np.ndarray:
-        """Of a step's examples, replica after replica; what is beyond a part is padding."""
-        return np.concatenate(
-            [
-                first + step * size + np.arange(size)
-                for first, size in zip(self._first_places, sizes, strict=True)
-            ]
+    def _in_order(self, kept: list[tuple[np.ndarray, ...]]) -> Scored:
+        """The examples of all workers, in the split's order."""
+        label, prediction, confidence, of_label, real, places = (
+            np.concatenate(parts) for parts in zip(*kept, strict=True)
         )
+        own = Scored(label, prediction, confidence, of_label, real).columns()
+        columns = np.zeros([len(own), self._num_examples])
+        columns[:, places[real]] = own[:, real]
+        if self._workers.cluster.is_distributed:
+            sums = self._add_up(tf.constant(columns))  # each example is one worker's
+            columns = self._strategy.experimental_local_results(sums)[0].numpy()
+        return Scored.from_columns(columns)
 
 
 def _ratio(part: int, whole: int) -> float | None:

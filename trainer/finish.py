@@ -1,4 +1,4 @@
-"""After the loop: the best weights, their evaluation, the export, its check, `metrics.json`."""
+"""After the loop: the best weights, their evaluation, export, report and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from trainer import board_files, export, places, storage
 from trainer.evaluate import Evaluation
 from trainer.finished import METRICS
+from trainer.report import write as report
 from trainer.run import Run
 from trainer.run_state import RunState
 
@@ -31,7 +32,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     run.ledger.turn("export")
     run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
-    evaluation = _evaluate(run, config.validation_split)
+    evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
     _gather_skipped(run, state)
     if config.export_formats:
         _export(run, state, evaluation)
@@ -58,6 +59,10 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["goodput"] = goodput = run.ledger.summary()
     run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
     if run.workers.is_chief:
+        if config.report:
+            report.write(run, evaluation, metrics)
+            run.ledger.write()
+        # The last one: a run that has it is over.
         storage.write_json(storage.join(config.workdir, METRICS), metrics)
     return metrics
 
@@ -95,9 +100,9 @@ def _gather_skipped(run: Run, state: RunState) -> None:
     state.skipped = run.workers.union("broken images", state.skipped)
 
 
-def _evaluate(run: Run, split: str) -> Evaluation:
+def _evaluate(run: Run, split: str, keep_scored: bool = False) -> Evaluation:
     with run.ledger.spending("evaluation"):
-        evaluation = run.evaluator(split).run()
+        evaluation = run.evaluator(split).run(keep_scored)
     if evaluation is None:
         run.workers.leave()
         raise run.stop.error("after the last step; the same command exports")

@@ -98,6 +98,7 @@ TRAINER: Groups = {
             "any of " + ", ".join(c.EXPORT_FORMATS) + "; empty for none",
             list,
         ),
+        Flag("report", True, "write report/index.html at the end", bool),
     ),
     "Many workers": (
         Flag(

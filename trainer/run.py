@@ -16,7 +16,7 @@ from trainer.console import Voice
 from trainer.data.feature_pipeline import FeaturePipeline, FeatureTable
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
-from trainer.data.source import Source, shard_bounds
+from trainer.data.source import Source
 from trainer.errors import UserError
 from trainer.evaluate import Evaluator
 from trainer.extraction import Extraction
@@ -151,5 +151,6 @@ class Run:
             self.source.class_names,
             lambda: self.stop.requested,
             self.workers,
-            [int(shard_bounds(num_examples, part, replicas)[0]) for part in owned],
+            pipeline.evaluation_places(split, owned, replicas),
+            num_examples,
         )

@@ -43,11 +43,14 @@ def _train(argv: Sequence[str]) -> int:
     export = places.part(config.workdir, "export") if config.export_formats else ""
     model = f"model in {export}, " if export else ""
     speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")
+    page = join(config.workdir, "report/index.html") if config.report else ""
+    figures = page or join(config.workdir, "metrics.json")
     speaker.say(
         f"done       accuracy {evaluation['accuracy']:.4f} on {evaluation['num_examples']:,} "
-        f"validation images; {model}figures in {join(config.workdir, 'metrics.json')}",
+        f"validation images; {model}{'report' if page else 'figures'} in {figures}",
         accuracy=evaluation["accuracy"],
         export=export,
+        report=page,
     )
     return 0
 

@@ -14,9 +14,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Index, Source
+from trainer.data.source import Index, Source, shard_bounds
 
 Example = dict[str, tf.Tensor]
 
@@ -113,9 +114,7 @@ class OrderedBatches(abc.ABC):
             One element a replica and step: {"input": float32 [batch, …], "label": int64 [batch],
             "weight": float32 [batch], 0 for padding and for what could not be decoded}.
         """
-        num_steps = self.evaluation_steps(split, num_replicas)
-        largest_part = -(-self.source.num_examples(split) // num_replicas)
-        batch_size = -(-largest_part // num_steps)  # no larger than it must be: padding costs time
+        num_steps, batch_size = self._evaluation_shape(split, num_replicas)
 
         def stream(part: tf.Tensor) -> tf.data.Dataset:
             examples = self._examples(split, part, num_replicas, shuffle=False)
@@ -127,8 +126,29 @@ class OrderedBatches(abc.ABC):
 
     def evaluation_steps(self, split: str, num_replicas: int) -> int:
         """Global batches, of the training's size at the most, that hold every example once."""
+        return self._evaluation_shape(split, num_replicas)[0]
+
+    def evaluation_places(
+        self, split: str, replicas: Sequence[int], num_replicas: int
+    ) -> np.ndarray:
+        """Where in the split the examples of `evaluation_batches` are.
+
+        Returns:
+            int64 [steps, len(replicas) × batch]: of each step, replica after replica. What is
+            padding has the place of some example.
+        """
+        num_steps, batch_size = self._evaluation_shape(split, num_replicas)
+        num_examples = self.source.num_examples(split)
+        rows = np.arange(num_steps * batch_size).reshape(num_steps, batch_size)
+        begins = [shard_bounds(num_examples, replica, num_replicas)[0] for replica in replicas]
+        places = np.concatenate([begin + rows for begin in begins], axis=1)
+        return np.minimum(places, num_examples - 1)
+
+    def _evaluation_shape(self, split: str, num_replicas: int) -> tuple[int, int]:
+        """Steps of a pass, and examples of a replica in each."""
         largest_part = -(-self.source.num_examples(split) // num_replicas)
-        return -(-largest_part // max(1, self.global_batch_size // num_replicas))
+        num_steps = -(-largest_part // max(1, self.global_batch_size // num_replicas))
+        return num_steps, -(-largest_part // max(num_steps, 1))  # no larger: padding costs time
 
     def _training_batch(self, batch: Example) -> Example:
         return {

@@ -1,0 +1,38 @@
+"""`graft compare`: several runs on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer import storage
+from trainer.command_line import Flag, Groups, command, parse, usage
+from trainer.errors import UserError
+
+SYNOPSIS = "graft compare RUN RUN ... [--output=FILE]"
+PURPOSE = "Compare runs on one page: figures, curves, settings, and the images that changed sides."
+FLAGS: Groups = {"Flags": (Flag("output", "compare.html", "the page, local or gs://"),)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare as the command line says; returns the exit code."""
+    return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
+
+
+def _main(argv: Sequence[str]) -> int:
+    values, workdirs = parse(argv, FLAGS)
+    if len(workdirs) < 2:
+        raise UserError("graft compare: name the --workdir of two runs or more")
+    if not values["output"]:
+        raise UserError("--output=: must be a file")
+    from trainer.report import comparison, page
+
+    runs = [comparison.read(workdir) for workdir in workdirs]
+    found = comparison.build(runs)
+    text = page.comparison(found)
+    storage.write_atomically(values["output"], text.encode("utf-8", "replace"))
+    examples = found["examples"]
+    print(
+        f"{len(runs)} runs, {examples['num_changed']:,} of {examples['num_common']:,} validation "
+        f"images changed sides; page in {values['output']}"
+    )
+    return 0

@@ -1,0 +1,41 @@
+"""The command that a run's settings come from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from trainer import flags
+from trainer.identity import shown
+
+# Where things lie on one machine, and how it is told: no part of what is computed.
+OF_ONE_MACHINE = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts", "workdir"})
+
+
+def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The settings that are not the defaults: {"name", "value", "default"}, in the flags' order."""
+    defaults = flags.config_from_argv(["--workdir=-"]).to_dict()
+    return [
+        {"name": name, "value": _text(config[name]), "default": _text(default)}
+        for name, default in defaults.items()
+        if name in config and config[name] != default and name not in OF_ONE_MACHINE
+    ]
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else shown(value)
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """The shortest `graft train …` with these settings; "" where none are known."""
+    if not config:
+        return ""
+    words = [f"--workdir={config.get('workdir', '')}"]
+    for setting in changed(config):
+        name, value = setting["name"], config[setting["name"]]
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no{name}")
+        elif value is not None:
+            words.append(f"--{name}={setting['value']}")
+    return " ".join(["graft train", *map(shlex.quote, words)])

@@ -1,0 +1,119 @@
+"""The page in a few sentences: what is worth a look, and where it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_MAX_NAMES = 3
+_INPUT_BOUND, _OVERFIT, _EARLY, _MISCALIBRATED, _IMBALANCED = 0.2, 0.1, 0.6, 0.05, 5
+_FEW = 10
+
+
+def find(contents: dict[str, Any]) -> list[dict[str, str]]:
+    """What to say of `contents`, as contents.build makes it.
+
+    Returns:
+        {"kind", "text", "section"}: "look" for what should be acted on, else "note".
+    """
+    rules = (_of_the_data, _of_the_classes, _of_training)
+    found = [finding for rule in rules for finding in rule(contents)]
+    return sorted(found, key=lambda finding: finding["kind"] != "look")
+
+
+def _of_the_data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+    twins, doubts = contents["duplicates"], contents["mislabels"]["count"]
+    if twins["num_exact"] or twins["num_near"]:
+        count = twins["num_exact"] + twins["num_near"]
+        yield _look(
+            f"{_images(count, 'validation')} {_is(count)} in the training split, too "
+            f"({twins['num_exact']:,} byte for byte): the accuracy is flattered.",
+            "duplicates",
+        )
+    if doubts:
+        yield _look(
+            f"{doubts:,} {'label is' if doubts == 1 else 'labels are'} probably wrong.", "mislabels"
+        )
+    skipped = contents["data"]["num_skipped"]
+    if skipped:
+        yield _look(f"{_images(skipped, 'broken')} {_is(skipped)} left out.", "data")
+    for split in contents["data"]["splits"]:
+        counts = split["counts"]
+        if split["role"] == "training" and counts and max(counts) > _IMBALANCED * min(counts):
+            yield _note(
+                f"The largest class has {max(counts):,} training images, the smallest "
+                f"{min(counts):,}: --class_weights=balanced may help.",
+                "data",
+            )
+
+
+def _of_the_classes(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+    never = contents["confusion"]["never_predicted"]
+    if never:
+        yield _look(f"Never predicted: {_names(never)}.", "confusion")
+    for pair in contents["confusion"]["pairs"][:2]:
+        yield _note(
+            f"{pair['count']:,} of {pair['num_examples']:,} images of {pair['label']} are taken "
+            f"for {pair['prediction']}.",
+            "confusion",
+        )
+    few = [c["name"] for c in contents["classes"] if 0 < c["num_examples"] < _FEW]
+    if few:
+        yield _note(
+            f"Fewer than {_FEW} validation images: {_names(few)}; their figures say little.",
+            "classes",
+        )
+    error, evaluation = contents["calibration"]["error"], contents["metrics"].get("eval") or {}
+    confidence = contents["calibration"]["confidence"]
+    if error is not None and error > _MISCALIBRATED and evaluation.get("accuracy") is not None:
+        yield _note(
+            f"Its scores say {confidence:.0%} on average, and {evaluation['accuracy']:.0%} of its "
+            "answers are right: they are no probabilities.",
+            "calibration",
+        )
+
+
+def _of_training(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+    metrics = contents["metrics"]
+    best, last = (metrics.get("best") or {}).get("global_step"), metrics.get("global_step")
+    if best is not None and last and best < _EARLY * last:
+        yield _note(
+            f"The best weights are those of step {best:,} of {last:,}: what came after did not "
+            "help.",
+            "curves",
+        )
+    train = (metrics.get("train") or {}).get("accuracy")
+    validation = (metrics.get("eval") or {}).get("accuracy")
+    if train is not None and validation is not None and train - validation > _OVERFIT:
+        yield _note(
+            f"It is right on {train:.0%} of the training and {validation:.0%} of the validation "
+            "images: more images, --augment or --dropout may help.",
+            "curves",
+        )
+    if (metrics.get("input_wait") or 0) > _INPUT_BOUND:
+        yield _look(
+            f"Training waits for data for {metrics['input_wait']:.0%} of its time.", "speed"
+        )
+    if not (metrics.get("eval") or {}).get("num_examples"):
+        yield _look("There is no evaluation: the run has not come to its end.", "curves")
+
+
+def _look(text: str, section: str) -> dict[str, str]:
+    return {"kind": "look", "text": text, "section": section}
+
+
+def _note(text: str, section: str) -> dict[str, str]:
+    return {"kind": "note", "text": text, "section": section}
+
+
+def _images(count: int, kind: str) -> str:
+    return f"{count:,} {kind} image" + ("" if count == 1 else "s")
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")

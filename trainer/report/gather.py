@@ -1,0 +1,165 @@
+"""Finding out what the page of a run shows: from its data, its features and its last evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import places as parts
+from trainer import storage
+from trainer.data.feature_pipeline import FeatureTable
+from trainer.data.listed_source import ListedSource
+from trainer.evaluate import Evaluation
+from trainer.report import contents, curves, duplicates, mislabels, pictures
+from trainer.report.evidence import Doubt, Evidence, Picture, Place, Split, Twin
+from trainer.run import Run
+
+# A second or two of reading; larger splits are not read once more for the page's sake.
+_MAX_READ = 20_000
+# Multiplications: some seconds of two cores.
+_MAX_PRODUCTS = 5e11
+
+
+def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence:
+    """All that the page of a run shows; `metrics` is what `metrics.json` is to hold."""
+    config, source = run.config, run.source
+    ids, prints = pictures.identities(source, config.validation_split)
+    remarks: dict[str, str] = {}
+    twins, remarks["duplicates"] = _twins(run, evaluation, prints)
+    doubts, remarks["mislabels"] = _doubts(run, evaluation)
+    evidence = Evidence(
+        workdir=config.workdir,
+        metrics=metrics,
+        settings=json.loads(storage.read_bytes(storage.join(config.workdir, "config.json"))),
+        curves=curves.read(parts.part(config.workdir, "logs")),
+        splits=_splits(run, evaluation, metrics),
+        scored=evaluation.scored,
+        ids=ids,
+        twins=twins,
+        doubts=doubts,
+        remarks=remarks,
+    )
+    shown = contents.places_to_show(evidence, config.validation_split, config.train_split)
+    return dataclasses.replace(evidence, pictures=_pictures(run, shown))
+
+
+def _splits(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> list[Split]:
+    config, source = run.config, run.source
+    train, validation, test = config.train_split, config.validation_split, config.test_split
+    table = run.features.table if run.features else None
+    if table is not None:
+        counts = np.bincount(table.labels, minlength=len(source.class_names))
+    elif isinstance(source, ListedSource) or source.num_examples(train) <= _MAX_READ:
+        counts = source.label_counts(train)
+    else:
+        counts = None
+    found = [
+        Split(train, "training", source.num_examples(train), counts),
+        Split(
+            validation,
+            "validation",
+            source.num_examples(validation),
+            evaluation.confusion.sum(axis=1),
+        ),
+    ]
+    if test:
+        scored = np.array(metrics["test"]["confusion_matrix"]).sum(axis=1)
+        found.append(Split(test, "test", source.num_examples(test), scored))
+    return found
+
+
+def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[Twin], str]:
+    """Validation images that are in the training split, too; and what was not looked for."""
+    config, source = run.config, run.source
+    train, validation = config.train_split, config.validation_split
+    if train == validation:
+        return [], "Not looked for: one split trains and validates."
+    num_train, table, own = source.num_examples(train), _table(run, train), _table(run, validation)
+    if table is not None and own is not None:
+        width = run.classifier.backbone.num_features
+        if num_train * len(prints) * width <= _MAX_PRODUCTS:
+            return _near(run, table, own, prints), ""
+    if num_train > _MAX_READ:
+        return [], f"Not looked for: {num_train:,} training images are too many to compare with."
+    known = pictures.identities(source, train)[1]
+    at = {int(value): place for place, value in reversed(list(enumerate(known)))}
+    twins = [
+        Twin(place, at[int(value)], 1.0, True)
+        for place, value in enumerate(prints)
+        if int(value) in at
+    ]
+    return twins, "Only files that are the same byte for byte: there are no features to compare."
+
+
+def _near(run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray) -> list[Twin]:
+    good = np.flatnonzero(own.is_good)
+    places, cosines = duplicates.nearest(_rows(table), table.is_good, _rows(own)(good))
+    is_near = cosines >= duplicates.NEAR
+    if not is_near.any():
+        return []
+    of_train = pictures.fingerprints(run.source, run.config.train_split, places[is_near].tolist())
+    found = [
+        Twin(int(mine), int(theirs), float(cosine), bool(prints[mine] == value))
+        for mine, theirs, cosine, value in zip(
+            good[is_near], places[is_near], cosines[is_near], of_train, strict=True
+        )
+    ]
+    return sorted(found, key=lambda twin: (not twin.is_exact, -twin.cosine))
+
+
+def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
+    """Labels that are probably wrong; and what was not looked for."""
+    config, num_classes = run.config, len(run.source.class_names)
+    by_split = []
+    if evaluation.scored is not None:
+        by_split.append((config.validation_split, evaluation.scored, 0.0))
+    table, remark = _table(run, config.train_split), ""
+    width = run.classifier.backbone.num_features
+    if table is None:
+        remark = "The training images are not looked through: there are no features of them."
+    elif len(table.labels) * width * (width + num_classes) > _MAX_PRODUCTS:
+        remark = f"The training images are not looked through: {len(table.labels):,} are too many."
+    elif config.train_split != config.validation_split:
+        judged = mislabels.out_of_sample(_rows(table), table.labels, table.is_good, num_classes)
+        by_split.append((config.train_split, judged, mislabels.IMPOSSIBLE))
+    doubts = [
+        Doubt(
+            (split, int(place)),
+            int(scored.prediction[place]),
+            float(scored.confidence[place]),
+            float(scored.label_probability[place]),
+        )
+        for split, scored, impossible in by_split
+        for place in mislabels.find(scored, num_classes, impossible)
+    ]
+    return doubts, remark
+
+
+def _table(run: Run, split: str) -> FeatureTable | None:
+    """The features of a split as its pictures are, if there are such."""
+    config = run.config
+    pipelines = {config.train_split: run.features, config.validation_split: run.evaluation_features}
+    for name, pipeline in pipelines.items():
+        if pipeline is not None and name == split:
+            table = pipeline.table
+            if len(table.is_good) == len(table.labels) and not run.config.feature_views:
+                return table
+    return None
+
+
+def _rows(table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda places: table.rows(tf.constant(places, tf.int64)).numpy()
+
+
+def _pictures(run: Run, shown: set[Place]) -> dict[Place, Picture]:
+    found: dict[Place, Picture] = {}
+    for split in sorted({split for split, _ in shown}):
+        places = sorted(place for of_split, place in shown if of_split == split)
+        for place, picture in zip(places, pictures.read(run.source, split, places), strict=True):
+            found[split, place] = picture
+    return found

@@ -1,0 +1,138 @@
+"""The page as one HTML file, its style, program and charts within; and the tables beside it.
+
+Charts are drawn by Chart.js (vendor/, MIT licence). Whatever comes from the data is escaped by
+Jinja2, in the program's block of JSON, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+from trainer.identity import shown
+from trainer.report.curves import Curves
+from trainer.report.evidence import Evidence
+
+_HERE = Path(__file__).parent
+_CHARTS = "chart.umd.min.js"
+_MAX_ROWS = 200  # of a table of classes
+
+
+def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) -> str:
+    """The HTML of `contents`.
+
+    Args:
+        template: a file of `templates/`.
+        contents: named in the template by its keys; JSON's types, all numbers finite.
+        for_charts: what the program on the page is given.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(percent=_percent, number=_number, duration=_duration, shown=shown)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    program = _file("templates/page.js")
+    charts = _file(f"vendor/{_CHARTS}").partition("//# sourceMappingURL")[0]
+    # No script runs but these two, and nothing is fetched, whatever the data may hold.
+    allowed = " ".join(f"'sha256-{_sha256(script)}'" for script in (charts, program))
+    return environment.get_template(template).render(
+        **contents,
+        max_rows=_MAX_ROWS,
+        for_charts=for_charts,
+        style=_file("templates/page.css"),
+        program=program,
+        charts=charts,
+        policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
+        + allowed,
+        licence=_file("vendor/LICENSE.md"),
+    )
+
+
+def report(contents: dict[str, Any]) -> str:
+    """The page of one run, from what contents.build makes."""
+    return render(
+        "report.html",
+        contents,
+        {
+            "curves": {"": contents["curves"]},
+            "bins": contents["calibration"]["bins"],
+            "best": (contents["metrics"].get("best") or {}).get("global_step"),
+        },
+    )
+
+
+def comparison(contents: dict[str, Any]) -> str:
+    """The page of several runs, from what comparison.build makes."""
+    return render("compare.html", contents, {"curves": contents["curves"], "bins": []})
+
+
+def metrics_csv(curves: Curves) -> str:
+    """All points of all curves: a row for each step, a column for each curve and tag."""
+    columns = {
+        f"{name}_{tag}": dict(points)
+        for name, tags in curves.items()
+        for tag, points in tags.items()
+    }
+    steps = sorted({step for points in columns.values() for step in points})
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["step", *columns])
+    for step in steps:
+        writer.writerow([step, *(points.get(step, "") for points in columns.values())])
+    return stream.getvalue()
+
+
+def predictions_csv(evidence: Evidence) -> str:
+    """The validation split's examples and what became of each: a row for each that was scored."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["id", "label", "prediction", "confidence", "label_probability"])
+    names, scored = evidence.metrics.get("class_names", ()), evidence.scored
+    for place in [] if scored is None else scored.is_scored.nonzero()[0].tolist():
+        assert scored is not None
+        writer.writerow(
+            [
+                evidence.ids[place],
+                names[scored.label[place]],
+                names[scored.prediction[place]],
+                f"{scored.confidence[place]:.6f}",
+                f"{scored.label_probability[place]:.6f}",
+            ]
+        )
+    return stream.getvalue()
+
+
+def _file(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _duration(secs: float | None) -> str:
+    if secs is None:
+        return "–"
+    if secs < 60:
+        return f"{secs:.1f} s"
+    minutes, rest = divmod(round(secs), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

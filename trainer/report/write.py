@@ -1,0 +1,37 @@
+"""Writing the page of a run; nothing that goes wrong with it may cost the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer import storage
+from trainer.evaluate import Evaluation
+from trainer.report import contents, gather, page
+from trainer.run import Run
+
+PAGE, METRICS, PREDICTIONS = "report/index.html", "report/metrics.csv", "report/predictions.csv"
+
+
+def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
+    """Publish the page and the tables beside it; what fails is said, and no more.
+
+    Args:
+        run: it has come to its end.
+        evaluation: of the validation split, with its scored examples.
+        metrics: what `metrics.json` is to hold.
+    """
+    try:
+        evidence = gather.gather(run, evaluation, metrics)
+        files = {
+            METRICS: page.metrics_csv(evidence.curves),
+            PREDICTIONS: page.predictions_csv(evidence),
+            PAGE: page.report(contents.build(evidence)),  # the last one: it speaks of the others
+        }
+        for name, text in files.items():
+            content = text.encode("utf-8", "replace")
+            storage.write_atomically(storage.join(run.config.workdir, name), content)
+    except Exception as error:  # the model and its figures are worth more than the page
+        run.voice.warn(
+            f"no report in {storage.join(run.config.workdir, PAGE)}: "
+            f"{type(error).__name__}: {error}"
+        )
