@@ -28,18 +28,18 @@ def check(config: Config, class_names: Sequence[str], looks: Looks) -> list[Find
     train = config.train_split
     leaks = [g for g in groups if {train} < {split for split, _ in g}]
     if leaks:
-        known = sum(split != train for group in leaks for split, _ in group)
+        pairs = [pair for group in leaks for pair in _pairs(group, train)]
         held = sum(len(seen) for split, seen in looks.items() if split != train)
         found.append(
             Finding(
                 "data",
                 "duplicates_across_splits",
                 WARNING,
-                f"{known:,} of {held:,} images that are evaluated are trained on, too",
-                cost=f"up to {known / held:.1%} of the accuracy is memory, and the figures "
+                f"{len(pairs):,} of {held:,} images that are evaluated are trained on, too",
+                cost=f"up to {len(pairs) / held:.1%} of the accuracy is memory, and the figures "
                 "promise too much",
                 fix=remove([look for group in leaks for split, look in group if split == train]),
-                items=tuple(_pair(group) for group in leaks),
+                items=tuple(pairs),
             )
         )
     contradictions = [group for group in groups if len({look.label for _, look in group}) > 1]
@@ -52,10 +52,7 @@ def check(config: Config, class_names: Sequence[str], looks: Looks) -> list[Find
                 f"{len(contradictions):,} images are there more than once, with different labels",
                 cost="at least one of the labels is wrong",
                 fix="look at them, and remove the copies that are wrong",
-                items=tuple(
-                    " = ".join(f"{look.id} ({class_names[look.label]})" for _, look in group)
-                    for group in contradictions
-                ),
+                items=tuple(_one_of_each_label(group, class_names) for group in contradictions),
             )
         )
     return found
@@ -71,5 +68,14 @@ def remove(looks: Sequence[Look]) -> str:
     return f"rm -- {shlex.join(paths)}"
 
 
-def _pair(group: Sequence[tuple[str, Look]]) -> str:
-    return " = ".join(f"{split}: {look.id}" for split, look in group)
+def _pairs(group: Sequence[tuple[str, Look]], train: str) -> list[str]:
+    """Each copy that is evaluated, with one that is trained on: there may be hundreds."""
+    trained = next(look.id for split, look in group if split == train)
+    return [f"{train}: {trained} = {split}: {look.id}" for split, look in group if split != train]
+
+
+def _one_of_each_label(group: Sequence[tuple[str, Look]], class_names: Sequence[str]) -> str:
+    first = {look.label: look.id for _, look in reversed(group)}
+    shown = " = ".join(f"{first[label]} ({class_names[label]})" for label in sorted(first))
+    others = len(group) - len(first)
+    return shown + (f" and {others:,} more" if others else "")
