@@ -43,9 +43,9 @@ COPY trainer/models/ trainer/models/
 RUN TF_CPP_MIN_LOG_LEVEL=2 python -c "from trainer.models import frozen_backbone as f; \
     f.load('efficientnet_lite0', image_size=0, value_range=None, cache_dir='/opt/prepared')"
 
-FROM base
+# On top of the packages, and not with a copy of them: a copy would be compared at every build.
+FROM packages
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin graft
-COPY --from=packages /opt/venv /opt/venv
 COPY --from=backbone /opt/prepared /opt/prepared
 WORKDIR /app
 COPY trainer/ trainer/

@@ -70,7 +70,7 @@ def test_ranges(name):
         ({"hidden_units": (64, 0)}, "--hidden_units=64,0: must be sizes from 1 to 65,536"),
         (
             {"export_formats": ("onnx",)},
-            "--export_formats=onnx: must be out of saved_model, tflite",
+            "--export_formats=onnx: must be out of saved_model, saved_model_no_webp, tflite",
         ),
         ({"num_epochs": 1, "num_steps": 2}, "--num_epochs=1 and --num_steps=2: give one of the"),
         (

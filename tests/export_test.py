@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests import tiny
 from trainer import storage
@@ -93,3 +94,28 @@ def test_check_compares_the_number_of_examples_and_of_hits(classifier, exported,
     assert np.trace(other) != np.trace(confusion)
     with pytest.raises(ExportMismatch, match="scores"):
         check(exported, source, "validation", evaluation(other), batch_size=4)
+
+
+def operations(directory):
+    """The names of all operations of a SavedModel."""
+    saved = saved_model_pb2.SavedModel.FromString(Path(directory, "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_without_webp_it_is_loaded_by_older_tensorflow(classifier, exported, tmp_path):
+    directory = str(tmp_path / "export")
+    export(classifier, CLASS_NAMES, directory, ("saved_model_no_webp",), {})
+    # TensorFlow 2.15, which Vertex AI serves with, has all other operations.
+    assert operations(exported) - operations(directory) == {"DecodeWebP"}
+    predict = tf.saved_model.load(directory).signatures["serving_default"]
+    encoded = {}
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (40, 30), (50, 180, 60)).save(buffer, kind)
+        encoded[kind] = buffer.getvalue()
+    webp = encoded.pop("WEBP")
+    assert predict(image_bytes=tf.constant([*encoded.values()]))["scores"].shape == (4, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG, PNG, GIF or BMP image"):
+        predict(image_bytes=tf.constant([webp]))

@@ -9,7 +9,7 @@ from trainer.errors import UserError
 AUGMENT_POLICIES = ("none", "light", "randaugment")
 BAD_IMAGES = ("error", "skip")
 CLASS_WEIGHTS = ("none", "balanced")
-EXPORT_FORMATS = ("saved_model", "tflite")
+EXPORT_FORMATS = ("saved_model", "saved_model_no_webp", "tflite")
 LOG_FORMATS = ("auto", "text", "json")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")

@@ -47,14 +47,16 @@ def export(
         classifier: with the weights to export.
         class_names: in the order of the logits; they become `assets/labels.txt`.
         directory: replaced as a whole.
-        formats: `saved_model` (always written, for the check) and `tflite`, a file beside it.
+        formats: `saved_model` (always written, for the check) and `tflite`, a file beside it;
+            `saved_model_no_webp` reads no WebP, so that TensorFlow 2.15 loads it too.
         facts: kept in the manifest.
         publishes: whether this worker is the chief; all of them save, as in a checkpoint.
     """
     with tempfile.TemporaryDirectory(prefix="graft-export-") as scratch:
         labels = Path(scratch, LABELS)
         labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-        servable = _Servable(classifier, class_names, str(labels))
+        webp = "saved_model_no_webp" not in formats
+        servable = _Servable(classifier, class_names, str(labels), webp)
         saved = os.path.join(scratch, "export")
         signatures = {"serving_default": servable.from_bytes, "images": servable.from_images}
         tf.saved_model.save(servable, saved, signatures)
@@ -116,9 +118,12 @@ def check(
 class _Servable(tf.Module):
     """What is saved: from images to classes in the order of their scores."""
 
-    def __init__(self, classifier: Classifier, class_names: Sequence[str], labels: str) -> None:
+    def __init__(
+        self, classifier: Classifier, class_names: Sequence[str], labels: str, webp: bool
+    ) -> None:
         super().__init__(name="graft")
         self._classifier = classifier
+        self._webp = webp
         # What is to be saved with the functions must be found from here.
         self.head = classifier.head
         if isinstance(classifier.backbone, Backbone):
@@ -145,7 +150,7 @@ class _Servable(tf.Module):
     def _from_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         height, width, _ = self._image.shape
         images = tf.map_fn(
-            lambda encoded: decode_and_resize(encoded, (height, width)),
+            lambda encoded: decode_and_resize(encoded, (height, width), webp=self._webp),
             image_bytes,
             fn_output_signature=self._image,
         )

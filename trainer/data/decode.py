@@ -30,7 +30,10 @@ _RATIOS = (1, 2, 4, 8)
 
 
 def decode_and_resize(
-    encoded: tf.Tensor, image_size: tuple[int, int], window: tf.Tensor | None = None
+    encoded: tf.Tensor,
+    image_size: tuple[int, int],
+    window: tf.Tensor | None = None,
+    webp: bool = True,
 ) -> tf.Tensor:
     """Decodes, turns upright, crops and resizes (bilinear, the aspect is not kept) an image.
 
@@ -43,6 +46,7 @@ def decode_and_resize(
         image_size: (height, width) of the result.
         window: float32 [4], (top, left, height, width) of the crop in the upright image as
             fractions of its size; a JPEG's other parts are not decoded. None takes the image.
+        webp: whether WebP is one of the formats; TensorFlow 2.15 has no operation for it.
 
     Returns:
         float32 [height, width, 3], RGB in [0, 1].
@@ -55,20 +59,20 @@ def decode_and_resize(
     image = tf.cond(
         is_plain_jpeg(encoded),
         lambda: _decode_upright_jpeg(encoded, image_size, window),
-        lambda: _any_decoder(image_size, window is not None)(*arguments),
+        lambda: _any_decoder(image_size, window is not None, webp)(*arguments),
     )
     return tf.ensure_shape(image, [*image_size, 3])
 
 
 @functools.lru_cache(maxsize=8)
-def _any_decoder(image_size: tuple[int, int], has_window: bool) -> Any:
+def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> Any:
     """What decodes every format: traced once in a process, for all that use it: 1.5 s."""
 
     def decode(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
         return tf.cond(
             tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff"),
             lambda: _decode_turned_jpeg(encoded, image_size, window),
-            lambda: _decode_other(encoded, image_size, window),
+            lambda: _decode_other(encoded, image_size, window, webp),
         )
 
     specs = [tf.TensorSpec([], tf.string)] + [tf.TensorSpec([4], tf.float32)] * has_window
@@ -78,7 +82,7 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool) -> Any:
 
 @rarely
 def _decode_other(
-    encoded: tf.Tensor, image_size: tuple[int, int], window: tf.Tensor | None
+    encoded: tf.Tensor, image_size: tuple[int, int], window: tf.Tensor | None, webp: bool
 ) -> tf.Tensor:
     def finish(pixels: tf.Tensor) -> tf.Tensor:
         return _resize(_crop(pixels, window), image_size)
@@ -92,7 +96,8 @@ def _decode_other(
 
     def unknown() -> tf.Tensor:
         empty = tf.equal(tf.strings.length(encoded), 0)
-        what = tf.where(empty, "an empty file", "not a JPEG, PNG, GIF, BMP or WebP image")
+        names = f"not a JPEG, PNG, GIF{', BMP or WebP' if webp else ' or BMP'} image"
+        what = tf.where(empty, "an empty file", names)
         refused = refuse_unless(tf.constant(False), what, encoded)
         return tf.zeros([*image_size, 3]) + tf.cast(tf.strings.length(refused), tf.float32)
 
@@ -100,7 +105,7 @@ def _decode_other(
         (b"\x89PNG\r\n\x1a\n", 0, png),
         (b"GIF8", 0, lambda: finish(decode_gif(encoded))),
         (b"BM", 0, lambda: finish(decode_bmp(encoded))),
-        (b"WEBP", 8, lambda: finish(decode_webp(encoded))),
+        *([(b"WEBP", 8, lambda: finish(decode_webp(encoded)))] if webp else []),
     )
     index = tf.constant(len(formats))
     for i, (magic, at, _) in enumerate(formats):

@@ -126,7 +126,7 @@ def _body(request: Request, values: dict[str, Any]) -> tuple[str, dict[str, Any]
             "--model_name: not with --tune, where each trial has a model; upload the best one's "
             "afterwards (docs/vertex.md)"
         )
-    if values["model_name"] and "saved_model" not in request.config.export_formats:
+    if values["model_name"] and not request.config.export_formats:
         raise UserError("--model_name: needs --export_formats=saved_model, which is what is served")
     if values["tune"]:
         parameters = vertex_tuning.parameters(values["tune"], request)

@@ -8,6 +8,7 @@ https://cloud.google.com/vertex-ai/docs/reference/rest, in the JSON form of prot
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,7 @@ SCHEDULING = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"
 LONGEST_SECS = 7 * 24 * 3600
 
 _CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
-# The newest TensorFlow that Vertex AI serves; what Graft exports has no operation newer than it.
+# The newest TensorFlow that Vertex AI serves; of an export it lacks the decoder of WebP alone.
 _SERVING_IMAGE = "{}-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 _RESOURCES = {
     "network": r"projects/\d+/global/networks/[^/]+",
@@ -85,6 +86,8 @@ def tuning_job(
 
 def training_pipeline(request: Request, values: dict[str, Any]) -> dict[str, Any]:
     """The TrainingPipeline that runs `custom_job` and uploads its export as a Model."""
+    if not values["serving_image"]:
+        request = _without_webp(request)
     inputs = copy.deepcopy(_job_spec(request, values))
     for pool in inputs["workerPoolSpecs"]:
         # Here it is a task's own schema, which asks for a number.
@@ -101,6 +104,14 @@ def training_pipeline(request: Request, values: dict[str, Any]) -> dict[str, Any
             "containerSpec": {"imageUri": image},
         },
     }
+
+
+def _without_webp(request: Request) -> Request:
+    """The same run, with an export that Vertex AI's own images can load."""
+    formats = [name for name in request.config.export_formats if name != "saved_model"]
+    formats = list(dict.fromkeys(["saved_model_no_webp", *formats]))
+    argument = f"--export_formats={','.join(formats)}"
+    return dataclasses.replace(request, trainer_argv=(*request.trainer_argv, argument))
 
 
 def serving_image(region: str) -> str:
