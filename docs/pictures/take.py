@@ -6,6 +6,7 @@ is, is started in `main` beside the pages.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.browser import chromium, serve
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 RUNS = {"leaves": [], "wide-head": ["--hidden_units=512", "--learning_rate=3e-4"]}
 
 
@@ -81,7 +82,9 @@ def take(browser: Any, shot: Shot) -> None:
     page.goto(shot.address)
     page.wait_for_selector(shot.wait_for)
     if shot.above:
-        page.locator(shot.above).evaluate("element => element.scrollIntoView({behavior: 'instant'})")
+        page.locator(shot.above).evaluate(
+            "element => element.scrollIntoView({behavior: 'instant'})"
+        )
     if shot.hover:
         page.hover(shot.hover)
     page.wait_for_load_state("networkidle")
@@ -90,7 +93,9 @@ def take(browser: Any, shot: Shot) -> None:
 
 
 def _graft(*words: str, cwd: str) -> None:
-    subprocess.run([sys.executable, "-m", "trainer", *words], cwd=cwd, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
+    command = [sys.executable, "-m", "trainer", *words]
+    subprocess.run(command, cwd=cwd, check=True, env=environment)
 
 
 if __name__ == "__main__":

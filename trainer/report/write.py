@@ -21,6 +21,7 @@ def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         evaluation: of the validation split, with its scored examples.
         metrics: what `metrics.json` is to hold.
     """
+    run.uploader.flush()  # the curves are read back
     began = time.monotonic()
     try:
         evidence = gather.gather(run, evaluation, metrics)
