@@ -1,4 +1,4 @@
-# make train | test | lint | bench: each does its own set-up, in .venv, from hash-locked requirements.
+# make train | test | lint | bench | pictures: each does its own set-up, in .venv, from hash-locked requirements.
 VENV ?= .venv
 PYTHON ?= python3
 WORKDIR ?= runs/leaves
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS ?= .venv-bench
 
-.PHONY: train test lint format bench lock clean
+.PHONY: train test lint format bench pictures lock clean
 
 train: $(READY)  ## train the embedded default; the same command again resumes
 	$(BIN)/graft train --workdir=$(WORKDIR)
@@ -26,6 +26,9 @@ format: $(READY)
 bench: $(READY)  ## without PyTorch and ONNX Runtime where they cannot be installed (6 GB)
 	-$(MAKE) $(PEERS)/ready
 	$(BIN)/python -m benchmarks.run
+
+pictures: $(READY)  ## of the report, for the README; needs chromium
+	PYTHONPATH=. $(BIN)/python docs/pictures/take.py
 
 lock:  ## needs uv; writes no address of a package index
 	cd requirements && for name in runtime dev bench; do \

@@ -40,3 +40,28 @@ def test_padding_does_not_count_and_each_pass_is_whole():
 
 def test_it_stops_between_batches_when_asked():
     assert evaluator(should_stop=lambda: True).run() is None
+
+
+def test_each_example_is_told_with_its_place():
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [9.0, 9.0]], np.float32)
+    batches = tf.data.Dataset.from_tensor_slices(
+        {"input": logits, "label": np.array([0, 0, 1, 0], np.int64), "weight": [1.0, 1, 1, 0]}
+    )
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    batches = iter(strategy.experimental_distribute_dataset(batches.batch(2).repeat()))
+    places = np.array([[3, 1], [0, 3]])
+    scorer = Evaluator(
+        strategy, lambda x: x, batches, 2, ("a", "b"), lambda: False, None, places, 4
+    )
+    plain, found = scorer.run(), scorer.run(keep_scored=True)
+    assert plain is not None
+    assert plain.scored is None
+    assert found is not None
+    assert found.scored is not None
+    assert found.scored.is_scored.tolist() == [True, True, False, True]
+    assert found.scored.label.tolist() == [1, 0, 0, 0]
+    assert found.scored.prediction.tolist() == [0, 1, 0, 0]
+    sigmoid = [1 / (1 + np.exp(-x)) for x in (3, 1, 2)]
+    assert found.scored.confidence[[0, 1, 3]].tolist() == pytest.approx(sigmoid)
+    expected = [1 - sigmoid[0], 1 - sigmoid[1], sigmoid[2]]
+    assert found.scored.label_probability[[0, 1, 3]].tolist() == pytest.approx(expected)

@@ -87,6 +87,26 @@ def test_replicas_get_whole_blocks_in_order(source):
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
+def test_it_is_known_where_in_the_split_an_evaluated_example_is(source, num_replicas):
+    fed = pipeline(source)
+    whole = fed.evaluation_batches("validation", [0], 1).take(fed.evaluation_steps("validation", 1))
+    examples = [x for b in whole.as_numpy_iterator() for x in b["input"][b["weight"] > 0]]
+    seen = []
+    for replica in range(num_replicas):
+        places = fed.evaluation_places("validation", [replica], num_replicas)
+        batches = fed.evaluation_batches("validation", [replica], num_replicas)
+        for where, batch in zip(places, batches.as_numpy_iterator(), strict=False):
+            for place, image, weight in zip(where, batch["input"], batch["weight"], strict=True):
+                if weight:
+                    np.testing.assert_array_equal(image, examples[place])
+                    seen.append(place)
+    assert sorted(seen) == list(range(15))
+    both = fed.evaluation_places("validation", range(num_replicas), num_replicas)
+    alone = [fed.evaluation_places("validation", [r], num_replicas) for r in range(num_replicas)]
+    assert both.tolist() == np.concatenate(alone, axis=1).tolist()
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
 def test_evaluation_sees_every_example_once_and_pads_alike(source, num_replicas):
     images, counts = [], []
     num_steps = pipeline(source).evaluation_steps("validation", num_replicas)

@@ -1,5 +1,6 @@
 """Several real workers on loopback: they compute what one computes, and end together."""
 
+import csv
 import json
 import os
 import signal
@@ -79,6 +80,7 @@ def test_every_step_is_that_of_one_worker(arguments, single, tmp_path, num_worke
     ours, theirs = metrics(tmp_path), metrics(single)
     assert ours["eval"]["confusion_matrix"] == theirs["eval"]["confusion_matrix"]
     assert ours["eval"]["num_examples"] == 21
+    assert answers(tmp_path) == answers(single)
     assert ours["eval"]["loss"] == pytest.approx(theirs["eval"]["loss"], rel=1e-4)
 
 
@@ -200,6 +202,12 @@ def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
     found = metrics(tmp_path)
     assert found["eval"]["num_examples"] == 7
     assert found["num_skipped"] == 2
+
+
+def answers(workdir):
+    """What the model said of each validation image, as the chief tells it."""
+    rows = csv.DictReader((workdir / "report" / "predictions.csv").read_text().splitlines())
+    return [(row["id"], row["label"], row["prediction"]) for row in rows]
 
 
 def assert_the_ledger_adds_up(workdir):

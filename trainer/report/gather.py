@@ -21,6 +21,8 @@ from trainer.run import Run
 
 # A second or two of reading; larger splits are not read once more for the page's sake.
 _MAX_READ = 20_000
+# Each of them is sought on its own: a millisecond or two.
+_MAX_SOUGHT = 500
 # Multiplications: some seconds of two cores.
 _MAX_PRODUCTS = 5e11
 
@@ -102,14 +104,24 @@ def _near(run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray) 
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
-    of_train = pictures.fingerprints(run.source, run.config.train_split, places[is_near].tolist())
+    of_train = _prints(run, places[is_near], cosines[is_near])
     found = [
-        Twin(int(mine), int(theirs), float(cosine), bool(prints[mine] == value))
-        for mine, theirs, cosine, value in zip(
-            good[is_near], places[is_near], cosines[is_near], of_train, strict=True
+        Twin(int(mine), int(theirs), float(cosine), bool(prints[mine] == of_train.get(int(theirs))))
+        for mine, theirs, cosine in zip(
+            good[is_near], places[is_near], cosines[is_near], strict=True
         )
     ]
     return sorted(found, key=lambda twin: (not twin.is_exact, -twin.cosine))
+
+
+def _prints(run: Run, places: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
+    """Fingerprints of training images by their places; of too many, those of the nearest."""
+    split = run.config.train_split
+    if len(places) > _MAX_SOUGHT and run.source.num_examples(split) <= _MAX_READ:
+        return dict(enumerate(pictures.identities(run.source, split)[1].tolist()))
+    nearest = np.unique(places[np.argsort(-cosines, kind="stable")[:_MAX_SOUGHT]]).tolist()
+    found = pictures.fingerprints(run.source, split, nearest)
+    return dict(zip(nearest, found.tolist(), strict=True))
 
 
 def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from trainer import storage
@@ -20,6 +21,8 @@ def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         evaluation: of the validation split, with its scored examples.
         metrics: what `metrics.json` is to hold.
     """
+    run.uploader.flush()  # the curves are read back
+    began = time.monotonic()
     try:
         evidence = gather.gather(run, evaluation, metrics)
         files = {
@@ -30,6 +33,12 @@ def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
             storage.write_atomically(storage.join(run.config.workdir, name), content)
+        secs, num_bytes = time.monotonic() - began, len(content)
+        run.voice.say(
+            f"report     of {num_bytes / 1e6:.1f} MB in {secs:.1f} s",
+            report_secs=secs,
+            report_bytes=num_bytes,
+        )
     except Exception as error:  # the model and its figures are worth more than the page
         run.voice.warn(
             f"no report in {storage.join(run.config.workdir, PAGE)}: "
