@@ -74,6 +74,10 @@ def test_no_bucket_named(gcs):
     assert refused("gs://") == ("--workdir=gs://: names no bucket; must be gs://BUCKET/DIRECTORY")
 
 
+def test_no_name_of_a_bucket(gcs):
+    assert refused("gs://-x/run").startswith("--workdir=gs://-x/run: no name of a bucket (")
+
+
 def test_a_quota(gcs):
     gcs.proxy.plan = lambda request: "429"
     assert "the quota of gs://bucket or of its project is used up" in refused()

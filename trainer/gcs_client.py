@@ -56,12 +56,15 @@ def bucket_and_name(path: str) -> tuple[Any, str]:
     """The bucket's object, and the name in it without a slash at the end.
 
     Raises:
-        UserError: `path` names no bucket.
+        UserError: `path` names no bucket, or one that cannot be.
     """
     bucket, _, name = path.removeprefix("gs://").partition("/")
     if not bucket:
         raise UserError(f"{path}: names no bucket; must be gs://BUCKET/DIRECTORY")
-    return client().bucket(bucket), name.rstrip("/")
+    try:
+        return client().bucket(bucket), name.rstrip("/")
+    except ValueError as error:
+        raise UserError(f"{path}: no name of a bucket ({_line(error)})") from error
 
 
 def blob(path: str, generation: int | None = None) -> Any:
