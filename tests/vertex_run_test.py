@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from trainer.launch.machine import free_ports
+from trainer.launch.devices import free_ports
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, python, refused
