@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from trainer.launch.devices import free_ports
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, python, refused
+from trainer.launch.devices import free_ports
 
 
 @pytest.fixture(scope="module")
