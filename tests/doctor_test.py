@@ -180,7 +180,7 @@ def test_a_good_start_and_then_another_run(tmp_path, backbone):
     assert found["workdir"]["message"].startswith(f"{tmp_path}/run: new, ")
     assert found["images"]["message"] == "72 in 'train', 24 in 'validation'; 3 classes"
     assert found["contract"]["message"] == (
-        f"{backbone}: images of 32×32 to 8 features, 256 parameters, frozen"
+        f"{backbone}: images of 32×32 to 8 features, 248 parameters, frozen"
     )
     assert graft("train", *run, "--num_steps=2", "--export_formats=").returncode == 0
     assert "resumes" in examined(*run, "--num_steps=9")[1]["workdir"]["message"]
