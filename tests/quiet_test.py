@@ -41,3 +41,14 @@ def test_what_it_says_is_shown_where_it_fails(tmp_path):
     assert process.returncode == 1
     assert process.stderr.startswith("no such instruction\nTraceback")
     assert process.stderr.endswith("ImportError: broken\n")
+
+
+def test_what_is_imported_is_not_looked_at_by_the_garbage_collector(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import gc\nassert not gc.isenabled()\nkept = [[n] for n in range(100_000)]\n"
+    )
+    process = run(
+        "import gc\nimport_tensorflow()\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)",
+        tmp_path,
+    )
+    assert (process.stdout, process.stderr) == ("True True\n", "")

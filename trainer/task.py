@@ -13,7 +13,7 @@ from trainer.cluster import Cluster
 from trainer.command_line import command, exit_process, usage
 from trainer.config import Config
 from trainer.console import Voice, Warnings, voice
-from trainer.quiet import import_tensorflow
+from trainer.quiet import import_tensorflow, uncollected
 from trainer.storage import join
 
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
@@ -60,9 +60,10 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     # Held from here on: the others see that this worker is coming.
     held = preflight.hold_port(cluster) if cluster.is_distributed else None
-    import_tensorflow()
     # TensorFlow takes seconds to import: a bad flag is named before.
-    from trainer.train import train_and_evaluate
+    with uncollected():
+        import_tensorflow()
+        from trainer.train import train_and_evaluate
 
     try:
         return train_and_evaluate(config, speaker, started, cluster, held)
