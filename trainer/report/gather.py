@@ -36,11 +36,12 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
     remarks: dict[str, str] = {}
     twins, remarks["duplicates"] = _twins(run, evaluation, prints)
     doubts, remarks["mislabels"] = _doubts(run, evaluation)
+    points, remarks["curves"] = curves.read(parts.part(config.workdir, "logs"))
     evidence = Evidence(
         workdir=config.workdir,
         metrics=metrics,
         settings=json.loads(storage.read_bytes(storage.join(config.workdir, "config.json"))),
-        curves=curves.read(parts.part(config.workdir, "logs")),
+        curves=points,
         splits=_splits(run, evaluation, metrics),
         scored=evaluation.scored,
         ids=ids,
