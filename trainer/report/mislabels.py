@@ -1,8 +1,9 @@
 """Examples whose label is worth a second look, judged by who has not learnt them.
 
-Where there are features, by least squares on them: a regression on the classes' indicators estimates
-their probabilities (Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", 4.2), and
-leaving a fold out is a subtraction of sums: five models for little more than the price of one.
+Where there are features, by least squares on them: a regression on the classes' indicators
+estimates their probabilities (Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning",
+4.2), and leaving a fold out is a subtraction of sums: five models for little more than the price of
+one.
 Elsewhere by the run's own model, and confident learning: Northcutt, Jiang, Chuang, "Confident
 Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021.
 """
@@ -18,8 +19,8 @@ from trainer.scored import Scored
 
 NUM_FOLDS = 5
 
-# By so much the estimate for another class must exceed the label's. Softmax scores that are fitted to
-# the labels would be the surer, and name the more images, the fewer labels are wrong.
+# By so much the estimate for another class must exceed the label's. Softmax scores that are fitted
+# to the labels would be the surer, and name the more images, the fewer labels are wrong.
 CLEAR = 0.5
 _ROWS = 4096  # of features at a time
 _RIDGE = 0.3  # of the features' mean variance
