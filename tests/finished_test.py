@@ -53,6 +53,21 @@ def test_another_is_asked_for(config, asked):
     assert finished.before_meeting(dataclasses.replace(config, **asked)) is None
 
 
+def test_a_report_is_missed_only_where_nobody_waits_for_it(config):
+    state = RunState(global_step=64, evaluated_step=64)
+    without = dataclasses.replace(config, report=False)
+    assert finished.read(without, state) == METRICS
+    assert finished.read(config, state) is None  # made with --noreport
+    assert finished.before_meeting(config) == METRICS
+    made = {**METRICS, "report": True}
+    storage.write_json(f"{config.workdir}/metrics.json", made)
+    assert finished.read(config, state) is None  # deleted
+    storage.write_atomically(f"{config.workdir}/{finished.PAGE}", b"<!doctype html>")
+    assert finished.read(config, state) == made
+    storage.write_json(f"{config.workdir}/metrics.json", METRICS)
+    assert finished.read(config, state) is None  # of an earlier end
+
+
 def test_no_run_is_there(tmp_path):
     assert finished.before_meeting(Config(workdir=str(tmp_path / "none"))) is None
 

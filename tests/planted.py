@@ -24,26 +24,28 @@ class Planted(NamedTuple):
 def write(root, images, names, seed=0):
     """Write `images`, pairs (bytes, label), as a folder; the wrong labels follow from `seed`.
 
-    Three training images get another class's directory; two validation images are copied to the
-    training split as they are, and two once more compressed and smaller.
+    Three training images and a validation image get another class's directory; two validation
+    images are copied to the training split as they are, and two once more compressed and smaller.
     """
     rng = np.random.default_rng(seed)
     splits = {
         "train": images[:NUM_TRAIN],
         "validation": images[NUM_TRAIN : NUM_TRAIN + NUM_VALIDATION],
     }
-    wrong = rng.choice(NUM_TRAIN, 3, replace=False)
+    wrong = {"train": rng.choice(NUM_TRAIN, 3, replace=False)}
+    copied = rng.choice(NUM_VALIDATION, 4, replace=False)
+    wrong["validation"] = rng.choice(np.setdiff1d(np.arange(NUM_VALIDATION), copied), 1)
     mislabelled = set()
     for split, members in splits.items():
         for number, (content, label) in enumerate(members):
-            is_wrong = split == "train" and number in wrong
+            is_wrong = number in wrong[split]
             shown = (label + 1) % len(names) if is_wrong else label
             path = f"{split}/{names[shown]}/{number:04d}.jpg"
             if is_wrong:
                 mislabelled.add(path)
             _write(root / path, content)
     exact, near = set(), set()
-    for turn, number in enumerate(rng.choice(NUM_VALIDATION, 4, replace=False)):
+    for turn, number in enumerate(copied):
         content, label = splits["validation"][number]
         name = names[label]
         copy = f"train/{name}/copy-{number:04d}.jpg"

@@ -37,7 +37,7 @@ def test_a_small_run_section_by_section():
     assert built["confusion"]["pairs"][0]["count"] == 1
     assert [part["name"] for part in built["goodput"]] == ["export", "step"]
     assert built["goodput"][0]["share"] == 0.75
-    assert any("1 label is probably wrong" in text for text in texts(built))
+    assert any("1 label is worth a second look" in text for text in texts(built))
     assert any("1 validation image is in the training split" in text for text in texts(built))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from tests.evidence import scored
 from trainer.report import calibration, duplicates, mislabels
+from trainer.report.mislabels import Labelled
 from trainer.scored import Scored
 
 
@@ -40,13 +41,13 @@ def test_columns_keep_every_bit():
 def test_a_label_is_doubted_where_another_class_is_as_sure_as_of_its_own():
     # Class 1's own examples get 0.7 on average; only the fourth example reaches that.
     judged = scored([1, 1, 0, 0], [1, 1, 1, 1], [0.8, 0.6, 0.65, 0.9])
-    assert mislabels.find(judged, 2).tolist() == [3]
+    assert mislabels.confident(judged, 2).tolist() == [3]
 
 
 def test_no_label_is_doubted_for_a_class_without_examples_or_without_a_number():
-    assert mislabels.find(scored([0, 0], [0, 1], [0.9, 0.99]), 2).tolist() == []
-    assert mislabels.find(scored([0, 1], [1, 1], [np.nan, 0.5]), 2).tolist() == []
-    assert mislabels.find(Scored.none_of(4), 3).tolist() == []
+    assert mislabels.confident(scored([0, 0], [0, 1], [0.9, 0.99]), 2).tolist() == []
+    assert mislabels.confident(scored([0, 1], [1, 1], [np.nan, 0.5]), 2).tolist() == []
+    assert mislabels.confident(Scored.none_of(4), 3).tolist() == []
 
 
 def clouds(seed, count, num_classes, width=24, spread=0.4):
@@ -56,16 +57,40 @@ def clouds(seed, count, num_classes, width=24, spread=0.4):
     return (centers[labels] + rng.normal(0, spread, (count, width))).astype(np.float32), labels
 
 
+def regression(features, labels, is_good=None):
+    is_good = np.ones(len(labels), bool) if is_good is None else is_good
+    train = Labelled(lambda places: features[places], labels, is_good)
+    return mislabels.Regression(train, labels.max() + 1)
+
+
+def planted(seed, count, num_classes, num_planted):
+    """Features, labels of which some are wrong, the truth, and which are wrong."""
+    features, truth = clouds(seed, count, num_classes)
+    wrong = np.random.default_rng(seed).choice(count, num_planted, replace=False)
+    labels = truth.copy()
+    labels[wrong] = (labels[wrong] + 1) % num_classes
+    return features, labels, truth, wrong
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_planted_mislabels_are_found_without_having_learnt_them(seed):
-    features, truth = clouds(seed, 400, 4)
-    planted = np.random.default_rng(seed).choice(400, 12, replace=False)
-    labels = truth.copy()
-    labels[planted] = (labels[planted] + 1) % 4
-    judged = mislabels.out_of_sample(lambda places: features[places], labels, np.ones(400, bool), 4)
-    found = mislabels.find(judged, 4, mislabels.IMPOSSIBLE)
-    assert set(found) == set(planted), f"seed {seed}"
-    assert (judged.prediction[planted] == truth[planted]).all()
+    features, labels, truth, wrong = planted(seed, 400, 4, 12)
+    judged = regression(features, labels).of_its_own()
+    assert set(mislabels.clear(judged)) == set(wrong), f"seed {seed}"
+    assert (judged.prediction[wrong] == truth[wrong]).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_planted_mislabels_of_another_split_are_found(seed):
+    features, labels, truth, wrong = planted(seed, 60, 4, 2)
+    of_train = regression(*clouds(seed + 10, 400, 4))
+    judged = of_train.of_others(Labelled(lambda p: features[p], labels, np.ones(60, bool)))
+    assert set(mislabels.clear(judged)) == set(wrong), f"seed {seed}"
+    assert (judged.prediction[wrong] == truth[wrong]).all()
+
+
+def test_clean_labels_are_left_alone():
+    assert mislabels.clear(regression(*clouds(1, 400, 4)).of_its_own()).tolist() == []
 
 
 def test_bad_images_are_judged_by_nobody():
@@ -73,19 +98,25 @@ def test_bad_images_are_judged_by_nobody():
     features[5] = np.nan
     is_good = np.ones(60, bool)
     is_good[5] = False
-    judged = mislabels.out_of_sample(lambda places: features[places], labels, is_good, 3)
+    judged = regression(features, labels, is_good).of_its_own()
     assert judged.is_scored.tolist() == is_good.tolist()
     assert np.isfinite(judged.confidence[is_good]).all()
+    nobody = regression(features, labels, np.zeros(60, bool)).of_its_own()
+    assert mislabels.clear(nobody).tolist() == []
 
 
 def test_blocks_change_nothing(monkeypatch):
     features, labels = clouds(4, 101, 3)
-    whole = mislabels.out_of_sample(lambda p: features[p], labels, np.ones(101, bool), 3)
+    whole = regression(features, labels).of_its_own()
     near = duplicates.nearest(lambda p: features[p], np.ones(101, bool), features[:9] + 0.01)
     monkeypatch.setattr(duplicates, "_ROWS", 7)
+    monkeypatch.setattr(mislabels, "_ROWS", 7)
     again = duplicates.nearest(lambda p: features[p], np.ones(101, bool), features[:9] + 0.01)
     assert near[0].tolist() == again[0].tolist() == list(range(9))
     assert (whole.prediction == labels).mean() > 0.9
+    in_blocks = regression(features, labels).of_its_own()
+    assert in_blocks.prediction.tolist() == whole.prediction.tolist()
+    assert in_blocks.confidence.tolist() == pytest.approx(whole.confidence.tolist(), abs=1e-3)
 
 
 def test_the_nearest_is_found_and_a_bad_image_is_nobodys():

@@ -39,11 +39,13 @@ def test_each_planted_duplicate_is_shown_beside_its_copy(planted_run, page):
     assert "2 byte for byte, 2 by their features" in text
 
 
-def test_the_planted_mislabels_are_the_first_to_be_shown(planted_run, page):
+def test_the_planted_mislabels_of_both_splits_are_shown_and_few_others(planted_run, page):
     found, _ = planted_run
-    of_train = [name for name in ids(section(page, "mislabels")) if name.startswith("train/")]
-    assert found.mislabelled <= set(of_train)
-    assert len(of_train) <= 16
+    text = section(page, "mislabels")
+    assert found.mislabelled <= set(ids(text))
+    assert sum(name.startswith("validation/") for name in found.mislabelled) == 1
+    assert len(ids(text)) <= 8
+    assert "worth a second look" in section(page, "mislabels")
 
 
 def test_the_tables_hold_what_the_run_measured(planted_run):
@@ -108,6 +110,12 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_run(tiny_run, tmp_pat
     assert process.returncode == 0, process.stderr
     assert f"warning: no report in {tmp_path}/report/index.html: " in process.stdout
     assert json.loads((tmp_path / "metrics.json").read_text())["eval"]["num_examples"] == 16
+    assert process.stdout.splitlines()[-1].endswith(f"figures in {tmp_path}/metrics.json")
+    (tmp_path / "report").unlink()
+    again = graft(*tiny_run, f"--workdir={tmp_path}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1].endswith(f"report in {tmp_path}/report/index.html")
+    assert (tmp_path / "report" / "index.html").is_file()
 
 
 def test_no_report_where_none_is_asked_for(tiny_run, tmp_path):
@@ -115,6 +123,19 @@ def test_no_report_where_none_is_asked_for(tiny_run, tmp_path):
     assert process.returncode == 0, process.stderr
     assert not (tmp_path / "report").exists()
     assert process.stdout.splitlines()[-1].endswith(f"figures in {tmp_path}/metrics.json")
+    earlier = json.loads((tmp_path / "metrics.json").read_text())
+    # The same run with a report makes it from the best weights, and trains no step.
+    again = graft(*tiny_run, f"--workdir={tmp_path}")
+    assert again.returncode == 0, again.stderr
+    assert "first step" not in again.stdout
+    assert again.stdout.splitlines()[-1].endswith(f"report in {tmp_path}/report/index.html")
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert f'data-value="{earlier["eval"]["accuracy"]}"' in text
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["eval"] == earlier["eval"]
+    third = graft(*tiny_run, f"--workdir={tmp_path}")
+    assert "finished   already" in third.stdout
+    assert third.stdout.splitlines()[-1] == again.stdout.splitlines()[-1]
 
 
 def test_small_pictures_of_any_kind():

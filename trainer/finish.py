@@ -60,7 +60,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
     if run.workers.is_chief:
         if config.report:
-            report.write(run, evaluation, metrics)
+            metrics["report"] = report.write(run, evaluation, metrics)
             run.ledger.write()
         # The last one: a run that has it is over.
         storage.write_json(storage.join(config.workdir, METRICS), metrics)

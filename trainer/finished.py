@@ -9,7 +9,7 @@ from trainer import places, run_status, storage
 from trainer.config import Config
 from trainer.run_state import RunState
 
-METRICS = "metrics.json"
+METRICS, PAGE = "metrics.json", "report/index.html"
 
 # What says nothing of the run itself.
 _OF_A_PROCESS = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts"})
@@ -17,6 +17,19 @@ _OF_A_PROCESS = frozenset({"cache_dir", "log_format", "task_index", "worker_host
 
 def read(config: Config, state: RunState) -> dict[str, Any] | None:
     """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
+    metrics = _read(config, state)
+    return None if metrics and config.report and not has_page(config, metrics) else metrics
+
+
+def has_page(config: Config, metrics: dict[str, Any]) -> bool:
+    """Whether the report that belongs to `metrics` is there."""
+    if not metrics.get("report"):
+        return False
+    directory, _, name = storage.join(config.workdir, PAGE).rpartition("/")
+    return name in storage.list_names(directory)
+
+
+def _read(config: Config, state: RunState) -> dict[str, Any] | None:
     if config.export_formats and not _is_exported(config):
         return None
     try:
@@ -32,7 +45,7 @@ def before_meeting(config: Config) -> dict[str, Any] | None:
     """The same, for a worker that may be the only one left; None if in any doubt.
 
     A Job never starts a worker again that has left with 0. One that is killed between the end of
-    the run and its own would wait for the others in vain.
+    the run and its own would wait for the others in vain, for the sake of a report, too.
     """
     settings = run_status.settings(config.workdir)
     earlier = settings.get("config", {})
@@ -48,7 +61,7 @@ def before_meeting(config: Config) -> dict[str, Any] | None:
     is_last = state.global_step >= num_steps or state.stopped_early
     if not is_last or state.evaluated_step != state.global_step:
         return None
-    return read(config, state)
+    return _read(config, state)
 
 
 def _is_exported(config: Config) -> bool:

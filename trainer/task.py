@@ -43,8 +43,9 @@ def _train(argv: Sequence[str]) -> int:
     export = places.part(config.workdir, "export") if config.export_formats else ""
     model = f"model in {export}, " if export else ""
     speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")
-    page = join(config.workdir, "report/index.html") if config.report else ""
-    figures = page or join(config.workdir, "metrics.json")
+    has_page = config.report and finished.has_page(config, metrics)
+    page = join(config.workdir, finished.PAGE) if has_page else ""
+    figures = page or join(config.workdir, finished.METRICS)
     speaker.say(
         f"done       accuracy {evaluation['accuracy']:.4f} on {evaluation['num_examples']:,} "
         f"validation images; {model}{'report' if page else 'figures'} in {figures}",

@@ -41,7 +41,7 @@ class RunFiles:
     Attributes:
         workdir: as given.
         metrics, settings: `metrics.json` and `config.json`; empty where there is none.
-        curves: see curves.read.
+        curves, dropped: see curves.read.
         predictions: rows of `report/predictions.csv` by example id.
         pictures: data URIs by example id, of those that its own page shows.
     """
@@ -50,6 +50,7 @@ class RunFiles:
     metrics: Mapping[str, Any]
     settings: Mapping[str, Any]
     curves: curves.Curves
+    dropped: str
     predictions: Mapping[str, Mapping[str, str]]
     pictures: Mapping[str, str]
 
@@ -70,7 +71,7 @@ def read(workdir: str) -> RunFiles:
         workdir,
         metrics,
         settings,
-        curves.read(places.part(workdir, "logs")),
+        *curves.read(places.part(workdir, "logs")),
         {row["id"]: row for row in table if None not in row.values()},
         {html.unescape(name): uri for uri, name in _PICTURE.findall(page)},
     )
@@ -96,6 +97,11 @@ def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
             }
             for name, run in zip(names, runs, strict=True)
         },
+        "dropped": [
+            {"name": name, "text": run.dropped}
+            for name, run in zip(names, runs, strict=True)
+            if run.dropped
+        ],
         "examples": _examples(runs),
     }
     return contents.finite(found)

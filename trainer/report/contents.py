@@ -37,9 +37,9 @@ def build(evidence: Evidence) -> dict[str, Any]:
     """What the page shows, section by section.
 
     Returns:
-        {"workdir", "metrics", "interval", "classes", "data", "curves", "confusion", "calibration",
-        "mistakes", "duplicates", "mislabels", "goodput", "settings", "command", "findings"};
-        what is not known is None or empty.
+        {"workdir", "metrics", "interval", "classes", "data", "curves", "curves_remark",
+        "confusion", "calibration", "mistakes", "duplicates", "mislabels", "goodput", "settings",
+        "command", "findings"}; what is not known is None or empty.
     """
     metrics = dict(evidence.metrics)
     evaluation = metrics.get("eval") or {}
@@ -55,6 +55,7 @@ def build(evidence: Evidence) -> dict[str, Any]:
             curve: {tag: thinned(points) for tag, points in tags.items()}
             for curve, tags in {**{name: {} for name in NAMES}, **evidence.curves}.items()
         },
+        "curves_remark": evidence.remarks.get("curves", ""),
         "confusion": matrix.confusion(evaluation, names),
         "calibration": _calibration(evidence),
         "mistakes": _mistakes(evidence, names),

@@ -17,12 +17,14 @@ from trainer import storage
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
 
 NAMES = ("train", "eval")
+_FRAME = 16  # bytes of a record beside its own: the length, two checksums
 _MAX_POINTS = 600  # of a curve on the page: more than a screen has columns for
 
 
-def read(logs: str) -> Curves:
-    """The scalars under `logs`, local or gs://; what cannot be read is left out."""
+def read(logs: str) -> tuple[Curves, str]:
+    """The scalars under `logs`, local or gs://; and what was left out, "" where all was read."""
     found: Curves = {}
+    dropped = []
     for name in NAMES:
         directory = storage.join(logs, name)
         points: dict[str, dict[int, float]] = {}
@@ -31,28 +33,41 @@ def read(logs: str) -> Curves:
                 continue
             try:
                 content = storage.read_bytes(storage.join(directory, file))
-            except OSError:
+            except OSError as error:
+                dropped.append(f"{name}/{file} ({error.strerror or error})")
                 continue
-            for tag, step, value in scalars(content):
+            of_file, num_sound = scalars(content)
+            if num_sound < len(content):
+                dropped.append(
+                    f"{name}/{file} from byte {num_sound:,} of {len(content):,} on (damaged)"
+                )
+            for tag, step, value in of_file:
                 points.setdefault(tag, {})[step] = value
         found[name] = {tag: sorted(of_tag.items()) for tag, of_tag in sorted(points.items())}
-    return found
+    return found, f"Left out: {'; '.join(dropped)}." if dropped else ""
 
 
-def scalars(content: bytes) -> Iterator[tuple[str, int, float]]:
-    """(tag, step, value) of an event file's scalars, up to the first record that is damaged."""
+def scalars(content: bytes) -> tuple[list[tuple[str, int, float]], int]:
+    """An event file's scalars, (tag, step, value), and how many of its bytes are sound.
+
+    What comes after the first record that is damaged is lost: nothing says where the next begins.
+    """
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto import event_pb2
 
+    found = []
+    num_sound = 0
     for record in _records(content):
         try:
             event = event_pb2.Event.FromString(record)
         except DecodeError:
-            return
+            break
         for value in event.summary.value:
             number = _scalar(value)
             if number is not None:
-                yield value.tag, event.step, number
+                found.append((value.tag, event.step, number))
+        num_sound += len(record) + _FRAME
+    return found, num_sound
 
 
 def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -80,15 +95,16 @@ def _scalar(value: object) -> float | None:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
+    """The records up to the first that is damaged, or cut short."""
     at = 0
     while at + 12 <= len(content):
         (length,) = struct.unpack_from("<Q", content, at)
-        if at + length + 16 > len(content) or not _is_sound(content, at, 8):
+        if at + length + _FRAME > len(content) or not _is_sound(content, at, 8):
             return
         if not _is_sound(content, at + 12, length):
             return
         yield content[at + 12 : at + 12 + length]
-        at += length + 16
+        at += length + _FRAME
 
 
 def _is_sound(content: bytes, at: int, length: int) -> bool:

@@ -60,7 +60,7 @@ class Twin(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A label that is probably wrong.
+    """A label worth a second look.
 
     Attributes:
         at: which example.

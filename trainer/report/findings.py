@@ -32,7 +32,8 @@ def _of_the_data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
         )
     if doubts:
         yield _look(
-            f"{doubts:,} {'label is' if doubts == 1 else 'labels are'} probably wrong.", "mislabels"
+            f"{doubts:,} {'label is' if doubts == 1 else 'labels are'} worth a second look.",
+            "mislabels",
         )
     skipped = contents["data"]["num_skipped"]
     if skipped:

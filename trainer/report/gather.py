@@ -17,7 +17,9 @@ from trainer.data.listed_source import ListedSource
 from trainer.evaluate import Evaluation
 from trainer.report import contents, curves, duplicates, mislabels, pictures
 from trainer.report.evidence import Doubt, Evidence, Picture, Place, Split, Twin
+from trainer.report.mislabels import Labelled
 from trainer.run import Run
+from trainer.scored import Scored
 
 # A second or two of reading; larger splits are not read once more for the page's sake.
 _MAX_READ = 20_000
@@ -34,11 +36,12 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
     remarks: dict[str, str] = {}
     twins, remarks["duplicates"] = _twins(run, evaluation, prints)
     doubts, remarks["mislabels"] = _doubts(run, evaluation)
+    points, remarks["curves"] = curves.read(parts.part(config.workdir, "logs"))
     evidence = Evidence(
         workdir=config.workdir,
         metrics=metrics,
         settings=json.loads(storage.read_bytes(storage.join(config.workdir, "config.json"))),
-        curves=curves.read(parts.part(config.workdir, "logs")),
+        curves=points,
         splits=_splits(run, evaluation, metrics),
         scored=evaluation.scored,
         ids=ids,
@@ -125,20 +128,28 @@ def _prints(run: Run, places: np.ndarray, cosines: np.ndarray) -> dict[int, int]
 
 
 def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
-    """Labels that are probably wrong; and what was not looked for."""
+    """Labels worth a second look; and what was not looked for."""
     config, num_classes = run.config, len(run.source.class_names)
-    by_split = []
-    if evaluation.scored is not None:
-        by_split.append((config.validation_split, evaluation.scored, 0.0))
-    table, remark = _table(run, config.train_split), ""
+    train, validation = config.train_split, config.validation_split
+    table, own = _table(run, train), _table(run, validation)
     width = run.classifier.backbone.num_features
+    found: list[tuple[str, Scored, np.ndarray]] = []
+    remark = ""
     if table is None:
         remark = "The training images are not looked through: there are no features of them."
     elif len(table.labels) * width * (width + num_classes) > _MAX_PRODUCTS:
         remark = f"The training images are not looked through: {len(table.labels):,} are too many."
-    elif config.train_split != config.validation_split:
-        judged = mislabels.out_of_sample(_rows(table), table.labels, table.is_good, num_classes)
-        by_split.append((config.train_split, judged, mislabels.IMPOSSIBLE))
+    else:
+        regression = mislabels.Regression(_labelled(table), num_classes)
+        judged = regression.of_its_own()
+        found.append((train, judged, mislabels.clear(judged)))
+        if own is not None and validation != train:
+            judged = regression.of_others(_labelled(own))
+            found.insert(0, (validation, judged, mislabels.clear(judged)))
+    judged_too = {split for split, *_ in found}
+    if validation not in judged_too and train != validation and evaluation.scored is not None:
+        places = mislabels.confident(evaluation.scored, num_classes)
+        found.insert(0, (validation, evaluation.scored, places))
     doubts = [
         Doubt(
             (split, int(place)),
@@ -146,10 +157,14 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
             float(scored.confidence[place]),
             float(scored.label_probability[place]),
         )
-        for split, scored, impossible in by_split
-        for place in mislabels.find(scored, num_classes, impossible)
+        for split, scored, places in found
+        for place in places
     ]
     return doubts, remark
+
+
+def _labelled(table: FeatureTable) -> Labelled:
+    return Labelled(_rows(table), table.labels, table.is_good)
 
 
 def _table(run: Run, split: str) -> FeatureTable | None:

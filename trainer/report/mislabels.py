@@ -1,35 +1,136 @@
-"""Examples whose label is probably wrong.
+"""Examples whose label is worth a second look, judged by who has not learnt them.
 
-Confident learning: Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset
-Labels", JAIR 2021. Where a model that has not seen an example gives another class at least the
-probability that this class's own examples get on average, the label is in doubt.
+Where there are features, by least squares on them: a regression on the classes' indicators
+estimates their probabilities (Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning",
+4.2), and leaving a fold out is a subtraction of sums: five models for little more than the price of
+one.
+Elsewhere by the run's own model, and confident learning: Northcutt, Jiang, Chuang, "Confident
+Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from trainer.scored import Scored
 
 NUM_FOLDS = 5
-IMPOSSIBLE = 0.05  # by `out_of_sample`; see find
+
+# By so much the estimate for another class must exceed the label's. Softmax scores that are fitted
+# to the labels would be the surer, and name the more images, the fewer labels are wrong.
+CLEAR = 0.5
 _ROWS = 4096  # of features at a time
 _RIDGE = 0.3  # of the features' mean variance
 
 
-def find(scored: Scored, num_classes: int, impossible: float = 0.0) -> np.ndarray:
-    """The places of probable mislabels, the most certain first.
+class Labelled(NamedTuple):
+    """The features of a split.
 
-    Of the paper's candidates those where the other class is the predicted one; in the order of the
-    paper's normalized margin.
+    Attributes:
+        rows: places int64 [n] -> float32 [n, width].
+        labels: int64 [examples].
+        is_good: bool [examples]; the others are left out.
+    """
+
+    rows: Callable[[np.ndarray], np.ndarray]
+    labels: np.ndarray
+    is_good: np.ndarray
+
+
+class Regression:
+    """Least squares from features to classes, each fold left out once.
+
+    Args:
+        train: what it is fitted to.
+        num_classes: how many there are.
+    """
+
+    def __init__(self, train: Labelled, num_classes: int) -> None:
+        self._train = train
+        self._num_classes = num_classes
+        # A rehearsed order, so that a fold is no stretch of one class.
+        self._fold = np.random.default_rng(0).permutation(len(train.labels)) % NUM_FOLDS
+        self._center: np.ndarray | None = None
+        for places in _blocks(train):
+            rows = train.rows(places)
+            if self._center is None:
+                self._center = rows.mean(axis=0, dtype=np.float64).astype(np.float32)  # about
+                width = rows.shape[1] + 1
+                self._products = np.zeros([NUM_FOLDS, width, width])
+                self._targets = np.zeros([NUM_FOLDS, width, num_classes])
+            features = self._with_one(rows)
+            indicators = np.eye(num_classes, dtype=np.float32)[train.labels[places]]
+            for number in range(NUM_FOLDS):
+                own = self._fold[places] == number
+                self._products[number] += features[own].T @ features[own]
+                self._targets[number] += features[own].T @ indicators[own]
+
+    def of_its_own(self) -> Scored:
+        """What is said of each example that it was fitted to by the folds without it."""
+        return self._judge(self._train, self._fold)
+
+    def of_others(self, others: Labelled) -> Scored:
+        """What is said of examples that it was not fitted to."""
+        return self._judge(others, np.full(len(others.labels), NUM_FOLDS))
+
+    def _judge(self, examples: Labelled, left_out: np.ndarray) -> Scored:
+        """With estimates, cut to [0, 1], for probabilities; `left_out` is a fold or NUM_FOLDS."""
+        result = Scored.none_of(len(examples.labels))
+        result.label[:] = examples.labels
+        if self._center is None:
+            return result
+        result.is_scored[:] = examples.is_good
+        weights = {int(number): self._solve(int(number)) for number in np.unique(left_out)}
+        for places in _blocks(examples):
+            features = self._with_one(examples.rows(places))
+            estimates = np.empty([len(places), self._num_classes])
+            for number, of_fold in weights.items():
+                own = left_out[places] == number
+                estimates[own] = features[own] @ of_fold
+            result.prediction[places] = estimates.argmax(axis=1)
+            result.confidence[places] = estimates.max(axis=1).clip(0, 1)
+            of_label = estimates[np.arange(len(places)), examples.labels[places]]
+            result.label_probability[places] = of_label.clip(0, 1)
+        return result
+
+    def _solve(self, left_out: int) -> np.ndarray:
+        """float64 [width + 1, classes]: of the other folds, the intercept last."""
+        kept = np.arange(NUM_FOLDS) != left_out
+        product, target = self._products[kept].sum(axis=0), self._targets[kept].sum(axis=0)
+        count, mean = product[-1, -1], product[:-1, -1] / product[-1, -1]
+        share = target[-1] / count
+        # About their own mean, which the blocks' order does not change; the intercept is free.
+        spread = product[:-1, :-1] - count * np.outer(mean, mean)
+        spread[np.diag_indices_from(spread)] += _RIDGE * np.trace(spread) / len(spread) + 1e-9
+        slopes = np.linalg.solve(spread, target[:-1] - count * np.outer(mean, share))
+        return np.concatenate([slopes, (share - mean @ slopes)[None]])
+
+    def _with_one(self, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows - self._center, np.ones([len(rows), 1], np.float32)], axis=1)
+
+
+def clear(scored: Scored) -> np.ndarray:
+    """The places of doubtful labels by the estimates of a Regression, the clearest first.
+
+    Returns:
+        int64 [found].
+    """
+    margin = scored.confidence - scored.label_probability
+    return _by_margin(scored, scored.is_wrong & (margin >= CLEAR))
+
+
+def confident(scored: Scored, num_classes: int) -> np.ndarray:
+    """The same by the run's own model: confident learning's candidates.
+
+    Those to whom another class, which is the predicted one, is given at least the probability that
+    this class's own examples get on average; in the order of the paper's normalized margin.
 
     Args:
         scored: by a model that has not been trained on these examples.
         num_classes: how many there are.
-        impossible: a label of less probability is in doubt whatever the other class's own
-            examples get; for a model whose scores are probabilities.
 
     Returns:
         int64 [found].
@@ -40,90 +141,16 @@ def find(scored: Scored, num_classes: int, impossible: float = 0.0) -> np.ndarra
     for label in np.unique(scored.label[sound]):
         thresholds[label] = own[sound & (scored.label == label)].mean()
     looks_alike = scored.confidence >= thresholds[scored.prediction]
-    is_doubted = sound & scored.is_wrong & (looks_alike | (own < impossible))
+    return _by_margin(scored, sound & scored.is_wrong & looks_alike)
+
+
+def _by_margin(scored: Scored, is_doubted: np.ndarray) -> np.ndarray:
     places = np.flatnonzero(is_doubted)
-    margin = own[places] - scored.confidence[places]
+    margin = scored.label_probability[places] - scored.confidence[places]
     return places[np.argsort(margin, kind="stable")]
 
 
-def out_of_sample(
-    rows: Callable[[np.ndarray], np.ndarray],
-    labels: np.ndarray,
-    is_good: np.ndarray,
-    num_classes: int,
-) -> Scored:
-    """What least squares on an example's features say of it, fitted to the other folds.
-
-    A regression on the classes' indicators estimates their probabilities (Hastie, Tibshirani,
-    Friedman, "The Elements of Statistical Learning", 4.2), and leaving a fold out is a subtraction
-    of sums: five models for little more than the price of one.
-
-    Args:
-        rows: places int64 [n] -> float32 [n, width].
-        labels: int64 [examples].
-        is_good: bool [examples]; the others are left out.
-        num_classes: how many there are.
-
-    Returns:
-        of all examples, with probabilities that are scaled to fit the labels.
-    """
-    places = np.flatnonzero(is_good)
-    blocks = [places[i : i + _ROWS] for i in range(0, len(places), _ROWS)]
-    result = Scored.none_of(len(labels))
-    result.label[:], result.is_scored[:] = labels, is_good
-    if not blocks:
-        return result
-    # A rehearsed order, so that a fold is no stretch of one class.
-    fold = np.random.default_rng(0).permutation(len(labels)) % NUM_FOLDS
-    first = rows(blocks[0])
-    center, width = first.mean(axis=0, dtype=np.float64).astype(np.float32), first.shape[1] + 1
-    products = np.zeros([NUM_FOLDS, width, width])
-    targets = np.zeros([NUM_FOLDS, width, num_classes])
-    for block in blocks:
-        whole = _with_one(rows(block) - center)
-        for number in range(NUM_FOLDS):
-            own = fold[block] == number
-            features = whole[own]
-            indicators = np.eye(num_classes, dtype=np.float32)[labels[block][own]]
-            products[number] += features.T @ features
-            targets[number] += features.T @ indicators
-    weights = [_solve(products, targets, left_out) for left_out in range(NUM_FOLDS)]
-    scale = 0.0
-    for block in blocks:
-        whole = _with_one(rows(block) - center)
-        scores = np.empty([len(block), num_classes])
-        for number in range(NUM_FOLDS):
-            own = fold[block] == number
-            scores[own] = whole[own] @ weights[number]
-        scale = scale or _scale(scores, labels[block])
-        scores = _softmax(scale * scores)
-        result.prediction[block] = scores.argmax(axis=1)
-        result.confidence[block] = scores.max(axis=1)
-        result.label_probability[block] = scores[np.arange(len(block)), labels[block]]
-    return result
-
-
-def _scale(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Of the scores, by which their softmax fits the labels best: Guo et al., ICML 2017."""
-    rows = np.arange(len(labels))
-
-    def likelihood(scale: float) -> float:
-        return float(np.log(np.maximum(_softmax(scale * scores)[rows, labels], 1e-12)).mean())
-
-    return max(np.geomspace(1, 100, 25).tolist(), key=likelihood)
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _solve(products: np.ndarray, targets: np.ndarray, left_out: int) -> np.ndarray:
-    product = products.sum(axis=0) - products[left_out]
-    target = targets.sum(axis=0) - targets[left_out]
-    ridge = _RIDGE * np.trace(product) / len(product) + 1e-9
-    return np.linalg.solve(product + ridge * np.eye(len(product)), target)
-
-
-def _with_one(features: np.ndarray) -> np.ndarray:
-    return np.concatenate([features, np.ones([len(features), 1], np.float32)], axis=1)
+def _blocks(examples: Labelled) -> Iterator[np.ndarray]:
+    places = np.flatnonzero(examples.is_good)
+    for begin in range(0, len(places), _ROWS):
+        yield places[begin : begin + _ROWS]

@@ -7,19 +7,23 @@ from typing import Any
 
 from trainer import storage
 from trainer.evaluate import Evaluation
+from trainer.finished import PAGE
 from trainer.report import contents, gather, page
 from trainer.run import Run
 
-PAGE, METRICS, PREDICTIONS = "report/index.html", "report/metrics.csv", "report/predictions.csv"
+METRICS, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
 
 
-def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
+def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> bool:
     """Publish the page and the tables beside it; what fails is said, and no more.
 
     Args:
         run: it has come to its end.
         evaluation: of the validation split, with its scored examples.
         metrics: what `metrics.json` is to hold.
+
+    Returns:
+        whether they are there.
     """
     run.uploader.flush()  # the curves are read back
     began = time.monotonic()
@@ -44,3 +48,5 @@ def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> None:
             f"no report in {storage.join(run.config.workdir, PAGE)}: "
             f"{type(error).__name__}: {error}"
         )
+        return False
+    return True
