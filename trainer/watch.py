@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer import run_status
 from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
-from trainer.errors import UserError
+from trainer.errors import GraftError, UserError
 from trainer.launch import named_job, vertex_state
 from trainer.launch.kubernetes_client import Unanswered
 
@@ -69,7 +69,8 @@ def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]
         answered = time.monotonic()
         while True:
             try:
-                seen = look(workdir, job, time.time())
+                # With --follow the chief says how the run is.
+                seen = look(workdir, job, time.time(), of_job_alone=values["follow"])
                 if hear is not None:
                     hear()
                 answered = time.monotonic()
@@ -78,26 +79,32 @@ def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]
                     raise
                 time.sleep(values["every_secs"])
                 continue
-            if values["follow"]:
-                seen["run"] = None  # the chief says it
             show(seen)
             if values["once"] or _has_ended(seen):
                 return 1 if seen.get("job", {}).get("phase") in ("failed", "cancelled") else 0
             time.sleep(values["every_secs"])
 
 
-def look(workdir: str, job: named_job.Run | None, now: float) -> dict[str, Any]:
+def look(
+    workdir: str, job: named_job.Run | None, now: float, of_job_alone: bool = False
+) -> dict[str, Any]:
     """The state of the run, and of its job where it is known by that, in JSON's types.
 
     Args:
         workdir: of the run; that of `job` where there is one.
         job: None for a run that is known by its workdir.
         now: seconds since 1970.
+        of_job_alone: leave the workdir unread.
     """
     if job is None:
         return {"run": run_status.read(workdir, now)}
-    has_run = job.workdir_is_here and not job.is_study
-    return {"run": run_status.read(job.workdir, now) if has_run else None, "job": job.look()}
+    seen: dict[str, Any] = {"run": None, "job": job.look()}
+    if job.workdir_is_here and not job.is_study and not of_job_alone:
+        try:
+            seen["run"] = run_status.read(job.workdir, now)
+        except GraftError as error:  # who may look at the job may have no right to the bucket
+            seen["unread"] = str(error)
+    return seen
 
 
 def describe(seen: dict[str, Any]) -> list[str]:
@@ -110,6 +117,8 @@ def describe(seen: dict[str, Any]) -> list[str]:
             again = f", restarted {worker['restarts']} times" if worker["restarts"] else ""
             lines += [f"worker {worker['index']:<3} {worker['state']}{again}"]
         lines += vertex_state.describe(job)
+    if "unread" in seen:
+        lines += [f"run        cannot be read from here: {seen['unread']}"]
     return lines + (run_status.describe(seen["run"]) if seen["run"] else [])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
 from trainer import run_status
 from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
-from trainer.errors import UserError
+from trainer.errors import GraftError, UserError
 from trainer.launch import named_job
 
 PURPOSE = "Stop a job of `graft submit`: its workers save a checkpoint, its workdir stays."
@@ -65,8 +66,10 @@ def _wait(
                 "the same command waits on"
             )
         sleep(POLL_SECS)
-    known = job.workdir_is_here and not job.is_study
-    step = run_status.newest_checkpoint(job.workdir)[0] if known else None
+    step = None
+    if job.workdir_is_here and not job.is_study:
+        with contextlib.suppress(GraftError):  # no right to the bucket from here
+            step = run_status.newest_checkpoint(job.workdir)[0]
     print(
         "stopped    " + ("all workers have left" if step is None else f"with step {step:,} saved")
     )
