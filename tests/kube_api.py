@@ -20,6 +20,7 @@ from typing import Any
 _PATH = re.compile(
     r"/(?:api/v1|apis/[^/]+/[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)(?:/(?P<name>.+))?"
 )
+_LOG = re.compile(r"/pods/(?P<pod>[^/]+)/log\?(?P<query>.*)")
 _REASONS = {403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid"}
 
 
@@ -31,12 +32,17 @@ class KubeApi:
         requests: method, plural, name and whether it was a dry run, of each that came.
         faults: asked with (method, plural, is_dry_run) before each; it may return a status to
             answer with, `cut` to close the connection, or `cut after` to do so when it is done.
+        deletions: the body of each request to delete.
+        logs: by pod, what following its log brings: a list of lines for each request that comes,
+            the last for all after it. A connection whose lines end with None is cut.
     """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.requests: list[tuple[str, str, str, bool]] = []
         self.faults: Callable[[str, str, bool], int | str | None] = lambda *_: None
+        self.deletions: list[dict[str, Any]] = []
+        self.logs: dict[str, list[list[str | None]]] = {}
         self.namespaces = {"default", "team"}
         self.on_get: Callable[[str, str], None] = lambda plural, name: None
         self.url = ""
@@ -87,11 +93,18 @@ class KubeApi:
         if key not in self.objects:
             return 404, _status(404, f'{plural} "{name}" not found')
         if method == "DELETE":
+            self.deletions.append(body)
             wanted = body["preconditions"]["uid"]
             if self.objects[key]["metadata"]["uid"] != wanted:
                 return 409, _status(409, "the UID in the precondition does not match")
             return 200, self.objects.pop(key)
         return 200, self.objects[key]
+
+    def log(self, pod: str, query: str) -> list[str | None] | int:
+        """The lines for one request to follow the log of `pod`, or a status; notes that it came."""
+        self.requests.append(("GET", f"log?{query}", pod, False))
+        answers = self.logs[pod]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 def _status(code: int, message: str) -> dict[str, Any]:
@@ -109,7 +122,15 @@ def serve() -> Iterator[KubeApi]:
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
-            status, content = api.answer(self.command, self.path, body)
+            if log := _LOG.search(self.path):
+                lines = api.log(log["pod"], log["query"])
+                if not isinstance(lines, int):
+                    self._stream(lines)
+                    return
+                status: int | str = lines
+                content = _status(lines, "pods/log is refused")
+            else:
+                status, content = api.answer(self.command, self.path, body)
             if isinstance(status, str):
                 self.close_connection = True
                 return
@@ -119,6 +140,18 @@ def serve() -> Iterator[KubeApi]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def _stream(self, lines: list[str | None]) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for line in lines:
+                if line is None:
+                    self.close_connection = True
+                    return
+                data = f"{line}\n".encode()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.write(b"0\r\n\r\n")
 
         do_GET = do_POST = do_DELETE = _answer  # noqa: N815
 

@@ -1,4 +1,4 @@
-"""Vertex AI's REST API on loopback, as far as `graft submit` asks it, with what it was sent."""
+"""Vertex AI's REST API on loopback, as far as Graft asks it, with what it was sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PROJECT = "proj"
@@ -46,7 +47,39 @@ class VertexApi(ThreadingHTTPServer):
     @property
     def created(self) -> list[dict]:
         """The bodies of the requests to create something."""
-        return [body for method, _, _, body in self.sent if method == "POST"]
+        return [
+            body
+            for method, path, _, body in self.sent
+            if method == "POST" and not path.endswith(":cancel")
+        ]
+
+    def add(self, kind: str, name: str, workdir: str, state: str, **more: Any) -> str:
+        """Have a job as `graft submit` creates it; its resource name.
+
+        Once one is added, jobs keep their states until they are cancelled.
+        """
+        self.states = []
+        resource = f"projects/{PROJECT}/locations/us-central1/{kind}/{len(self.jobs) + 1}"
+        spec: dict[str, Any] = {
+            "workerPoolSpecs": [
+                {"machineSpec": {"machineType": "n1-standard-8"}, "replicaCount": "1"}
+            ],
+            "baseOutputDirectory": {"outputUriPrefix": workdir},
+        }
+        own: dict[str, Any] = {
+            "customJobs": {"jobSpec": spec},
+            "hyperparameterTuningJobs": {"trialJobSpec": spec},
+            "trainingPipelines": {"trainingTaskInputs": spec},
+        }[kind]
+        self.jobs[resource] = {
+            "name": resource,
+            "displayName": name,
+            "state": f"{_prefix(resource)}_{state}",
+            "createTime": f"2026-01-01T00:00:{len(self.jobs):02}Z",
+            **own,
+            **more,
+        }
+        return resource
 
 
 @contextlib.contextmanager
@@ -62,6 +95,10 @@ def serving() -> Iterator[VertexApi]:
             thread.join()
 
 
+def _prefix(resource: str) -> str:
+    return "PIPELINE_STATE" if "trainingPipelines" in resource else "JOB_STATE"
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: VertexApi
 
@@ -74,8 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = url.path.removeprefix("/v1/")
         if name in self.server.jobs:
             job = self.server.jobs[name]
-            prefix = "PIPELINE_STATE" if "trainingPipelines" in name else "JOB_STATE"
-            job["state"] = f"{prefix}_{self.server.states[0]}"
+            if self.server.states:
+                job["state"] = f"{_prefix(name)}_{self.server.states[0]}"
             if len(self.server.states) > 1:
                 del self.server.states[0]
             self._answer(200, job)
@@ -97,10 +134,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.loses == "before":
             self._cut()
             return
-        parent = urlsplit(self.path).path.removeprefix("/v1/")
+        parent, _, act = urlsplit(self.path).path.removeprefix("/v1/").partition(":")
+        if act == "cancel":
+            self.server.states = ["CANCELLING", "CANCELLED"]
+            self._answer(200, {})
+            return
         name = f"{parent}/{len(self.server.jobs) + 1}"
-        prefix = "PIPELINE_STATE" if "trainingPipelines" in name else "JOB_STATE"
-        job = {**body, "name": name, "state": f"{prefix}_PENDING"}
+        job = {**body, "name": name, "state": f"{_prefix(name)}_PENDING"}
         self.server.jobs[name] = job
         if self.server.loses == "after":
             self._cut()

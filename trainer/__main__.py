@@ -18,7 +18,9 @@ COMMANDS = {
     "launch": ("trainer.launch.local", "train with many workers on this machine"),
     "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),
     "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),
-    "watch": ("trainer.watch", "show how a run goes, here or on Kubernetes"),
+    "watch": ("trainer.watch", "show how a run goes, here or on a cluster; follow its logs"),
+    "cancel": ("trainer.launch.cancel", "stop a job, with a checkpoint to resume from"),
+    "tensorboard": ("trainer.tensorboard", "open TensorBoard on the curves of a run or several"),
     "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
 }
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(trainer.__doc__)
         print("\nusage: graft <command> [flags]    (graft <command> --help lists the flags)\n")
         for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:<10} {purpose}")
+            print(f"  {name:<11} {purpose}")
         return 0
     if argv[0] == "--version":
         print(f"graft {trainer.__version__}")

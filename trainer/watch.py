@@ -1,4 +1,4 @@
-"""`graft watch`: how a run goes, from its workdir, and from its job on Kubernetes."""
+"""`graft watch`: how a run goes, from its workdir, and from its job where it has one."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainer import places, run_status
+from trainer import run_status
 from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
-from trainer.errors import UserError
-from trainer.launch import job_state, kubernetes_job
-from trainer.launch.kubernetes_client import Cluster, Object
+from trainer.errors import GraftError, UserError
+from trainer.launch import named_job, vertex_state
+from trainer.launch.kubernetes_client import Unanswered
 
-PURPOSE = "Show how a run goes: phase, step, accuracy, time left, and its workers on Kubernetes."
+PURPOSE = "Show how a run goes: phase, step, accuracy, time left, and the workers of its job."
 SYNOPSIS = "graft watch --workdir=DIR | --job=NAME [flags]"
 FLAGS: Groups = {
-    "The run": (
-        Flag("workdir", "", "of the run, local or gs://"),
-        Flag("job", "", "on Kubernetes: a Job or JobSet that `graft submit` has created"),
-        Flag("namespace", "", "of the job; else the context's"),
-        Flag("context", "", "of the kubeconfig; else its current one"),
-    ),
+    "The run": (Flag("workdir", "", "of the run, local or gs://"), *named_job.JOB),
+    "On Kubernetes": named_job.ON_KUBERNETES,
+    "On Vertex AI": named_job.ON_VERTEX,
     "How": (
         Flag("once", False, "show it once", bool),
         Flag("json", False, "as one JSON object a line", bool),
         Flag("every_secs", 5.0, "seconds between two looks", float),
+        Flag("follow", False, "what the workers of a job write, as they write it", bool),
         Flag(
             "tensorboard",
             False,
@@ -38,7 +36,7 @@ FLAGS: Groups = {
     ),
 }
 
-_ENDED = ("succeeded", "failed", "deleted")
+_PATIENCE_SECS = 300.0  # a cluster's API may be away for an upgrade
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,53 +52,59 @@ def _watch(argv: Sequence[str]) -> int:
         raise UserError("--workdir, --job: give one of the two")
     if not 0.1 <= values["every_secs"] <= 3600:
         raise UserError(f"--every_secs={values['every_secs']}: must be from 0.1 to 3600")
-    cluster = Cluster(values["context"], values["namespace"]) if values["job"] else None
-    workdir = values["workdir"]
-    if cluster is not None:
-        workdir = _workdir(_job(cluster, values["job"]), values["job"])
+    if values["follow"] and (values["once"] or values["json"] or not values["job"]):
+        raise UserError("--follow: needs --job, and is neither --once nor --json")
+    job = named_job.find(values) if values["job"] else None
     if not values["tensorboard"]:
-        return _follow(workdir, cluster, values)
-    with _tensorboard(workdir) as board:
-        code = _follow(workdir, cluster, values)
+        return _until_ended(values["workdir"], job, values)
+    with _tensorboard(values) as board:
+        code = _until_ended(values["workdir"], job, values)
         board.wait()  # until Ctrl-C
         return code
 
 
-def _follow(workdir: str, cluster: Cluster | None, values: dict[str, Any]) -> int:
+def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]) -> int:
     with _screen(values) as show:
+        hear = job.follow(_write) if values["follow"] and job is not None else None
+        answered = time.monotonic()
         while True:
-            seen = look(workdir, cluster, values["job"], time.time())
+            try:
+                # With --follow the chief says how the run is.
+                seen = look(workdir, job, time.time(), of_job_alone=values["follow"])
+                if hear is not None:
+                    hear()
+                answered = time.monotonic()
+            except Unanswered:
+                if values["once"] or time.monotonic() - answered > _PATIENCE_SECS:
+                    raise
+                time.sleep(values["every_secs"])
+                continue
             show(seen)
             if values["once"] or _has_ended(seen):
-                return 1 if seen.get("job", {}).get("phase") == "failed" else 0
+                return 1 if seen.get("job", {}).get("phase") in ("failed", "cancelled") else 0
             time.sleep(values["every_secs"])
 
 
-def look(workdir: str, cluster: Cluster | None, name: str, now: float) -> dict[str, Any]:
-    """The state of the run, and of its job where there is a cluster, in JSON's types.
+def look(
+    workdir: str, job: named_job.Run | None, now: float, of_job_alone: bool = False
+) -> dict[str, Any]:
+    """The state of the run, and of its job where it is known by that, in JSON's types.
 
     Args:
-        workdir: of the run.
-        cluster: where its job is, or None.
-        name: of the job.
+        workdir: of the run; that of `job` where there is one.
+        job: None for a run that is known by its workdir.
         now: seconds since 1970.
+        of_job_alone: leave the workdir unread.
     """
-    # A claim is mounted within the cluster alone.
-    is_here = cluster is None or not workdir.startswith("/")
-    seen: dict[str, Any] = {"run": run_status.read(workdir, now) if is_here else None}
-    if cluster is None:
-        return seen
-    job = _find(cluster, name)
     if job is None:
-        return {**seen, "job": {"name": name, "phase": "deleted", "workers": []}}
-    pods = cluster.pods(kubernetes_job.selector(job))
-    workers = [
-        {"index": index, "state": job_state.describe(pod), "restarts": job_state.restarts(pod)}
-        for index, pod in job_state.newest(pods).items()
-    ]
-    phase = job_state.phase(job)
-    why = job_state.failure(job) if phase == "failed" else None
-    return {**seen, "job": {"name": name, "phase": phase, "why": why, "workers": workers}}
+        return {"run": run_status.read(workdir, now)}
+    seen: dict[str, Any] = {"run": None, "job": job.look()}
+    if job.workdir_is_here and not job.is_study and not of_job_alone:
+        try:
+            seen["run"] = run_status.read(job.workdir, now)
+        except GraftError as error:  # who may look at the job may have no right to the bucket
+            seen["unread"] = str(error)
+    return seen
 
 
 def describe(seen: dict[str, Any]) -> list[str]:
@@ -112,37 +116,36 @@ def describe(seen: dict[str, Any]) -> list[str]:
         for worker in job["workers"]:
             again = f", restarted {worker['restarts']} times" if worker["restarts"] else ""
             lines += [f"worker {worker['index']:<3} {worker['state']}{again}"]
+        lines += vertex_state.describe(job)
+    if "unread" in seen:
+        lines += [f"run        cannot be read from here: {seen['unread']}"]
     return lines + (run_status.describe(seen["run"]) if seen["run"] else [])
 
 
 def _has_ended(seen: dict[str, Any]) -> bool:
     if "job" in seen:
-        return seen["job"]["phase"] in _ENDED
+        return seen["job"]["phase"] in named_job.ENDED
     return bool(seen["run"]["phase"] == "finished")
 
 
-def _find(cluster: Cluster, name: str) -> Object | None:
-    return cluster.get("Job", name) or cluster.get("JobSet", name)
+def _write(who: str, line: str) -> None:
+    print(f"{who} │ {_message(line)}", flush=True)
 
 
-def _job(cluster: Cluster, name: str) -> Object:
-    job = _find(cluster, name)
-    if job is None:
-        raise UserError(f"--job={name}: there is none in namespace {cluster.namespace}")
-    return job
-
-
-def _workdir(job: Object, name: str) -> str:
-    workdir = (job["metadata"].get("annotations") or {}).get(kubernetes_job.WORKDIR)
-    if not workdir:
-        raise UserError(f"--job={name}: was not created by `graft submit`")
-    return str(workdir)
+def _message(line: str) -> str:
+    """What a worker says, of a line of its log in JSON; see console.JsonVoice."""
+    try:
+        said = json.loads(line)
+        kind = "" if said.get("severity", "INFO") == "INFO" else f"{said['severity'].lower()}: "
+        return f"{kind}{said['message']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line
 
 
 @contextlib.contextmanager
 def _screen(values: dict[str, Any]) -> Iterator[Any]:
     """Shows what was seen: on a terminal in place, else in lines whenever it has changed."""
-    if values["json"] or values["once"] or not sys.stdout.isatty():
+    if values["json"] or values["once"] or values["follow"] or not sys.stdout.isatty():
         said: list[str] = []
 
         def write(seen: dict[str, Any]) -> None:
@@ -161,11 +164,12 @@ def _screen(values: dict[str, Any]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _tensorboard(workdir: str) -> Iterator[subprocess.Popen[bytes]]:
-    """TensorBoard on the run's curves, on this machine alone: it has no login."""
-    logs = places.part(workdir, "logs")
-    words = ["--host=localhost", f"--logdir={logs}"]
-    with subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words]) as process:
+def _tensorboard(values: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """TensorBoard on the run's curves, in a process of its own; it says its address on stderr."""
+    names = ("workdir", "job", "platform", "namespace", "context", "project", "region")
+    words = [f"--{name}={values[name]}" for name in names if values[name]]
+    program = [sys.executable, "-m", "trainer", "tensorboard", *words]
+    with subprocess.Popen(program, stdout=sys.stderr) as process:
         try:
             yield process
         finally:

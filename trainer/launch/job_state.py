@@ -41,6 +41,11 @@ def failure(job: Object) -> str:
     return ": ".join(filter(None, said)) or "for no reason that the cluster tells"
 
 
+def exit_in_words(code: int) -> str:
+    """What it means that the trainer left with `code`."""
+    return _EXITS.get(code, "a crash; the log may say more")
+
+
 def exit_codes(pods: Iterable[Object]) -> dict[int, int]:
     """Exit code by worker, of those whose newest pod has ended, in the order in which they did."""
     ended = []
@@ -118,7 +123,7 @@ def _describe_exit(terminated: Mapping[str, Any]) -> str:
         return "done"
     if terminated.get("reason") == "OOMKilled":
         return "out of memory (137); use a larger --memory"
-    return f"left with {code}: {_EXITS.get(code, 'a crash; the log may say more')}"
+    return f"left with {code}: {exit_in_words(code)}"
 
 
 def _terminated(pod: Object) -> Mapping[str, Any] | None:

@@ -18,6 +18,7 @@ from trainer.errors import GraftError, UserError
 Object = dict[str, Any]
 
 _TIMEOUT_SECS = (5, 30)  # to connect, to answer
+_LOG_TIMEOUT_SECS = (5, 60)  # a connection that died silently is not waited for longer
 _IN_CLUSTER_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 # By kind: group, version, plural. The group of the core is empty.
 _KINDS = {
@@ -161,6 +162,31 @@ class Cluster:
             answer = _content(method, namespace=self.namespace, label_selector=selector)
             return list(answer["items"])
         return []
+
+    def log_lines(self, pod: str, since_secs: int | None = None) -> Iterator[str]:
+        """What the only container of `pod` writes, until it ends: a time in front of each line.
+
+        Args:
+            pod: its name; nothing comes of one that is gone.
+            since_secs: leave out what is older.
+
+        Raises:
+            UserError: it is refused.
+            Unanswered: the connection broke, or nothing came for a while; ask again.
+        """
+        with self._answers(f"read the log of {pod}"):
+            answer: Any = self._core.read_namespaced_pod_log(
+                name=pod,
+                namespace=self.namespace,
+                follow=True,
+                timestamps=True,
+                since_seconds=since_secs,
+                _preload_content=False,
+                _request_timeout=_LOG_TIMEOUT_SECS,
+            )
+            with contextlib.closing(answer):
+                for line in answer:
+                    yield line.decode("utf-8", "replace").rstrip("\r\n")
 
     @contextlib.contextmanager
     def _answers(self, doing: str) -> Iterator[bool]:

@@ -12,7 +12,7 @@ from typing import Any
 from trainer import shares
 from trainer.command_line import Flag, Groups
 from trainer.errors import UserError
-from trainer.launch import vertex_client, vertex_job, vertex_tuning
+from trainer.launch import vertex_client, vertex_job, vertex_state, vertex_tuning
 from trainer.launch.request import Request
 
 FLAGS: Groups = {
@@ -111,8 +111,7 @@ def wait(
         sleep(_POLL_SECS)
     if problem:
         print(f"job        {problem}")
-    left_with = re.search(r"non-zero status of:? (\d+)", problem)
-    return 0 if now == "SUCCEEDED" else int(left_with[1]) if left_with else 1
+    return 0 if now == "SUCCEEDED" else vertex_state.exit_code(problem) or 1
 
 
 def _body(request: Request, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -74,12 +74,31 @@ class Jobs:
     def active(self, display_name: str) -> str:
         """The resource name of a job of that name that is not over; "" where there is none."""
         with self._calling("list"):
-            listed = self._call(
-                "list",
-                "s",
-                request={"parent": self._parent, "filter": f'display_name="{display_name}"'},
-            )
+            listed = self._listed(display_name)
             return next((str(job.name) for job in listed if _state(job) not in _OVER), "")
+
+    def newest(self, display_name: str) -> str:
+        """The resource name of the job of that name that was created last; "" where none was."""
+        with self._calling("list"):
+            found = [(str(job.create_time), str(job.name)) for job in self._listed(display_name)]
+        return max(found, default=("", ""))[1]
+
+    def get(self, resource: str) -> dict[str, Any]:
+        """The job as the API's JSON has it; its `state` as RUNNING.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        from google.protobuf import json_format
+
+        with self._calling("get"):
+            job = self._call("get", "", name=resource)
+        return {**json_format.MessageToDict(self._message.pb(job)), "state": _state(job)}
+
+    def cancel(self, resource: str) -> None:
+        """Ask for the job's end: its workers are sent SIGTERM."""
+        with self._calling("cancel"):
+            self._call("cancel", "", name=resource)
 
     def state(self, resource: str) -> tuple[str, str]:
         """The state of a job, as RUNNING, and what it says went wrong."""
@@ -90,6 +109,10 @@ class Jobs:
     def is_over(self, state: str) -> bool:
         """Whether a job in `state` stays in it."""
         return state in _OVER
+
+    def _listed(self, display_name: str) -> Any:
+        asked = {"parent": self._parent, "filter": f'display_name="{display_name}"'}
+        return self._call("list", "s", request=asked)
 
     def _call(self, act: str, plural: str, **arguments: Any) -> Any:
         method = getattr(self._client, f"{act}_{self._name}{plural}")
@@ -121,9 +144,10 @@ class Jobs:
         try:
             yield
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-            raise UserError(f"{what}: {_text(error)}; whoever submits needs {role}") from error
+            raise UserError(f"{what}: {_text(error)}; who asks needs {role}") from error
         except exceptions.NotFound as error:
-            raise UserError(f"{what}: {_text(error)}; is there such a project?") from error
+            question = "" if act in ("get", "cancel") else "; is there such a project?"
+            raise UserError(f"{what}: {_text(error)}{question}") from error
         except exceptions.TooManyRequests as error:
             raise UserError(
                 f"{what}: over a quota: {_text(error)}; ask for more, or for another machine, "

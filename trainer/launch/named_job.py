@@ -1,0 +1,88 @@
+"""A submitted job, as `graft watch`, `cancel` and `tensorboard` name it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from trainer.command_line import Flag
+from trainer.errors import UserError
+from trainer.launch.kubernetes_client import Cluster
+from trainer.launch.kubernetes_run import KubernetesRun
+from trainer.launch.vertex_run import VertexRun
+
+JOB = (
+    Flag("job", "", "of `graft submit`, by its name; on Vertex AI also projects/…/customJobs/1"),
+    Flag("platform", "kubernetes", "that the job is on", choices=("kubernetes", "vertex")),
+)
+ON_KUBERNETES = (
+    Flag("namespace", "", "of the job; else the context's"),
+    Flag("context", "", "of the kubeconfig; else its current one"),
+)
+ON_VERTEX = (
+    Flag("project", "", "of Google Cloud; else GOOGLE_CLOUD_PROJECT, or the credentials' own"),
+    Flag("region", "us-central1", "of the job"),
+)
+# In what `look` says of a job, the phases that it stays in.
+ENDED = ("succeeded", "failed", "cancelled", "deleted")
+
+
+class Run(Protocol):
+    """A job that `graft submit` has created.
+
+    Attributes:
+        title: what it is, and where, for messages.
+        workdir: of its run.
+        workdir_is_here: whether this machine can read that.
+        is_study: whether the workdir has a run for each trial, and is none itself.
+    """
+
+    title: str
+    workdir: str
+    workdir_is_here: bool
+    is_study: bool
+
+    def look(self) -> dict[str, Any]:
+        """What the platform says of it now, in JSON's types.
+
+        {"name", "phase", "why", "workers"} at least; `phase` may be `deleted`, and `why` is None
+        unless it failed.
+        """
+
+    def stop(self) -> str:
+        """Have it stop, which its workers do with a checkpoint; what was done, in words."""
+
+    def follow(self, write: Callable[[str, str], None]) -> Callable[[], None]:
+        """Begin to hand over what its workers write: `write(who, line)`, from any thread.
+
+        Returns:
+            To be called again and again, for workers that start later.
+        """
+
+
+def find(values: dict[str, Any]) -> Run:
+    """The job of --job.
+
+    Args:
+        values: of JOB, ON_KUBERNETES and ON_VERTEX, by name.
+
+    Raises:
+        UserError: there is none, it is not of `graft submit`, or it cannot be asked for.
+    """
+    name = values["job"]
+    if values["platform"] == "vertex" or name.startswith("projects/"):
+        if not re.fullmatch(r"[a-z]+(-[a-z]+)+\d+", values["region"]):
+            raise UserError(f"--region={values['region']}: must be a region, as us-central1")
+        return VertexRun(name, values["project"], values["region"])
+    return KubernetesRun(Cluster(values["context"], values["namespace"]), name)
+
+
+def command_of(command: str, run: Run, values: dict[str, Any]) -> str:
+    """`graft COMMAND` for the same job, to be typed."""
+    given = {name: values[name] for name in ("namespace", "context", "project") if values[name]}
+    if isinstance(run, VertexRun):
+        given = {"platform": "vertex", "project": run.project, "region": run.region}
+    return " ".join(
+        [f"graft {command} --job={values['job']}"] + [f"--{k}={v}" for k, v in given.items()]
+    )
