@@ -19,6 +19,8 @@ from absl import app, flags
 from benchmarks import machine, page
 from benchmarks.processes import ROOT
 from benchmarks.rows import (
+    agreement,
+    checkpoint,
     extraction,
     forward,
     growth,
@@ -26,6 +28,9 @@ from benchmarks.rows import (
     keras,
     onnx,
     precision,
+    restart,
+    scaling,
+    scaling_tuned,
     seed,
     start,
     streaming,
@@ -48,6 +53,11 @@ GROUPS = {
     "precision": precision,
     "input": input_alone,
     "growth": growth,
+    "scaling": scaling,
+    "scaling_tuned": scaling_tuned,
+    "restart": restart,
+    "checkpoint": checkpoint,
+    "agreement": agreement,
 }
 
 _ROWS = flags.DEFINE_list("rows", list(GROUPS), f"groups to measure, of {', '.join(GROUPS)}")
