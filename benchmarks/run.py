@@ -33,6 +33,7 @@ from benchmarks.rows import (
     scaling_tuned,
     seed,
     start,
+    storage,
     streaming,
     torch,
 )
@@ -58,6 +59,7 @@ GROUPS = {
     "restart": restart,
     "checkpoint": checkpoint,
     "agreement": agreement,
+    "storage": storage,
 }
 
 _ROWS = flags.DEFINE_list("rows", list(GROUPS), f"groups to measure, of {', '.join(GROUPS)}")

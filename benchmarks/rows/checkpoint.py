@@ -10,10 +10,10 @@ from benchmarks.processes import in_turn, run
 from benchmarks.setting import Setting
 
 ABOUT = """\
-A frozen run on kept features in a local workdir, with ten checkpoints, one about every half a second,
-by one and by two workers of a core each. The stall is all that the loop does for a checkpoint:
-curves, weights and slots of the head, state, ledger; the rest is published in the background. The
-median of a run's checkpoints, and the worst."""
+A frozen run on kept features in a local workdir, with ten checkpoints, one about every half a
+second, by one and by two workers of a core each. The stall is all that the loop does for a
+checkpoint: curves, weights and slots of the head, state, ledger; the rest is published in the
+background. The median of a run's checkpoints, and the worst."""
 
 _SAVE_EVERY = {1: 400, 2: 100}  # steps, by workers
 _CHECKPOINTS = 10
