@@ -19,6 +19,8 @@ from absl import app, flags
 from benchmarks import machine, page
 from benchmarks.processes import ROOT
 from benchmarks.rows import (
+    agreement,
+    checkpoint,
     extraction,
     forward,
     growth,
@@ -26,8 +28,12 @@ from benchmarks.rows import (
     keras,
     onnx,
     precision,
+    restart,
+    scaling,
+    scaling_tuned,
     seed,
     start,
+    storage,
     streaming,
     torch,
 )
@@ -48,6 +54,12 @@ GROUPS = {
     "precision": precision,
     "input": input_alone,
     "growth": growth,
+    "scaling": scaling,
+    "scaling_tuned": scaling_tuned,
+    "restart": restart,
+    "checkpoint": checkpoint,
+    "agreement": agreement,
+    "storage": storage,
 }
 
 _ROWS = flags.DEFINE_list("rows", list(GROUPS), f"groups to measure, of {', '.join(GROUPS)}")

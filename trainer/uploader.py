@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +14,11 @@ from trainer.errors import GraftError, Preempted, StorageUnreachable
 
 PREEMPTED_SECS = 10.0  # a pod on Spot machines has 15 from SIGTERM to SIGKILL
 FAILED_SECS = 60.0
+_NICENESS = 10
 
 
 class Uploader:
-    """One thread that does jobs in the order in which they came.
+    """One thread that does jobs in the order in which they came, when training leaves it a core.
 
     After a job that failed no other is done: what comes later may rely on it.
 
@@ -99,6 +102,8 @@ class Uploader:
             raise self._error
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # where a thread and those it starts have their own priority
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             with self._changed:
                 while not self._jobs:
