@@ -73,7 +73,7 @@ def test_a_place_is_that_of_the_example(tmp_path, replicas):
         evaluator = Evaluator(
             strategy,
             logits,
-            iter(strategy.distribute_datasets_from_function(lambda context: batches)),
+            iter(strategy.distribute_datasets_from_function(lambda _, batches=batches: batches)),
             pipeline.evaluation_steps("validation", replicas),
             source.class_names,
             lambda: False,

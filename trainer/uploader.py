@@ -103,7 +103,10 @@ class Uploader:
 
     def _work(self) -> None:
         if sys.platform == "linux":  # where a thread and those it starts have their own priority
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            thread = threading.get_native_id()
+            niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+            with contextlib.suppress(OSError):  # a sandbox may forbid it; the uploads work
+                os.setpriority(os.PRIO_PROCESS, thread, niceness)
         while True:
             with self._changed:
                 while not self._jobs:
