@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def check(
     expected: Evaluation,
     batch_size: int,
     skipped: Iterable[str] = (),
+    may_go_on: Callable[[], None] = lambda: None,
 ) -> None:
     """Load the export anew and score `split` with it, from the images' raw bytes.
 
@@ -84,6 +85,7 @@ def check(
         expected: how the trained model did.
         batch_size: images scored at a time.
         skipped: ids of images that cannot be decoded.
+        may_go_on: asked after every batch; raises what else is to be done.
 
     Raises:
         ExportMismatch: another number of examples, or another accuracy.
@@ -107,6 +109,7 @@ def check(
         num_examples += len(labels)
         num_correct += int((classes[:, 0] == labels).sum())
         num_ties += int((scores[:, 0] - scores[:, 1] < _TIE).sum())
+        may_go_on()
     expected_correct = int(np.trace(expected.confusion))
     if num_examples != expected.num_examples or abs(num_correct - expected_correct) > num_ties:
         raise ExportMismatch(

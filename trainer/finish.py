@@ -36,6 +36,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     _gather_skipped(run, state)
     if config.export_formats:
         _export(run, state, evaluation)
+    _stop_if_asked(run)
     metrics = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -83,6 +84,7 @@ def _export(run: Run, state: RunState, expected: Evaluation) -> None:
         },
         publishes=run.workers.is_chief,
     )
+    _stop_if_asked(run)
     if run.workers.is_chief:
         export.check(
             directory,
@@ -91,7 +93,14 @@ def _export(run: Run, state: RunState, expected: Evaluation) -> None:
             expected,
             config.global_batch_size,
             skipped=state.skipped,
+            may_go_on=lambda: _stop_if_asked(run),
         )
+
+
+def _stop_if_asked(run: Run) -> None:
+    """The chief alone decides: the others wait for it, and what ends it ends them, too."""
+    if run.workers.is_chief and run.stop.requested:
+        raise run.stop.error("while exporting; the same command exports")
 
 
 def _gather_skipped(run: Run, state: RunState) -> None:
