@@ -58,6 +58,7 @@ setup(
         "jinja2",
         "numpy",
         "pillow",
+        "requests",  # Kubeflow's status server; google-cloud-storage has it along
         "rich",
         "setuptools<81",  # tensorflow-hub imports pkg_resources
         "tensorboard",

@@ -18,7 +18,8 @@ FLOORS = {
     "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
     "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
     "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
-    "preflight_worker preflight workers goodput run_status scores finished trial",
+    "preflight_worker preflight workers goodput run_status scores finished trial "
+    "kubeflow",
     1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
     "report.matrix report.command_of report.findings report.contents report.page "
     "report.comparison "

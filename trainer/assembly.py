@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
 import tensorflow as tf
 
-from trainer import optimizers, places, steps, storage
+from trainer import kubeflow, optimizers, places, steps, storage
 from trainer import strategy as strategies
 from trainer.checkpoints import Checkpoints
 from trainer.choices import value_range
@@ -159,6 +160,7 @@ def _assemble(
         identity=identity,
         workers=workers,
         ledger=ledger,
+        kubeflow=kubeflow.status_server(os.environ) if workers.is_chief else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trainer import board_files, export, places, storage
+from trainer import board_files, export, places, progress, storage
 from trainer.evaluate import Evaluation
 from trainer.finished import METRICS
 from trainer.report import write as report
@@ -65,6 +65,9 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
             run.ledger.write()
         # The last one: a run that has it is over.
         storage.write_json(storage.join(config.workdir, METRICS), metrics)
+    if run.kubeflow is not None:
+        run.kubeflow.end({"accuracy": evaluation.accuracy})
+        progress.warn_of_kubeflow(run)
     return metrics
 
 

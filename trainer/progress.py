@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from trainer import board, machine, optimizers, trial
 from trainer import strategy as strategies
 from trainer.data.listed_source import ListedSource
@@ -43,6 +46,7 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
         **state.running(),
         images_per_sec=state.examples_per_sec,
     )
+    _tell_kubeflow(run, state, state.running())
 
 
 def note_evaluation(
@@ -72,6 +76,11 @@ def note_evaluation(
         validation_loss=evaluation.loss,
         validation_accuracy=evaluation.accuracy,
     )
+    _tell_kubeflow(
+        run,
+        state,
+        {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy},
+    )
     if run.workers.is_chief:
         try:
             trial.report(
@@ -83,6 +92,23 @@ def note_evaluation(
             )
     if state.stopped_early:
         run.voice.say(f"stopping   early: no better evaluation in {patience}")
+
+
+def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:
+    if run.kubeflow is None:
+        return
+    examples_left = (run.plan.num_steps - state.global_step) * run.config.global_batch_size
+    rate = state.examples_per_sec
+    secs_left = examples_left / rate if rate else math.inf
+    run.kubeflow.note(state.global_step, run.plan.num_steps, secs_left, metrics)
+    warn_of_kubeflow(run)
+
+
+def warn_of_kubeflow(run: Run) -> None:
+    """Say, once, why Kubeflow's status server could not be told."""
+    if run.kubeflow is not None and run.kubeflow.problem:
+        run.voice.warn(f"Kubeflow does not learn how the run goes: {run.kubeflow.problem}")
+        run.kubeflow.problem = ""
 
 
 def note_speed(

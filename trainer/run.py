@@ -22,6 +22,7 @@ from trainer.evaluate import Evaluator
 from trainer.extraction import Extraction
 from trainer.feature_cache import FeatureCache
 from trainer.goodput import Ledger
+from trainer.kubeflow import StatusServer
 from trainer.models.classifier import Classifier
 from trainer.preemption import StopRequest
 from trainer.uploader import Uploader
@@ -36,6 +37,7 @@ class Run:
         precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
         identity: what a resumed run must share with the one that it resumes.
         ledger: of where the time goes.
+        kubeflow: told how the run goes, where there is such a server.
         features: in the training images' place; see open_features.
         evaluation_features: in the images' place, of the validation split alone.
     """
@@ -55,6 +57,7 @@ class Run:
     identity: dict[str, Any]
     workers: Workers
     ledger: Ledger
+    kubeflow: StatusServer | None = None
     features: FeaturePipeline | None = None
     evaluation_features: FeaturePipeline | None = None
     _evaluators: dict[str, Evaluator] = dataclasses.field(default_factory=dict)

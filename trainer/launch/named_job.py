@@ -76,13 +76,3 @@ def find(values: dict[str, Any]) -> Run:
             raise UserError(f"--region={values['region']}: must be a region, as us-central1")
         return VertexRun(name, values["project"], values["region"])
     return KubernetesRun(Cluster(values["context"], values["namespace"]), name)
-
-
-def command_of(command: str, run: Run, values: dict[str, Any]) -> str:
-    """`graft COMMAND` for the same job, to be typed."""
-    given = {name: values[name] for name in ("namespace", "context", "project") if values[name]}
-    if isinstance(run, VertexRun):
-        given = {"platform": "vertex", "project": run.project, "region": run.region}
-    return " ".join(
-        [f"graft {command} --job={values['job']}"] + [f"--{k}={v}" for k, v in given.items()]
-    )

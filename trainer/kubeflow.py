@@ -1,0 +1,115 @@
+"""Progress for Kubeflow Trainer, which shows it in the status of the TrainJob.
+
+The protocol is KEP-2779: where the controller sets KUBEFLOW_TRAINER_SERVER_URL, a status is posted
+there, with the token of the file that KUBEFLOW_TRAINER_SERVER_TOKEN names (it changes, so that it
+is read each time) and the certificates of KUBEFLOW_TRAINER_SERVER_CA_CERT.
+https://github.com/kubeflow/trainer/tree/master/docs/proposals/2779-trainjob-progress
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_URL, _TOKEN, _CERTIFICATES = (
+    f"KUBEFLOW_TRAINER_SERVER_{name}" for name in ("URL", "TOKEN", "CA_CERT")
+)
+MIN_SECS = 5.0  # between two posts, as the server asks
+_TIMEOUT_SECS = 5.0
+
+
+class StatusServer:
+    """Posts the newest status in a thread of its own; a server that is away costs a run nothing.
+
+    Attributes:
+        problem: why the first post that failed did, until it is taken.
+    """
+
+    def __init__(self, url: str, token_path: str = "", certificates: str = "") -> None:
+        self.problem = ""
+        self._url, self._token_path, self._certificates = url, token_path, certificates
+        self._metrics: dict[str, float] = {}
+        self._status: dict[str, Any] | None = None
+        self._is_over = self._has_failed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="kubeflow", daemon=True)
+        self._thread.start()
+
+    def note(self, done: int, total: int, secs_left: float, metrics: Mapping[str, float]) -> None:
+        """Have it known how far the run is.
+
+        Args:
+            done: steps that are.
+            total: steps of the run.
+            secs_left: until the end, an estimate; not finite if there is none.
+            metrics: the newest of each name; what is not finite is left out.
+        """
+        # 100 is for a run that is over: export and report are still to come.
+        self._note(min(99, 100 * done // total), secs_left, metrics)
+
+    def end(self, metrics: Mapping[str, float]) -> None:
+        """The run is over: post that, and wait for it a few seconds at the most."""
+        self._note(100, 0.0, metrics)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        self._thread.join(2 * _TIMEOUT_SECS)
+
+    def _note(self, percentage: int, secs_left: float, metrics: Mapping[str, float]) -> None:
+        self._metrics.update({k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+        now = datetime.datetime.now(datetime.timezone.utc)
+        status: dict[str, Any] = {
+            "progressPercentage": percentage,
+            "metrics": [{"name": k, "value": f"{v:.6g}"} for k, v in self._metrics.items()],
+            "lastUpdatedTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        if math.isfinite(secs_left):
+            status["estimatedRemainingSeconds"] = math.ceil(secs_left)
+        with self._changed:
+            self._status = status
+            self._changed.notify()
+
+    def _work(self) -> None:
+        import requests  # only where there is such a server
+
+        session = requests.Session()
+        session.trust_env = False  # a .netrc would take the token's place
+        if self._certificates:
+            session.verify = self._certificates
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._status is not None or self._is_over)
+                status, self._status = self._status, None
+            if status is None:
+                return
+            try:
+                headers = {}
+                if self._token_path:
+                    token = Path(self._token_path).read_text(encoding="ascii").strip()
+                    headers["Authorization"] = f"Bearer {token}"
+                response = session.post(
+                    self._url,
+                    json={"trainerStatus": status},
+                    headers=headers,
+                    timeout=_TIMEOUT_SECS,
+                    allow_redirects=False,
+                )
+                if response.status_code != 200:
+                    raise requests.HTTPError(f"{response.status_code} {response.text[:200]}")
+            except (OSError, ValueError) as error:
+                if not self._has_failed:
+                    self._has_failed, self.problem = True, " ".join(str(error).split())
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_over, MIN_SECS)
+
+
+def status_server(environment: Mapping[str, str]) -> StatusServer | None:
+    """The server that `environment` names, if any."""
+    url = environment.get(_URL, "")
+    if not url:
+        return None
+    return StatusServer(url, environment.get(_TOKEN, ""), environment.get(_CERTIFICATES, ""))
