@@ -56,6 +56,12 @@ def environment(url, **others):
     return {f"KUBEFLOW_TRAINER_SERVER_{name}": str(v) for name, v in {"URL": url, **others}.items()}
 
 
+def told_by(url, **others):
+    server = kubeflow.status_server(environment(url, **others))
+    assert server is not None
+    return server
+
+
 def test_without_a_server_nothing_is_told():
     assert kubeflow.status_server({}) is None
     assert kubeflow.status_server(environment("")) is None
@@ -66,7 +72,7 @@ def test_a_status_with_the_token_of_the_moment_by_the_authority_that_is_named(tm
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     token.write_text("first\n")
     with serve(authority=authority) as (server, url):
-        told = kubeflow.status_server(environment(url, TOKEN=token, CA_CERT=tmp_path / "ca.pem"))
+        told = told_by(url, TOKEN=token, CA_CERT=tmp_path / "ca.pem")
         told.note(1, 3, 7.2, {"loss": 0.25, "accuracy": float("nan")})
         path, authorization, body = server.posted.get(timeout=DEADLINE_SECS)
         assert (path, authorization) == ("/apis/job", "Bearer first")
@@ -96,7 +102,7 @@ def test_a_status_with_the_token_of_the_moment_by_the_authority_that_is_named(tm
 
 def test_the_first_problem_is_kept_and_the_run_goes_on(quick):
     with serve(status=404) as (server, url):
-        told = kubeflow.status_server(environment(url))
+        told = told_by(url)
         told.note(1, 2, 1.0, {})
         server.posted.get(timeout=DEADLINE_SECS)
         told.end({})
@@ -107,7 +113,7 @@ def test_the_first_problem_is_kept_and_the_run_goes_on(quick):
 def test_a_certificate_of_another_authority_is_not_trusted(tmp_path, quick):
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     with serve(authority=trustme.CA()) as (server, url):
-        told = kubeflow.status_server(environment(url, CA_CERT=tmp_path / "ca.pem"))
+        told = told_by(url, CA_CERT=tmp_path / "ca.pem")
         told.end({})
         assert server.posted.empty()
     assert "CERTIFICATE_VERIFY_FAILED" in told.problem
