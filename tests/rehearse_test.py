@@ -1,4 +1,4 @@
-"""`graft rehearse` with real workers; and what it reads from them, with lines and a clock."""
+"""`graft rehearse` with real workers, and what it is asked and answers."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests import tiny
 from tests.commands import graft, refused
 from trainer import flags
 from trainer.command_line import parse
-from trainer.launch.disturbance import SIGNALS, Disturbance, Observer, TimeOut
+from trainer.launch.disturbance import NAMES
 from trainer.launch.rehearse import FLAGS, plan, small
 from trainer.launch.stage import same_bits
 
@@ -42,8 +42,16 @@ def test_a_run_goes_on_after_each_disturbance_with_the_same_bits(tmp_path):
     assert process.returncode == 0
     found = json.loads(process.stdout)
     assert (found["num_workers"], found["num_steps"], found["passed"]) == (2, 60, True)
-    planned = plan({**parse([], FLAGS)[0], "num_steps": 60}, found["seed"])
-    assert [result["disturbance"] for result in found["results"]] == ["kill", "freeze", "sigterm"]
+    planned = plan(
+        {**parse([], FLAGS)[0], "num_steps": 60, "disturbances": list(NAMES)}, found["seed"]
+    )
+    assert [result["disturbance"] for result in found["results"]] == [
+        "kill",
+        "freeze",
+        "sigterm",
+        "storage",
+    ]
+    assert planned[3].worker is None
     for result, wanted in zip(found["results"], planned, strict=True):
         assert result["worker"] == wanted.worker
         assert wanted.step <= result["after_step"] < 60
@@ -71,6 +79,7 @@ def test_a_run_that_cannot_work_ends_the_rehearsal(tmp_path):
     [
         (["--num_steps=7", "--", "--workdir=x"], ["--num_steps=7", "at least 8"]),
         (["--disturbances=kill,burn", "--", "--workdir=x"], ["kill,burn", "sigterm"]),
+        (["--disturbances=storage", "--", "--workdir=gs://b/x"], ["a bucket", "local --workdir"]),
         (["--disturbances=kill,kill", "--", "--workdir=x"], ["kill,kill", "different"]),
         (["--disturbances=", "--", "--workdir=x"], ["--disturbances="]),
         (["--timeout_secs=nan", "--", "--workdir=x"], ["--timeout_secs=nan"]),
@@ -105,99 +114,11 @@ def test_the_small_run_is_the_users_own_but_for_its_length_and_voice():
 
 
 def test_a_seed_decides_who_is_disturbed_and_when():
-    values = {"num_steps": 40, "num_workers": 4, "disturbances": list(SIGNALS)}
+    values = {"num_steps": 40, "num_workers": 4, "disturbances": list(NAMES)}
     plans = [plan(values, seed) for seed in range(50)]
     assert plans == [plan(values, seed) for seed in range(50)]
-    assert {d.worker for p in plans for d in p} == {0, 1, 2, 3}
+    assert {d.worker for p in plans for d in p} == {0, 1, 2, 3, None}
     assert {d.step for p in plans for d in p} == set(range(10, 21))
-
-
-class Workers:
-    """Stands for the processes: notes the signals."""
-
-    def __init__(self):
-        self.left = [0, 1]
-        self.signals = []
-
-    def send_signal(self, number, only):
-        self.signals.append((number, only))
-
-
-class Story:
-    """An observer that is told lines, and the workers that it may disturb."""
-
-    def __init__(self, disturbance):
-        self.now = 100.0
-        self.workers: Any = Workers()  # in the place of a gang of real ones
-        self.observer = Observer(disturbance, 50.0, lambda: self.now)
-
-    def says(self, worker, message, **figures):
-        line = message if worker is None else json.dumps({"message": message, **figures})
-        self.observer.tell(worker, line)
-        self.observer.watch(self.workers)
-
-    def trains(self, *steps):
-        for step in steps:
-            self.says(0, f"training {step}/60", done=step, total=60)
-
-
-def test_a_kill_is_seen_from_the_signal_to_the_next_step():
-    story = Story(Disturbance("kill", 1, 10))
-    story.says(None, "starting 2 workers")
-    story.trains(1, 6, 9)
-    assert story.workers.signals == []
-    story.trains(12)
-    assert story.workers.signals == [(SIGNALS["kill"], 1)]
-    story.now += 1
-    story.trains(14)  # was on its way
-    story.says(None, "starting 2 workers")
-    story.now += 20
-    story.says(0, "resuming   after step 12 of 60", resumed_step=12)
-    story.now += 2.5
-    story.trains(13, 15, 60)
-    observer = story.observer
-    assert (observer.disturbed_step, observer.step) == (14, 60)
-    assert (observer.secs_until_training, observer.steps_done_twice) == (23.5, 2)
-    assert story.workers.signals == [(SIGNALS["kill"], 1)]
-
-
-def test_a_run_without_a_checkpoint_does_all_steps_twice():
-    story = Story(Disturbance("freeze", 0, 3))
-    story.says(None, "starting 2 workers")
-    story.trains(5)
-    story.says(None, "starting 2 workers")
-    story.trains(1)
-    assert story.observer.steps_done_twice == 5
-
-
-def test_a_run_that_is_over_was_not_disturbed():
-    story = Story(Disturbance("kill", 1, 10))
-    story.workers.left = [0]
-    story.trains(60)
-    assert story.workers.signals == []
-    assert story.observer.disturbed_step is None
-
-
-def test_a_run_that_takes_too_long_is_ended():
-    story = Story(None)
-    story.now += 50
-    story.trains(2)
-    story.now += 1
-    with pytest.raises(TimeOut, match="not over in time, after step 3"):
-        story.trains(3)
-
-
-def test_the_last_lines_are_kept_without_the_steps():
-    story = Story(None)
-    story.says(None, "starting 2 workers")
-    story.trains(1, 2)
-    story.says(1, "data")
-    story.observer.tell(1, "graft: no JSON")
-    assert list(story.observer.lines) == [
-        "launch │ starting 2 workers",
-        "1 │ data",
-        "1 │ graft: no JSON",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from trainer.errors import GraftError
@@ -18,6 +20,8 @@ SIGNALS = {
     "freeze": signal.SIGSTOP,
     "sigterm": signal.SIGTERM,
 }
+STORAGE = "storage"
+NAMES = (*SIGNALS, STORAGE)
 _KEPT_LINES = 25
 
 
@@ -27,11 +31,41 @@ class TimeOut(GraftError):
 
 @dataclasses.dataclass(frozen=True)
 class Disturbance:
-    """A signal to `worker` as soon as `step` steps are done; `name` is one of SIGNALS."""
+    """What happens as soon as `step` steps are done.
+
+    Attributes:
+        name: one of NAMES; STORAGE takes the workdir away from all.
+        worker: who is sent a signal; None for STORAGE.
+        step: when.
+    """
 
     name: str
-    worker: int
+    worker: int | None
     step: int
+
+
+class Workdir:
+    """A local directory that is taken away, as if what it is mounted from were gone.
+
+    It is renamed, and a file takes its name: so nobody, root included, can write below it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._kept = f"{path}.away"
+
+    def take_away(self) -> None:
+        """From here on every use of it fails."""
+        os.rename(self._path, self._kept)
+        Path(self._path).touch()
+
+    def bring_back(self) -> bool:
+        """Make it what it was; whether it was away."""
+        if not os.path.exists(self._kept):
+            return False
+        os.remove(self._path)
+        os.rename(self._kept, self._path)
+        return True
 
 
 class Observer:
@@ -41,6 +75,7 @@ class Observer:
         disturbance: None leaves the run alone.
         timeout_secs: from now on.
         clock: seconds since some fixed time.
+        take_away: what STORAGE does.
 
     Attributes:
         step: steps done, by the last attempt that did any.
@@ -55,6 +90,7 @@ class Observer:
         disturbance: Disturbance | None,
         timeout_secs: float,
         clock: Callable[[], float] = time.monotonic,
+        take_away: Callable[[], None] = lambda: None,
     ) -> None:
         self.step = 0
         self.disturbed_step: int | None = None
@@ -63,6 +99,7 @@ class Observer:
         self.lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._disturbance = disturbance
         self._clock = clock
+        self._take_away = take_away
         self._deadline = clock() + timeout_secs
         self._disturbed_at = 0.0
         self._attempts = 0
@@ -94,10 +131,13 @@ class Observer:
         wanted = self._disturbance
         if wanted is None or self.disturbed_step is not None or self.step < max(wanted.step, 1):
             return
-        if wanted.worker in gang.left:
+        if wanted.worker in gang.left or (wanted.worker is None and gang.left):
             self.disturbed_step = self.step
             self._disturbed_at = self._clock()
-            gang.send_signal(SIGNALS[wanted.name], wanted.worker)
+            if wanted.worker is None:
+                self._take_away()
+            else:
+                gang.send_signal(SIGNALS[wanted.name], wanted.worker)
 
     def _did(self, step: int) -> None:
         if self.disturbed_step is not None and self.secs_until_training is None:

@@ -13,19 +13,20 @@ from typing import Any
 from trainer import flags, shares, storage
 from trainer.command_line import Flag, Groups, command, exit_process, parse, usage, word
 from trainer.errors import UserError
-from trainer.launch.disturbance import SIGNALS, Disturbance
+from trainer.launch.disturbance import NAMES, SIGNALS, STORAGE, Disturbance
 from trainer.launch.stage import Result, Stage
 
 PURPOSE = (
     "Rehearse a run, small and on this machine: undisturbed, then with a random worker killed, "
-    "frozen, sent SIGTERM. Exits with 0 if each run ends with the same weights, else with 1."
+    "frozen, sent SIGTERM, and with its workdir gone. Exits with 0 if each run ends with the same "
+    "weights, else with 1."
 )
 SYNOPSIS = "graft rehearse --num_workers=N -- --workdir=DIR [flags of graft train]"
 FLAGS: Groups = {
     "The rehearsal": (
         Flag("num_workers", 2, "processes", int),
         Flag("num_steps", 200, "of each run; the trainer's own length does not count", int),
-        Flag("disturbances", list(SIGNALS), "any of " + ", ".join(SIGNALS), list),
+        Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; all that can be", list),
         Flag("seed", None, "of which worker is disturbed, and when; drawn if not given", int),
         Flag("stall_timeout_secs", 20.0, "after which a frozen worker is lost", float),
         Flag("grace_secs", 10.0, "for the others to leave, before they are killed", float),
@@ -53,6 +54,14 @@ def _rehearse(argv: Sequence[str]) -> int:
         raise UserError(f"{unknown[0]}: not a flag (--help lists the flags)")
     config = flags.config_from_values(given)
     shares.check(values["num_workers"], config.logical_shards, config.global_batch_size)
+    is_remote = storage.is_remote(config.workdir)
+    if values["disturbances"] is None:
+        values["disturbances"] = list(SIGNALS) if is_remote else list(NAMES)
+    elif is_remote and STORAGE in values["disturbances"]:
+        raise UserError(
+            f"--disturbances={STORAGE}: a bucket cannot be taken away from here; rehearse with a "
+            "local --workdir, or leave it out"
+        )
     seed = values["seed"]
     if seed is None:
         seed = random.SystemRandom().randrange(2**31)
@@ -68,7 +77,7 @@ def _rehearse(argv: Sequence[str]) -> int:
     results = [stage.disturbed(planned) for planned in plan(values, seed)]
     stage.compare(results)
     passed = all(result.recovered and result.equal_weights for result in results)
-    if passed and not storage.is_remote(directory):
+    if passed and not is_remote:
         shutil.rmtree(directory, ignore_errors=True)
     else:
         say(f"the runs are left in {directory}")
@@ -86,8 +95,9 @@ def plan(values: dict[str, Any], seed: int) -> list[Disturbance]:
     rng = random.Random(seed)
     steps = range(values["num_steps"] // 4, values["num_steps"] // 2 + 1)
     return [
-        Disturbance(name, rng.randrange(values["num_workers"]), rng.choice(steps))
+        Disturbance(name, None if name == STORAGE else worker, step)
         for name in values["disturbances"]
+        for worker, step in [(rng.randrange(values["num_workers"]), rng.choice(steps))]
     ]
 
 
@@ -133,7 +143,7 @@ def table(results: Sequence[Result]) -> Any:
     for result in results:
         secs = result.secs_until_training
         found.add_row(
-            f"{result.disturbance} worker {result.worker}",
+            result.title,
             _shown(result.after_step),
             "yes" if result.recovered else "NO",
             "-" if secs is None else f"{secs:.1f} s",
@@ -157,11 +167,13 @@ def _check(values: dict[str, Any]) -> None:
     ):
         if not least <= values[name] < 10**6:
             raise UserError(f"--{name}={values[name]}: must be a number, at least {least}")
+    if values["disturbances"] is None:
+        return
     for name in values["disturbances"] or [""]:
-        if name not in SIGNALS or values["disturbances"].count(name) > 1:
+        if name not in NAMES or values["disturbances"].count(name) > 1:
             raise UserError(
                 f"--disturbances={','.join(values['disturbances'])}: must be different ones out of "
-                + ", ".join(SIGNALS)
+                + ", ".join(NAMES)
             )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import storage
 from trainer.errors import GraftError, Preempted
 from trainer.launch import local
-from trainer.launch.disturbance import Disturbance, Observer, TimeOut
+from trainer.launch.disturbance import STORAGE, Disturbance, Observer, TimeOut, Workdir
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,24 +25,31 @@ class Result:
     """What became of one disturbed run.
 
     Attributes:
-        disturbance: one of disturbance.SIGNALS.
-        worker: who got the signal.
+        disturbance: one of disturbance.NAMES.
+        worker: who got the signal; None where the workdir was taken away.
         after_step: steps done by then; None if the run was over before.
         recovered: whether the run came to its end after it was disturbed.
-        secs_until_training: from the signal to the next step done.
+        secs_until_training: from the disturbance to the next step done.
         steps_done_twice: because no checkpoint held them.
         equal_weights: whether its newest checkpoint has the bits of the undisturbed run's.
         problem: in words; empty where there is none.
     """
 
     disturbance: str
-    worker: int
+    worker: int | None
     after_step: int | None
     recovered: bool
     secs_until_training: float | None
     steps_done_twice: int | None
     equal_weights: bool = False
     problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """What was done, to whom."""
+        if self.worker is None:
+            return f"{self.disturbance} gone"
+        return f"{self.disturbance} worker {self.worker}"
 
 
 class Stage:
@@ -83,8 +90,11 @@ class Stage:
 
     def disturbed(self, planned: Disturbance) -> Result:
         """Run it, and disturb it."""
-        observer = Observer(planned, self._values["timeout_secs"])
-        problem, _ = self._run(planned.name, observer, _MAX_RESTARTS)
+        workdir = Workdir(self._part(planned.name))
+        timeout_secs = self._values["timeout_secs"]
+        observer = Observer(planned, timeout_secs, take_away=workdir.take_away)
+        bring_back = workdir.bring_back if planned.name == STORAGE else None
+        problem, _ = self._run(planned.name, observer, _MAX_RESTARTS, bring_back)
         if not problem and observer.secs_until_training is None:
             problem = "it was over before it was disturbed; more --num_steps help"
         result = Result(
@@ -97,10 +107,10 @@ class Stage:
             problem=problem,
         )
         if problem:
-            self._say(f"{planned.name} of worker {planned.worker}: {problem}")
+            self._say(f"{result.title}: {problem}")
         else:
             self._say(
-                f"{planned.name} of worker {planned.worker} after step {result.after_step:,}: "
+                f"{result.title} after step {result.after_step:,}: "
                 f"training went on after {result.secs_until_training:.1f} s"
             )
         return result
@@ -118,12 +128,23 @@ class Stage:
                 found = newest_tensors(self._part(result.disturbance, "checkpoints"))
                 result.equal_weights = found[0] == expected[0] and same_bits(found[1], expected[1])
 
-    def _run(self, name: str, observer: Observer, max_restarts: int) -> tuple[str, int]:
-        """What went wrong, in words, and the exit code."""
+    def _run(
+        self,
+        name: str,
+        observer: Observer,
+        max_restarts: int,
+        bring_back: Callable[[], bool] | None = None,
+    ) -> tuple[str, int]:
+        """What went wrong, in words, and the exit code.
+
+        A run that ends because its workdir was gone is started again, as its user would, with the
+        workdir that `bring_back` has brought back.
+        """
         worker = [sys.executable, "-m", "trainer.task", *self._words(self._part(name))]
         num_workers, grace_secs = self._values["num_workers"], self._values["grace_secs"]
-        try:
-            code = local.run(
+
+        def start() -> int:
+            return local.run(
                 worker,
                 os.environ,
                 observer.tell,
@@ -132,9 +153,17 @@ class Stage:
                 grace_secs,
                 observer.watch,
             )
+
+        try:
+            code = start()
+            if bring_back is not None and bring_back() and code not in (130, Preempted.exit_code):
+                code = start()
             problem = f"ended with code {code}" if code else ""
         except TimeOut as error:
             code, problem = error.exit_code, str(error)
+        finally:
+            if bring_back is not None:
+                bring_back()
         if code == 130:
             raise KeyboardInterrupt
         if code == Preempted.exit_code:
