@@ -18,7 +18,14 @@ from trainer import kubeflow
 DEADLINE_SECS = 20
 
 
+class Server(http.server.ThreadingHTTPServer):
+    status: int
+    posted: queue.Queue
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posted.put((self.path, self.headers["Authorization"], json.loads(body)))
@@ -32,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(status=200, authority=None):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.status, server.posted = status, queue.Queue()
         if authority is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
