@@ -84,11 +84,18 @@ def test_curves_of_each_class_and_their_means(run):
     assert scalars(run, "eval", "mean_recall")[best] == np.float32(np.mean(recalls))
 
 
-def test_training_images_are_those_of_the_first_step(run):
+def test_training_images_are_from_all_over_the_split(run):
     reader = board.read(run / "logs" / "train")
     assert [event.step for event in reader.Tensors("training_images")] == [1]
     (image,) = pictures(run, "train", "training_images").values()
-    assert image.size == (4 * 136 + 8, 2 * (136 + 15) + 8)  # the batch is 8
+    assert image.size == (4 * 136 + 8, 4 * (136 + 15) + 8)
+    source = open_folder(json.loads((run / "config.json").read_text())["config"]["dataset"])
+    labels = source.listing("train").labels
+    for number in range(16):
+        name = source.class_names[labels[round(number * (len(labels) - 1) / 15)]]
+        left, top = 8 + number % 4 * 136, 8 + number // 4 * (136 + 15)
+        mean = np.array(image)[top : top + 128, left : left + 128].mean(axis=(0, 1))
+        assert np.abs(mean - tiny.COLORS[name]).max() < 40, number
 
 
 def test_a_confusion_matrix_and_the_worst_mistakes_at_each_evaluation(run):

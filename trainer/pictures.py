@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -63,16 +64,21 @@ def grid(tiles: Sequence[Tile], columns: int, description: str) -> Picture:
     rows = -(-len(tiles) // columns)
     width, height = side + _GAP, side + _GAP + _LINE * lines
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), WHITE)
-    draw, letters = ImageDraw.Draw(sheet), font()
     for number, tile in enumerate(tiles):
         left, top = _GAP + number % columns * width, _GAP + number // columns * height
         sheet.paste(tile.image, (left, top))
         for line, text in enumerate(tile.caption):
-            place = left, top + side + 1 + _LINE * line
-            draw.text(
-                place, fitted(text, side, letters), BLACK if line == 0 else (90,) * 3, letters
-            )
+            strip = _line(text, side, BLACK if line == 0 else DIM)
+            sheet.paste(strip, (left, top + side + 1 + _LINE * line))
     return encoded(sheet, "JPEG", description)
+
+
+@functools.lru_cache(maxsize=256)
+def _line(text: str, width: int, color: tuple[int, int, int]) -> Image.Image:
+    """A caption's line. Kept: most of a grid's lines are those of the evaluation before."""
+    strip, letters = Image.new("RGB", (width, _LINE), WHITE), font()
+    ImageDraw.Draw(strip).text((0, 0), fitted(text, width, letters), color, letters)
+    return strip
 
 
 def encoded(image: Image.Image, kind: str, description: str) -> Picture:
