@@ -23,7 +23,7 @@ def given(arguments, workdir, monkeypatch, *attempts):
         with gang(num_workers, words, logs, enter=enter) as workers:
             for worker in workers:
                 assert worker.end() == 0, worker.errors
-    steps = collections.defaultdict(list)
+    steps: dict[int, list[str]] = collections.defaultdict(list)
     for line in (workdir.parent / f"{workdir.name}.ids").read_text().splitlines():
         step, ids = json.loads(line)
         steps[step] += ids

@@ -103,7 +103,8 @@ class Uploader:
 
     def _work(self) -> None:
         if sys.platform == "linux":  # where a thread and those it starts have their own priority
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            own = os.PRIO_PROCESS, threading.get_native_id()
+            os.setpriority(*own, max(os.getpriority(*own), _NICENESS))
         while True:
             with self._changed:
                 while not self._jobs:
