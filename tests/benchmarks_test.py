@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import page, readings
+from benchmarks import gangs, page, readings
 from benchmarks.figures import Row, Spread
 from benchmarks.processes import Sample, in_turn, run
 
@@ -92,6 +92,35 @@ def test_the_steady_rate_is_of_training_alone():
 def test_the_first_step_counts_from_the_start_of_the_process():
     line = {"time": "1970-01-01T00:01:40.500+00:00", "first_step_secs": 3.0}
     assert readings.first_step_secs(said(line, began=96.0)) == 4.5
+
+
+def test_the_figures_of_a_gang():
+    def observed(act, at, worker=0, **figures):
+        return {"observed": act, "at": at, "worker": worker, **figures}
+
+    sample = said(
+        {"parameters": 100},
+        observed("part", 1.0, split="validation", images=50),
+        observed("part", 2.0, split="train", images=10),
+        observed("part", 3.0, 1, split="train", images=10),
+        observed("part", 5.0, split="train", images=20),
+        observed("part", 6.0, 1, split="train", images=20),
+        {"trained": 1, "at": 10.0, "bytes": 5000},
+        {"trained": 2, "at": 12.0, "bytes": 6000},
+        observed("agreement", 13.0, about="after step 2", secs=0.5),
+        observed("agreement", 13.0, 1, about="after step 2", secs=0.25),
+        observed("agreement", 13.0, 1, about="broken images", secs=9.0),
+        observed("loop", 15.0, secs=2.0, steps=8),
+        observed("loop", 15.0, 1, secs=3.0, steps=8),
+        *(observed("checkpoint", at, secs=at) for at in (15.0, 16.0)),
+        observed("checkpoint", 17.0, 1, secs=17.0),
+        {"trained": 10, "at": 16.0, "bytes": 12400},
+    )
+    assert gangs.extracted_per_sec(sample) == 10.0  # 40 images, from 2 to 6
+    assert gangs.steps_per_sec(sample) == 2.0
+    assert (gangs.bytes_per_step(sample), gangs.gradient_bytes(sample)) == (800.0, 400.0)
+    assert gangs.agreements(sample) == ([0.25], [2.0])
+    assert gangs.stalls(sample) == [16.0]
 
 
 def test_processes_run_in_turn(tmp_path):

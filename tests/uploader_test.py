@@ -1,4 +1,5 @@
 import functools
+import os
 import threading
 import time
 
@@ -127,3 +128,15 @@ def test_without_the_lease_nothing_is_done():
     with pytest.raises(UserError, match="taken over"):
         uploader.flush(DEADLINE_SECS)
     assert done == []
+
+
+def test_a_job_runs_at_a_lower_priority_than_who_submits_it():
+    found = []
+    uploader = Uploader()
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    uploader.submit(
+        lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    )
+    uploader.flush()
+    assert found == [max(before, 10)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

@@ -103,10 +103,9 @@ class Uploader:
 
     def _work(self) -> None:
         if sys.platform == "linux":  # where a thread and those it starts have their own priority
-            thread = threading.get_native_id()
-            niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+            own = os.PRIO_PROCESS, threading.get_native_id()
             with contextlib.suppress(OSError):  # a sandbox may forbid it; the uploads work
-                os.setpriority(os.PRIO_PROCESS, thread, niceness)
+                os.setpriority(*own, max(os.getpriority(*own), _NICENESS))
         while True:
             with self._changed:
                 while not self._jobs:
