@@ -27,7 +27,7 @@ bench: $(READY)  ## without PyTorch and ONNX Runtime where they cannot be instal
 	-$(MAKE) $(PEERS)/ready
 	$(BIN)/python -m benchmarks.run
 
-pictures: $(READY)  ## of the report, for the README; needs chromium
+pictures: $(READY)  ## of the report, TensorBoard and a terminal, for the README; needs chromium
 	PYTHONPATH=. $(BIN)/python docs/pictures/take.py
 
 lock:  ## needs uv; writes no address of a package index

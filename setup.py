@@ -18,6 +18,7 @@ TESTS = [
     "kubernetes-validate",
     "mypy",
     "playwright",
+    "pyte",
     "pytest",
     "ruff",
     "trustme",

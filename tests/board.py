@@ -22,13 +22,13 @@ class Board:
     """What a page of TensorBoard would ask its server for."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
     def get(self, path: str, body: Any = None) -> bytes:
         """The answer to `path` below /data/, to a POST of JSON where there is a body."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
-        request = urllib.request.Request(f"{self._address}data/{path}", data, headers)
+        request = urllib.request.Request(f"{self.address}data/{path}", data, headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read()
 

@@ -1,22 +1,33 @@
 """The pictures of the README, taken of real runs by a real browser: `make pictures`.
 
-Another picture is another line of `shots`; what is served by a program of its own, as TensorBoard
-is, is started in `main` beside the pages.
+Another picture is another line of `shots`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
+from docs.pictures import terminal
+from tests.board import tensorboard
 from tests.browser import chromium, serve
 
 HERE = Path(__file__).resolve().parent
+GRAFT = [sys.executable, "-m", "trainer"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
 RUNS = {"leaves": [], "wide-head": ["--hidden_units=512", "--learning_rate=3e-4"]}
+
+
+TAGS = ("accuracy", "confusion_matrix", "training_images", "worst_mistakes")
+MOST_BYTES = 200_000
 
 
 class Shot(NamedTuple):
@@ -29,6 +40,8 @@ class Shot(NamedTuple):
         theme: "light" or "dark".
         above: what is scrolled to the top, as a CSS selector.
         hover: what the pointer is over.
+        only: what of the page is taken, as a CSS selector; without, what the window shows.
+        click: what is clicked first.
         wait_for: what must be there before it is taken.
     """
 
@@ -39,11 +52,13 @@ class Shot(NamedTuple):
     theme: str = "light"
     above: str = ""
     hover: str = ""
+    only: str = ""
+    click: str = ""
     wait_for: str = "body"
 
 
-def shots(pages: str) -> list[Shot]:
-    """What is taken of the pages at the address `pages`."""
+def shots(pages: str, board: str) -> list[Shot]:
+    """What is taken of the pages at the address `pages`, and of TensorBoard at `board`."""
     report = f"{pages}/leaves/report/index.html"
     return [
         Shot("report", report),
@@ -57,6 +72,15 @@ def shots(pages: str) -> list[Shot]:
         Shot("report-mistakes", report, above="#mistakes"),
         Shot("report-phone", report, width=360, height=740),
         Shot("compare", f"{pages}/compare.html"),
+        Shot("terminal", f"{pages}/terminal.html", only="pre"),
+        Shot("terminal-end", f"{pages}/terminal-end.html", only="pre"),
+        Shot(
+            "tensorboard",
+            f"{board}?tagFilter=%5E({'%7C'.join(TAGS)})%24&smoothing=0#timeseries",
+            height=960,
+            click='[aria-label="Toggle settings side pane"]',
+            wait_for="image-card img",
+        ),
     ]
 
 
@@ -66,8 +90,14 @@ def main() -> None:
         for name, flags in RUNS.items():
             _graft("train", f"--workdir={name}", *flags, cwd=runs)
         _graft("compare", *RUNS, cwd=runs)
-        with serve(runs) as pages, chromium() as browser:
-            for shot in shots(pages):
+        for name, text in _played().items():
+            Path(runs, f"{name}.html").write_text(text, encoding="utf-8")
+        with (
+            serve(runs) as pages,
+            tensorboard(Path(runs, "leaves", "logs")) as board,
+            chromium() as browser,
+        ):
+            for shot in shots(pages, board.address):
                 take(browser, shot)
 
 
@@ -81,6 +111,9 @@ def take(browser: Any, shot: Shot) -> None:
     page = context.new_page()
     page.goto(shot.address)
     page.wait_for_selector(shot.wait_for)
+    if shot.click:
+        page.click(shot.click)
+        page.wait_for_timeout(2000)  # it slides, and charts are drawn anew
     if shot.above:
         page.locator(shot.above).evaluate(
             "element => element.scrollIntoView({behavior: 'instant'})"
@@ -88,14 +121,29 @@ def take(browser: Any, shot: Shot) -> None:
     if shot.hover:
         page.hover(shot.hover)
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=HERE / f"{shot.name}.png")
+    taken = page.locator(shot.only) if shot.only else page
+    path = HERE / f"{shot.name}.png"
+    taken.screenshot(path=path)
     context.close()
+    if path.stat().st_size > MOST_BYTES:
+        with Image.open(path) as image:
+            image.convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def _played() -> dict[str, str]:
+    """Pages of a terminal; features are not cached, or training would be over in a second."""
+    words = ["train", "--workdir=runs/leaves", "--feature_cache=off", "--num_epochs=4"]
+    wanted: dict[str, Callable[[str], bool]] = {
+        "terminal": lambda text: bool(re.search(r"\ntraining .* (7|8|9)\d/128", text)),
+        "terminal-end": lambda text: "done  " in text,
+    }
+    with tempfile.TemporaryDirectory(prefix="graft-pictures-") as cwd:
+        shown = " ".join(["graft", *words])
+        return terminal.played([*GRAFT, *words], shown, wanted, cwd=cwd, env=ENVIRONMENT)
 
 
 def _graft(*words: str, cwd: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
-    command = [sys.executable, "-m", "trainer", *words]
-    subprocess.run(command, cwd=cwd, check=True, env=environment)
+    subprocess.run([*GRAFT, *words], cwd=cwd, check=True, env=ENVIRONMENT)
 
 
 if __name__ == "__main__":
