@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -108,6 +110,42 @@ def workers() -> Iterator[Callable[..., Worker]]:
             return worker
 
         yield start
+
+
+@contextlib.contextmanager
+def met_by_hand(hosts: Sequence[str], index: int) -> Iterator[socket.socket]:
+    """Worker `index` speaks the protocol by hand, up to the question to which it owes an answer.
+
+    Yields:
+        Its connection to the chief, which has asked it to free its port.
+    """
+    report = {"worker": index, "num_workers": len(hosts), "unreached": {}}
+    report["fingerprint"] = {"workers": ",".join(hosts)}
+    with (
+        socket.create_server(_pair(hosts[index])),
+        socket.create_connection(_pair(hosts[0])) as connection,
+    ):
+        is_asked = threading.Event()
+
+        def report_on() -> None:
+            while not is_asked.wait(0.2):
+                connection.sendall(json.dumps(report).encode() + b"\n")
+
+        reporter = threading.Thread(target=report_on)
+        reporter.start()
+        try:
+            with connection.makefile("rb") as lines:
+                while json.loads(lines.readline()) != {"close": True}:
+                    pass
+        finally:
+            is_asked.set()
+            reporter.join()
+        yield connection
+
+
+def _pair(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 def localhosts(count: int) -> list[str]:

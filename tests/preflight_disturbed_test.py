@@ -1,16 +1,14 @@
 """The preflight among strangers, signals, kills and frozen processes; all are real."""
 
 import contextlib
-import json
 import random
 import signal
 import socket
-import threading
 import time
 
 import pytest
 
-from tests.meeting import DEADLINE_SECS, localhosts, release, workers
+from tests.meeting import DEADLINE_SECS, localhosts, met_by_hand, release, workers
 
 
 @pytest.fixture
@@ -114,30 +112,9 @@ def test_a_worker_that_freezes_is_named_by_the_others(start):
 )
 def test_nobody_starts_while_one_holds_its_port(start, hangs_up, reason):
     hosts = localhosts(3)
-    port = int(hosts[1].rpartition(":")[2])
     chief, other = (start(hosts, index, speed=8, timeout_secs=900) for index in (0, 2))
     chief.wait_for("holding")
-    # Worker 1 speaks the protocol by hand, up to the question to which it owes an answer.
-    report = {"worker": 1, "num_workers": 3, "unreached": {}}
-    report["fingerprint"] = {"workers": ",".join(hosts)}
-    chief_port = int(hosts[0].rpartition(":")[2])
-    with (
-        socket.create_server(("127.0.0.1", port)),
-        socket.create_connection(("127.0.0.1", chief_port)) as connection,
-    ):
-        said = threading.Event()
-
-        def report_on():
-            while not said.wait(0.2):
-                connection.sendall(json.dumps(report).encode() + b"\n")
-
-        reporter = threading.Thread(target=report_on)
-        reporter.start()
-        with connection.makefile("rb") as lines:
-            while json.loads(lines.readline()) != {"close": True}:
-                pass
-        said.set()
-        reporter.join()
+    with met_by_hand(hosts, 1) as connection:
         if hangs_up:
             connection.shutdown(socket.SHUT_RDWR)
         for worker in (chief, other):

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from trainer.cluster import Cluster
 from trainer.command_line import exit_process
 from trainer.errors import PeerLost
-from trainer.message_stream import Message, MessageStream, Switchboard, farewell
+from trainer.message_stream import Message, MessageStream, Switchboard
 from trainer.preemption import StopRequest
 
 BEAT_SECS = 2.0
@@ -108,7 +108,7 @@ class Lifeline:
         self.agree("leave")
         self._thread.join()
         if self.cluster.is_chief:
-            farewell(self._board, self._streams.values())
+            self._board.farewell(self._streams.values())
         self._board.close()
 
     def end(self, code: int, message: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import selectors
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -75,6 +76,8 @@ class Switchboard:
         held.setblocking(False)
         self._held = held
         self._streams: dict[MessageStream, bool] = {}  # whether it has ever said something
+        self._received: collections.deque[tuple[MessageStream, Message | None]]
+        self._received = collections.deque()
         self._selector = selectors.DefaultSelector()
         self._selector.register(held, selectors.EVENT_READ)
 
@@ -83,25 +86,24 @@ class Switchboard:
         self._streams[stream] = True
         self._selector.register(stream.connection, selectors.EVENT_READ, stream)
 
-    def poll(self, secs: float) -> list[tuple[MessageStream, Message | None]]:
-        """What comes within `secs` seconds, by stream; None where one is closed, and forgotten."""
-        found: list[tuple[MessageStream, Message | None]] = []
-        for key, _ in self._selector.select(secs):
-            stream = key.data
-            if stream is None:
-                self._accept()
-                continue
-            if stream not in self._streams:
-                continue
-            try:
-                messages = stream.receive()
-            except ConnectionError:
-                self.drop(stream)
-                found.append((stream, None))
-                continue
-            self._streams[stream] |= bool(messages)
-            found += [(stream, message) for message in messages]
-        return found
+    def poll(self, secs: float) -> Iterator[tuple[MessageStream, Message | None]]:
+        """What comes within `secs` seconds, by stream; None where one is closed, and forgotten.
+
+        Whoever stops in the middle finds the rest at the next poll.
+        """
+        if not self._received:
+            self._receive(secs)
+        while self._received:
+            yield self._received.popleft()
+
+    def farewell(self, streams: Iterable[MessageStream]) -> None:
+        """Let the others hang up first: to close with something unread unsays what was sent."""
+        waiting = set(streams) & self._streams.keys()
+        deadline = time.monotonic() + _FAREWELL_SECS
+        while waiting and time.monotonic() < deadline:
+            waiting -= {stream for stream, message in self.poll(0.05) if message is None}
+        for stream in waiting:
+            self.drop(stream)
 
     def drop(self, stream: MessageStream) -> None:
         """Close `stream` and forget it."""
@@ -123,6 +125,23 @@ class Switchboard:
         if not kept:
             self._selector.close()
 
+    def _receive(self, secs: float) -> None:
+        for key, _ in self._selector.select(secs):
+            stream = key.data
+            if stream is None:
+                self._accept()
+                continue
+            if stream not in self._streams:
+                continue
+            try:
+                messages = stream.receive()
+            except ConnectionError:
+                self.drop(stream)
+                self._received.append((stream, None))
+                continue
+            self._streams[stream] |= bool(messages)
+            self._received += [(stream, message) for message in messages]
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it may have gone again
             stream = MessageStream(self._held.accept()[0])
@@ -131,16 +150,6 @@ class Switchboard:
         silent = [stream for stream, has_spoken in self._streams.items() if not has_spoken]
         if len(silent) > _MAX_SILENT:
             self.drop(silent[0])
-
-
-def farewell(board: Switchboard, streams: Iterable[MessageStream]) -> None:
-    """Let the other sides hang up first: closing with something unread unsays what was sent."""
-    waiting = set(streams)
-    deadline = time.monotonic() + _FAREWELL_SECS
-    while waiting and time.monotonic() < deadline:
-        waiting -= {stream for stream, message in board.poll(0.05) if message is None}
-    for stream in waiting:
-        board.drop(stream)
 
 
 def _message(line: bytes) -> Message:

@@ -9,6 +9,9 @@ listens on its own port, by plain sockets; TensorFlow's server takes the port ov
                       {"close": true}    all have met and agree: give your port free
     worker -> chief   {"closed": true}
     chief -> worker   {"start": true}    no port is held any more: start TensorFlow
+    any -> any        {"stop": signal}   SIGTERM or Ctrl-C has come
+
+Before `close` whoever is stopped leaves, and the others wait for it; after, all stop with it.
 
 Nobody gets as far as `start` before everybody has got as far as `closed`.
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from trainer.errors import GraftError, PeerLost, UserError
 from trainer.fingerprint import Fingerprint, differences
-from trainer.message_stream import Message, MessageStream, farewell
+from trainer.message_stream import Message, MessageStream
 from trainer.preflight_room import ANSWER_SECS, WaitingRoom
 
 
@@ -55,8 +55,11 @@ def _gather(room: WaitingRoom, members: dict[int, _Member]) -> None:
         if room.report(missing):
             for member in members.values():
                 member.stream.send({"waiting": missing})
+        room.heed_stop()
         for stream, message in room.poll():
-            if message is not None:
+            if message is not None and "stop" in message:
+                room.board.drop(stream)  # it leaves, and is waited for anew
+            elif message is not None:
                 _note(room, members, stream, message)
                 continue
             for index in [i for i, member in members.items() if member.stream is stream]:
@@ -116,26 +119,30 @@ def _missing(room: WaitingRoom, members: dict[int, _Member]) -> list[str]:
 
 def _close_all(room: WaitingRoom, members: dict[int, _Member]) -> None:
     """Have every worker give its port free, and then the chief its own."""
-    waiting = {member.stream: room.cluster.name(index) for index, member in members.items()}
-    for stream in waiting:
+    told = {member.stream: room.cluster.name(index) for index, member in members.items()}
+    for stream in told:
         stream.send({"close": True})
+    waiting = dict(told)
     began = room.clock()
     while waiting:
         if room.clock() - began > ANSWER_SECS:
             names = ", ".join(waiting.values())
             raise PeerLost(f"{names}: reported, but has not answered for {ANSWER_SECS:g} s")
+        room.heed_stop(told)
         for stream, message in room.poll():
-            if message is None and stream in waiting:
-                raise PeerLost(f"{waiting[stream]}: left while the workers were starting")
-            if message == {"closed": True}:
+            if stream not in told:
+                continue
+            if message is None:
+                room.heed_stop(told)
+                raise PeerLost(f"{told[stream]}: left while the workers were starting")
+            if "stop" in message:
+                room.stop.note(int(message["stop"]))
+            elif "closed" in message:
                 waiting.pop(stream, None)
     room.board.release_port()
 
 
 def _end(room: WaitingRoom, streams: Iterable[MessageStream], error: GraftError) -> None:
     """Tell workers how this ends, so that all end the same way."""
-    told = list(streams)
     end = "refused" if isinstance(error, UserError) else "lost"
-    for stream in told:
-        stream.send({"end": end, "message": str(error)})
-    farewell(room.board, told)
+    room.tell_all(streams, {"end": end, "message": str(error)})

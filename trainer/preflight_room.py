@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from trainer.cluster import Cluster
 from trainer.errors import PeerLost
@@ -31,22 +31,36 @@ class WaitingRoom:
         self.cluster = cluster
         self.board = board
         self.clock = clock
-        self._stop = stop
+        self.stop = stop
         self._say = say
         self._timeout_secs = timeout_secs
         self._began = self._said = clock()
         others = [i for i in range(cluster.num_workers) if i != cluster.index]
         self._probes = {i: PeerProbe(cluster.workers[i]) for i in others}
 
-    def poll(self) -> list[tuple[MessageStream, Message | None]]:
-        """What has come in a tenth of a second; see Switchboard.poll.
+    def poll(self) -> Iterator[tuple[MessageStream, Message | None]]:
+        """What comes in a tenth of a second; see Switchboard.poll."""
+        return self.board.poll(_POLL_SECS)
+
+    def heed_stop(self, told: Iterable[MessageStream] = ()) -> None:
+        """Leave where SIGTERM or Ctrl-C has come.
+
+        Args:
+            told: the streams to whom it is said.
 
         Raises:
-            Preempted: SIGTERM or Ctrl-C has come.
+            Preempted: it has.
         """
-        if self._stop.requested:
-            raise self._stop.error("before training; there is nothing to save")
-        return self.board.poll(_POLL_SECS)
+        if self.stop.requested:
+            self.tell_all(told, {"stop": self.stop.signal})
+            raise self.stop.error("before training; there is nothing to save")
+
+    def tell_all(self, streams: Iterable[MessageStream], message: Message) -> None:
+        """Say one's last words to `streams`."""
+        told = list(streams)
+        for stream in told:
+            stream.send(message)
+        self.board.farewell(told)
 
     def is_over(self, grace_secs: float = 0.0) -> bool:
         """Whether the time to wait for the others is spent."""

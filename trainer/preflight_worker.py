@@ -18,13 +18,17 @@ def follow(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStre
     room.board.release_port()
     chief.send({"closed": True})
     began = room.clock()
+    is_stop_told = False
     while room.clock() - began < 2 * ANSWER_SECS:
+        if room.stop.requested and not is_stop_told:
+            # No leaving any more: the chief may have given the start, and then all stop together.
+            is_stop_told = chief.send({"stop": room.stop.signal})
         for stream, message in room.poll():
             if stream is not chief:
                 continue
             if message == {"start": True}:
                 return {0: chief}
-            _obey_end(message)
+            _obey(room, message)
             if message is None:
                 raise PeerLost(f"{room.cluster.name(0)}: left while the workers were starting")
     raise PeerLost(f"{room.cluster.name(0)}: has not given the start for {2 * ANSWER_SECS:g} s")
@@ -53,6 +57,7 @@ def _wait_for_all(room: WaitingRoom, fingerprint: Fingerprint) -> MessageStream:
         if room.is_over(0.0 if chief is None else _GRACE_SECS):
             raise room.lost(missing or silent)
         room.report(missing or told or silent)
+        room.heed_stop([] if chief is None else [chief])
         for stream, message in room.poll():
             if stream is not chief:
                 continue
@@ -63,12 +68,16 @@ def _wait_for_all(room: WaitingRoom, fingerprint: Fingerprint) -> MessageStream:
                 return stream
             elif isinstance(message.get("waiting"), list):
                 told = [str(line) for line in message["waiting"]]
-            _obey_end(message)
+            _obey(room, message)
 
 
-def _obey_end(message: Message | None) -> None:
+def _obey(room: WaitingRoom, message: Message | None) -> None:
     """Leave as the chief leaves."""
-    end, words = (message or {}).get("end"), str((message or {}).get("message", ""))
+    message = message or {}
+    if "stop" in message:
+        room.stop.note(int(message["stop"]))
+        room.heed_stop()
+    end, words = message.get("end"), str(message.get("message", ""))
     if end == "refused":
         raise UserError(words)
     if end == "lost":
