@@ -4,11 +4,10 @@ import pytest
 
 from tests.commands import graft, refused
 from tests.run_status_test import workdir
-from tests.watch_test import api, job, pod
-from tests.watch_vertex_test import vertex
+from tests.watch_test import job, pod
 from trainer.launch import cancel
 
-__all__ = ["api", "vertex", "workdir"]
+__all__ = ["workdir"]
 
 BUCKET = "gs://bucket/runs/pets"
 KEPT = [
@@ -23,8 +22,8 @@ def soon(monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "plural"), [("Job", "jobs"), ("JobSet", "jobsets")])
-def test_it_is_deleted_after_its_pods(api, capsys, kind, plural):
-    uid = api.put(plural, job(BUCKET, kind=kind))["metadata"]["uid"]
+def test_it_is_deleted_after_its_pods(cluster_api, capsys, kind, plural):
+    uid = cluster_api.put(plural, job(BUCKET, kind=kind))["metadata"]["uid"]
     assert cancel.main(["--job=pets"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"stopping   {kind} pets in namespace default: deleted; its workers get SIGTERM, and save "
@@ -32,38 +31,40 @@ def test_it_is_deleted_after_its_pods(api, capsys, kind, plural):
         *KEPT,
     ]
     # Foreground: the job is there until its pods have ended; and no other job of that name is.
-    assert api.deletions == [{"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}]
-    assert api.writes() == [f"DELETE {plural}"]
-    assert api.objects == {}
+    assert cluster_api.deletions == [
+        {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+    ]
+    assert cluster_api.writes() == [f"DELETE {plural}"]
+    assert cluster_api.objects == {}
 
 
-def test_waiting_says_when_all_have_left(api, capsys):
-    running = api.put("jobs", job("/runs/pets"))
+def test_waiting_says_when_all_have_left(cluster_api, capsys):
+    running = cluster_api.put("jobs", job("/runs/pets"))
     gone = []
 
     def ending(plural, name):
-        if api.deletions:
+        if cluster_api.deletions:
             gone.append(name)
         if len(gone) == 1:
             running["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-            api.objects["jobs", "pets"] = running
+            cluster_api.objects["jobs", "pets"] = running
         if len(gone) == 3:
-            api.objects.clear()
+            cluster_api.objects.clear()
 
-    api.on_get = ending
+    cluster_api.on_get = ending
     assert cancel.main(["--job=pets", "--wait"]) == 0
     assert len(gone) >= 3
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == ["stopped    all workers have left", "kept       /runs/pets"]
 
 
-def test_one_that_is_being_stopped_is_left_to_it(api, capsys):
+def test_one_that_is_being_stopped_is_left_to_it(cluster_api, capsys):
     ending = job(BUCKET)
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    api.put("jobs", ending)
+    cluster_api.put("jobs", ending)
     assert cancel.main(["--job=pets"]) == 0
     assert "is being stopped already" in capsys.readouterr().out
-    assert api.writes() == []
+    assert cluster_api.writes() == []
 
 
 @pytest.mark.parametrize(
@@ -80,17 +81,17 @@ def test_one_that_is_being_stopped_is_left_to_it(api, capsys):
         ((), ["pets"], None, "pets: not a flag"),
     ],
 )
-def test_refused(api, capsys, conditions, words, fault, message):
-    api.put("jobs", {"kind": "Job", "metadata": {"name": "foreign"}, "spec": {}})
-    api.put("jobs", job(BUCKET, *conditions))
-    api.put("pods", pod(0, {"phase": "Running"}))
-    before = dict(api.objects)
-    api.faults = lambda method, plural, is_dry: fault if method == "DELETE" else None
+def test_refused(cluster_api, capsys, conditions, words, fault, message):
+    cluster_api.put("jobs", {"kind": "Job", "metadata": {"name": "foreign"}, "spec": {}})
+    cluster_api.put("jobs", job(BUCKET, *conditions))
+    cluster_api.put("pods", pod(0, {"phase": "Running"}))
+    before = dict(cluster_api.objects)
+    cluster_api.faults = lambda method, plural, is_dry: fault if method == "DELETE" else None
     assert cancel.main(words) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("graft: ")) == ("", 1)
     assert message in captured.err
-    assert api.objects == before
+    assert cluster_api.objects == before
 
 
 def test_without_a_kubeconfig(tmp_path):
@@ -99,15 +100,15 @@ def test_without_a_kubeconfig(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["customJobs", "hyperparameterTuningJobs", "trainingPipelines"])
-def test_on_vertex(vertex, capsys, kind):
-    name = vertex.add(kind, "pets", BUCKET, "RUNNING")
+def test_on_vertex(vertex_ai, capsys, kind):
+    name = vertex_ai.add(kind, "pets", BUCKET, "RUNNING")
     assert cancel.main(["--job=pets", "--platform=vertex", "--wait"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"stopping   {kind[:-1]} {name}: cancelled; its workers get SIGTERM, and save a checkpoint",
         "stopped    all workers have left",
         *KEPT,
     ]
-    assert [path for method, path, _, _ in vertex.sent if method == "POST"] == [
+    assert [path for method, path, _, _ in vertex_ai.sent if method == "POST"] == [
         f"/v1/{name}:cancel"
     ]
 
@@ -127,13 +128,13 @@ def test_on_vertex(vertex, capsys, kind):
         ),
     ],
 )
-def test_refused_on_vertex(vertex, capsys, words, refusal, message):
-    vertex.add("customJobs", "pets", BUCKET, "RUNNING")
-    vertex.add("customJobs", "done", BUCKET, "SUCCEEDED")
-    vertex.add("customJobs", "foreign", "", "RUNNING")
-    vertex.refusal = refusal
+def test_refused_on_vertex(vertex_ai, capsys, words, refusal, message):
+    vertex_ai.add("customJobs", "pets", BUCKET, "RUNNING")
+    vertex_ai.add("customJobs", "done", BUCKET, "SUCCEEDED")
+    vertex_ai.add("customJobs", "foreign", "", "RUNNING")
+    vertex_ai.refusal = refusal
     assert cancel.main(["--platform=vertex", *words]) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("graft: ")) == ("", 1)
     assert message in captured.err
-    assert not [method for method, _, _, _ in vertex.sent if method == "POST"]
+    assert not [method for method, _, _, _ in vertex_ai.sent if method == "POST"]

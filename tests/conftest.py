@@ -93,3 +93,25 @@ def gcs(gcs_server):
         yield gcs_server
         gcs_client.close()
     gcs_server.proxy.reset()
+
+
+@pytest.fixture
+def cluster_api(tmp_path, monkeypatch):
+    """A server that answers as Kubernetes does, and the kubeconfig that names it."""
+    from tests import kube_api
+
+    with kube_api.serve() as server:
+        config = kube_api.write_kubeconfig(tmp_path / "kubeconfig", server.url)
+        monkeypatch.setenv("KUBECONFIG", str(config))
+        yield server
+
+
+@pytest.fixture
+def vertex_ai(monkeypatch):
+    """A server that answers as Vertex AI does, and the environment that names it."""
+    from tests import vertex_api
+
+    with vertex_api.serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from tests.watch_test import api, container, job, pod
+from tests.watch_test import container, job, pod
 from trainer import watch
 from trainer.launch import kubernetes_logs
-
-__all__ = ["api"]
 
 DONE = container(terminated={"exitCode": 0})
 
@@ -31,12 +29,14 @@ def follow(capsys):
     return code, capsys.readouterr().out.splitlines()
 
 
-def test_lines_of_all_workers_and_what_becomes_of_them(api, capsys):
-    api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
+def test_lines_of_all_workers_and_what_becomes_of_them(cluster_api, capsys):
+    cluster_api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
     for index in (0, 1):
-        api.put("pods", pod(index, DONE))
-    api.logs["pets-0"] = [[at(1, said("step 1")), at(2, said("slow", "WARNING")), at(3, "a trace")]]
-    api.logs["pets-1"] = [[at(1, "two words")]]
+        cluster_api.put("pods", pod(index, DONE))
+    cluster_api.logs["pets-0"] = [
+        [at(1, said("step 1")), at(2, said("slow", "WARNING")), at(3, "a trace")]
+    ]
+    cluster_api.logs["pets-1"] = [[at(1, "two words")]]
     code, lines = follow(capsys)
     assert code == 0
     assert [line for line in lines if line.startswith("worker 0 │")] == [
@@ -49,39 +49,39 @@ def test_lines_of_all_workers_and_what_becomes_of_them(api, capsys):
     assert len(lines) == 7
 
 
-def test_a_log_that_is_cut_goes_on_where_it_was(api, capsys):
-    api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
-    api.put("pods", pod(0, DONE))
+def test_a_log_that_is_cut_goes_on_where_it_was(cluster_api, capsys):
+    cluster_api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
+    cluster_api.put("pods", pod(0, DONE))
     whole = [at(1, "one"), at(2, "two"), at(2, "two again"), at(3, "three")]
-    api.logs["pets-0"] = [[*whole[:3], None], [None], whole]
+    cluster_api.logs["pets-0"] = [[*whole[:3], None], [None], whole]
     assert [line for line in follow(capsys)[1] if "│" in line] == [
         "worker 0 │ one",
         "worker 0 │ two",
         "worker 0 │ two again",
         "worker 0 │ three",
     ]
-    asked = [kind for _, kind, name, _ in api.requests if name == "pets-0"]
+    asked = [kind for _, kind, name, _ in cluster_api.requests if name == "pets-0"]
     assert "sinceSeconds" not in asked[0]
     assert all("sinceSeconds" in query and "follow=true" in query for query in asked[1:])
     assert len(asked) == 3
 
 
-def test_a_worker_that_starts_later_and_one_that_comes_back(api, capsys):
-    api.put("jobs", job("gs://bucket/runs/pets"))
-    api.put("pods", pod(0, {"phase": "Pending"}))
-    api.logs["pets-0"] = [[at(1, "first")], [at(2, "second")]]
+def test_a_worker_that_starts_later_and_one_that_comes_back(cluster_api, capsys):
+    cluster_api.put("jobs", job("gs://bucket/runs/pets"))
+    cluster_api.put("pods", pod(0, {"phase": "Pending"}))
+    cluster_api.logs["pets-0"] = [[at(1, "first")], [at(2, "second")]]
     looks = []
 
     def later(plural, name):
         looks.append(plural)
         if len(looks) == 3:
-            api.put("pods", pod(0, container(terminated={"exitCode": 143})))
+            cluster_api.put("pods", pod(0, container(terminated={"exitCode": 143})))
         if len(looks) == 5:
-            api.put("pods", pod(0, DONE))  # another one, with a uid of its own
+            cluster_api.put("pods", pod(0, DONE))  # another one, with a uid of its own
         if len(looks) == 6:
-            api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
+            cluster_api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
 
-    api.on_get = later
+    cluster_api.on_get = later
     code, lines = follow(capsys)
     assert code == 0
     assert lines == [
@@ -95,10 +95,10 @@ def test_a_worker_that_starts_later_and_one_that_comes_back(api, capsys):
     ]
 
 
-def test_no_right_to_read_logs_is_said_once(api, capsys, monkeypatch):
-    api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
-    api.put("pods", pod(0, DONE))
-    monkeypatch.setattr(api, "log", lambda pod, query: 403)
+def test_no_right_to_read_logs_is_said_once(cluster_api, capsys, monkeypatch):
+    cluster_api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
+    cluster_api.put("pods", pod(0, DONE))
+    monkeypatch.setattr(cluster_api, "log", lambda pod, query: 403)
     lines = follow(capsys)[1]
     assert [line for line in lines if "no log" in line] == [
         "worker 0 │ (no log: cannot read the log of pets-0 in default: pods/log is refused; "
@@ -107,20 +107,20 @@ def test_no_right_to_read_logs_is_said_once(api, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("more", [["--once"], ["--json"]])
-def test_it_goes_with_neither(api, capsys, more):
+def test_it_goes_with_neither(cluster_api, capsys, more):
     assert watch.main(["--job=pets", "--follow", *more]) == 2
     assert "--follow: needs --job, and is neither --once nor --json" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_away_is_waited_for(api, capsys, monkeypatch):
-    api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
-    api.put("pods", pod(0, DONE))
-    api.logs["pets-0"] = [[at(1, "one")]]
+def test_a_cluster_that_is_away_is_waited_for(cluster_api, capsys, monkeypatch):
+    cluster_api.put("jobs", job("gs://bucket/runs/pets", "Complete"))
+    cluster_api.put("pods", pod(0, DONE))
+    cluster_api.logs["pets-0"] = [[at(1, "one")]]
     answers = iter([None, None, 503, 503])
-    api.faults = lambda method, plural, is_dry: next(answers, None)
+    cluster_api.faults = lambda method, plural, is_dry: next(answers, None)
     code, lines = follow(capsys)
     assert (code, lines[0]) == (0, "worker 0 │ one")
-    api.faults = lambda method, plural, is_dry: 503 if plural == "pods" else None
+    cluster_api.faults = lambda method, plural, is_dry: 503 if plural == "pods" else None
     monkeypatch.setattr(watch, "_PATIENCE_SECS", 0.2)
     assert watch.main(["--job=pets", "--follow", "--every_secs=0.1"]) == 2
     assert "cannot list pods in default: the cluster answers 503" in capsys.readouterr().err

@@ -9,7 +9,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests import kube_api
 from tests.pod_security import violations
 from trainer.launch import kubernetes_job, submit
 
@@ -149,14 +148,6 @@ def test_refused_before_anything_is_sent(flags, run, parts, capsys, monkeypatch)
         assert part in error
 
 
-@pytest.fixture
-def api(tmp_path, monkeypatch):
-    with kube_api.serve() as server:
-        config = kube_api.write_kubeconfig(tmp_path / "config", server.url)
-        monkeypatch.setenv("KUBECONFIG", str(config))
-        yield server
-
-
 def claim(*modes):
     return {
         "kind": "PersistentVolumeClaim",
@@ -174,11 +165,11 @@ def claim(*modes):
         (["ReadWriteMany"], 2, None),
     ],
 )
-def test_the_claim_is_looked_at(api, capsys, modes, num_workers, part):
+def test_the_claim_is_looked_at(cluster_api, capsys, modes, num_workers, part):
     if modes is not None:
-        api.put("persistentvolumeclaims", claim(*modes))
+        cluster_api.put("persistentvolumeclaims", claim(*modes))
     flags = ["--image=r/graft:1", "--claim=shared", f"--num_workers={num_workers}"]
     code = submit.main(["--platform=kubernetes", *flags, "--", "--workdir=/runs/x"])
     assert code == (2 if part else 0)
     assert (part or "") in capsys.readouterr().err
-    assert bool(api.writes()) == (part is None)
+    assert bool(cluster_api.writes()) == (part is None)

@@ -18,14 +18,6 @@ from trainer.launch import submit, vertex
 PARENT = "/v1/projects/proj/locations/us-central1"
 
 
-@pytest.fixture
-def api(monkeypatch):
-    with vertex_api.serving() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
 def named(collection, body):
     """`body` with the names of constants: the client sends their numbers, the API takes both."""
     kinds: dict[str, Any] = {
@@ -45,31 +37,31 @@ def named(collection, body):
         (["--model_name=pets"], "trainingPipelines"),
     ],
 )
-def test_what_is_sent_is_what_the_dry_run_shows(more, collection, api, capsys):
+def test_what_is_sent_is_what_the_dry_run_shows(more, collection, vertex_ai, capsys):
     shown = dry_run(capsys, *more)
-    assert api.sent == []
+    assert vertex_ai.sent == []
     assert submit.main(words("--dry_run=yaml", *more)) == 0
     assert yaml.safe_load(capsys.readouterr().out) == shown
     assert submit.main(words(*more)) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"submitted  projects/proj/locations/us-central1/{collection}/1"
-    assert [(method, path) for method, path, _, _ in api.sent] == [
+    assert [(method, path) for method, path, _, _ in vertex_ai.sent] == [
         ("GET", f"{PARENT}/{collection}"),
         ("POST", f"{PARENT}/{collection}"),
     ]
-    assert [named(collection, body) for body in api.created] == [shown]
+    assert [named(collection, body) for body in vertex_ai.created] == [shown]
 
 
-def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(api, capsys):
+def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(vertex_ai, capsys):
     assert submit.main(words()) == 0
     capsys.readouterr()
     assert submit.main(words()) == 2
     problem = capsys.readouterr().err
     assert "--name=pets: is running already, as projects/proj/locations/" in problem
-    assert len(api.created) == 1
-    next(iter(api.jobs.values()))["state"] = "JOB_STATE_FAILED"
+    assert len(vertex_ai.created) == 1
+    next(iter(vertex_ai.jobs.values()))["state"] = "JOB_STATE_FAILED"
     assert submit.main(words()) == 0
-    assert len(api.created) == 2
+    assert len(vertex_ai.created) == 2
 
 
 @pytest.mark.parametrize(
@@ -82,15 +74,15 @@ def test_a_run_that_is_over_is_submitted_again_and_one_that_runs_is_not(api, cap
         ((503, "UNAVAILABLE", "try again"), "no answer from Vertex AI"),
     ],
 )
-def test_a_refusal_is_one_message_and_creates_nothing(refusal, expected, api, capsys):
-    api.refusal = refusal
+def test_a_refusal_is_one_message_and_creates_nothing(refusal, expected, vertex_ai, capsys):
+    vertex_ai.refusal = refusal
     assert submit.main(words()) == 2
     said = capsys.readouterr().err
     assert said.startswith("graft: --project=proj --region=us-central1: ")
     assert expected in said
     assert refusal[2] in said
     assert said.count("\n") == 1
-    assert api.jobs == {}
+    assert vertex_ai.jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -100,14 +92,14 @@ def test_a_refusal_is_one_message_and_creates_nothing(refusal, expected, api, ca
         ("after", "it was created all the same: projects/proj/locations/us-central1/customJobs", 1),
     ],
 )
-def test_an_answer_that_is_lost_is_asked_after(loses, expected, num_jobs, api, capsys):
-    api.loses = loses
+def test_an_answer_that_is_lost_is_asked_after(loses, expected, num_jobs, vertex_ai, capsys):
+    vertex_ai.loses = loses
     assert submit.main(words()) == 2
     assert expected in capsys.readouterr().err
-    assert len(api.jobs) == num_jobs
+    assert len(vertex_ai.jobs) == num_jobs
 
 
-def test_a_server_that_is_not_there(api, monkeypatch, capsys):
+def test_a_server_that_is_not_there(vertex_ai, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", f"http://127.0.0.1:{port}")
@@ -123,14 +115,14 @@ def test_a_server_that_is_not_there(api, monkeypatch, capsys):
         ("CANCELLED", "", 1),
     ],
 )
-def test_waiting_gives_the_trainers_exit_code(state, message, code, api, capsys, monkeypatch):
+def test_waiting_gives_the_trainers_exit_code(state, message, code, vertex_ai, capsys, monkeypatch):
     monkeypatch.setattr(vertex, "_POLL_SECS", 0.01)
-    api.states = ["QUEUED", "RUNNING", "RUNNING", state]
+    vertex_ai.states = ["QUEUED", "RUNNING", "RUNNING", state]
     created = vertex.vertex_client.Jobs.create
 
     def create(jobs, body):
         resource = created(jobs, body)
-        api.jobs[resource]["error"] = {"code": 3, "message": message}
+        vertex_ai.jobs[resource]["error"] = {"code": 3, "message": message}
         return resource
 
     monkeypatch.setattr(vertex.vertex_client.Jobs, "create", create)
@@ -172,14 +164,16 @@ def test_waiting_ends_when_nobody_answers():
     assert now[0] == 615.0
 
 
-def test_what_is_said_of_a_job(api, capsys):
+def test_what_is_said_of_a_job(vertex_ai, capsys):
     assert submit.main(words()) == 0
+    named = "--job=projects/proj/locations/us-central1/customJobs/1 --platform=vertex"
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "watch      gcloud ai custom-jobs stream-logs 1 --project=proj --region=us-central1",
-        "cancel     gcloud ai custom-jobs cancel 1 --project=proj --region=us-central1",
+        f"watch      graft watch {named}",
+        "log        gcloud ai custom-jobs stream-logs 1 --project=proj --region=us-central1",
         "page       https://console.cloud.google.com/ai/platform/locations/us-central1/training/1"
         "?project=proj",
-        "curves     tensorboard --logdir=gs://bucket/runs/pets/logs",
+        f"curves     graft tensorboard {named}",
+        f"stop       graft cancel {named}    (the same command resumes)",
     ]
 
 

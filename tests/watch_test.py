@@ -5,20 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests import kube_api
 from tests.run_status_test import workdir
 from trainer import watch
 from trainer.launch import job_state
 
 __all__ = ["workdir"]
-
-
-@pytest.fixture
-def api(tmp_path, monkeypatch):
-    with kube_api.serve() as server:
-        config = kube_api.write_kubeconfig(tmp_path / "kubeconfig", server.url)
-        monkeypatch.setenv("KUBECONFIG", str(config))
-        yield server
 
 
 def job(workdir, *conditions, kind="Job"):
@@ -36,11 +27,11 @@ def pod(index, status, **annotations):
     return {"metadata": {"name": f"pets-{index}", "annotations": own}, "status": status}
 
 
-def test_a_job_its_workers_and_nothing_of_its_claim(api, capsys):
-    api.put("jobs", job("/runs/pets"))
-    api.put("pods", pod(0, {"phase": "Running"}, job_index_ignored_failure_count="2"))
+def test_a_job_its_workers_and_nothing_of_its_claim(cluster_api, capsys):
+    cluster_api.put("jobs", job("/runs/pets"))
+    cluster_api.put("pods", pod(0, {"phase": "Running"}, job_index_ignored_failure_count="2"))
     full = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient cpu."}
-    api.put("pods", pod(1, {"phase": "Pending", "conditions": [full]}))
+    cluster_api.put("pods", pod(1, {"phase": "Pending", "conditions": [full]}))
     assert watch.main(["--job=pets", "--once"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "job        pets running",
@@ -57,24 +48,24 @@ def test_a_job_its_workers_and_nothing_of_its_claim(api, capsys):
         (None, 0, "job        pets deleted"),
     ],
 )
-def test_it_stays_until_the_job_has_ended(api, capsys, ends, code, line):
-    api.put("jobs", job("/runs/pets"))
+def test_it_stays_until_the_job_has_ended(cluster_api, capsys, ends, code, line):
+    cluster_api.put("jobs", job("/runs/pets"))
     looks = []
 
     def later(plural, name):
         looks.append(plural)
         if len(looks) > 3:
-            api.objects.pop(("jobs", "pets"), None)
+            cluster_api.objects.pop(("jobs", "pets"), None)
             if ends:
-                api.put("jobs", job("/runs/pets", ends))
+                cluster_api.put("jobs", job("/runs/pets", ends))
 
-    api.on_get = later
+    cluster_api.on_get = later
     assert watch.main(["--job=pets", "--every_secs=0.1"]) == code
     assert capsys.readouterr().out.splitlines() == ["job        pets running", line]
 
 
-def test_a_jobset_as_json(api, capsys):
-    api.put("jobsets", job("/runs/pets", "Completed", kind="JobSet"))
+def test_a_jobset_as_json(cluster_api, capsys):
+    cluster_api.put("jobsets", job("/runs/pets", "Completed", kind="JobSet"))
     assert watch.main(["--job=pets", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)
     expected: dict[str, Any] = {"name": "pets", "phase": "succeeded", "why": None, "workers": []}
@@ -98,8 +89,8 @@ def test_a_workdir_once(workdir, capsys):
         (["--job=foreign"], "--job=foreign: was not created by `graft submit`"),
     ],
 )
-def test_refused(api, capsys, words, part):
-    api.put("jobs", {"kind": "Job", "metadata": {"name": "foreign"}, "spec": {}})
+def test_refused(cluster_api, capsys, words, part):
+    cluster_api.put("jobs", {"kind": "Job", "metadata": {"name": "foreign"}, "spec": {}})
     assert watch.main(words) == 2
     assert part in capsys.readouterr().err
 

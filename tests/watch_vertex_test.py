@@ -5,24 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import vertex_api
 from tests.run_status_test import workdir
-from tests.watch_test import api
 from trainer import watch
 from trainer.launch import vertex_state
 
-__all__ = ["api", "workdir"]
+__all__ = ["workdir"]
 
 BUCKET = "gs://bucket/runs/pets"
 JOB = ["--job=pets", "--platform=vertex"]
-
-
-@pytest.fixture
-def vertex(monkeypatch):
-    with vertex_api.serving() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
 
 
 @pytest.fixture
@@ -42,8 +32,8 @@ def spec(*pools):
     }
 
 
-def test_a_job_its_pools_and_its_run(vertex, run, capsys):
-    vertex.add("customJobs", "pets", BUCKET, "RUNNING", jobSpec=spec(1, 3))
+def test_a_job_its_pools_and_its_run(vertex_ai, run, capsys):
+    vertex_ai.add("customJobs", "pets", BUCKET, "RUNNING", jobSpec=spec(1, 3))
     assert watch.main([*JOB, "--once"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
@@ -59,9 +49,9 @@ def test_a_job_its_pools_and_its_run(vertex, run, capsys):
     ]
 
 
-def test_as_json_the_newest_of_that_name(vertex, run, capsys):
-    vertex.add("customJobs", "pets", BUCKET, "FAILED")
-    name = vertex.add("customJobs", "pets", BUCKET, "PENDING")
+def test_as_json_the_newest_of_that_name(vertex_ai, run, capsys):
+    vertex_ai.add("customJobs", "pets", BUCKET, "FAILED")
+    name = vertex_ai.add("customJobs", "pets", BUCKET, "PENDING")
     assert watch.main([*JOB, "--once", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)
     assert (seen["run"]["global_step"], seen["run"]["workdir"]) == (40, BUCKET)
@@ -78,10 +68,10 @@ def test_as_json_the_newest_of_that_name(vertex, run, capsys):
     }
 
 
-def test_by_its_resource_name_from_the_queue_to_its_failure(vertex, run, capsys):
+def test_by_its_resource_name_from_the_queue_to_its_failure(vertex_ai, run, capsys):
     error = {"code": 3, "message": "The replica workerpool0-0 exited with a non-zero status of 2."}
-    name = vertex.add("customJobs", "pets", BUCKET, "QUEUED", error=error)
-    vertex.states = ["QUEUED", "QUEUED", "PENDING", "RUNNING", "FAILED"]
+    name = vertex_ai.add("customJobs", "pets", BUCKET, "QUEUED", error=error)
+    vertex_ai.states = ["QUEUED", "QUEUED", "PENDING", "RUNNING", "FAILED"]
     assert watch.main([f"--job={name}", "--every_secs=0.1"]) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("job ")]
     why = f": the input is wrong; the log names it: {error['message']}"
@@ -89,7 +79,7 @@ def test_by_its_resource_name_from_the_queue_to_its_failure(vertex, run, capsys)
     assert said == [f"job        pets {phase}{why}" for phase in phases]
 
 
-def test_a_study_has_trials_and_no_run_of_its_own(vertex, capsys):
+def test_a_study_has_trials_and_no_run_of_its_own(vertex_ai, capsys):
     def measure(accuracy):
         return {"stepCount": "1", "metrics": [{"metricId": "accuracy", "value": accuracy}]}
 
@@ -102,7 +92,7 @@ def test_a_study_has_trials_and_no_run_of_its_own(vertex, capsys):
         trial(2, "ACTIVE", measurements=[measure(0.25), measure(0.5)]),
         trial(3, "REQUESTED"),
     ]
-    vertex.add("hyperparameterTuningJobs", "pets", BUCKET, "RUNNING", trials=trials)
+    vertex_ai.add("hyperparameterTuningJobs", "pets", BUCKET, "RUNNING", trials=trials)
     assert watch.main([*JOB, "--once"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "job        pets running",
@@ -113,8 +103,8 @@ def test_a_study_has_trials_and_no_run_of_its_own(vertex, capsys):
     ]
 
 
-def test_a_bucket_that_may_not_be_read_hides_no_job(vertex, gcs, capsys):
-    vertex.add("trainingPipelines", "pets", "gs://others/runs/pets", "SUCCEEDED")
+def test_a_bucket_that_may_not_be_read_hides_no_job(vertex_ai, gcs, capsys):
+    vertex_ai.add("trainingPipelines", "pets", "gs://others/runs/pets", "SUCCEEDED")
     assert watch.main(JOB) == 0
     job, pool, run = capsys.readouterr().out.splitlines()
     assert (job, pool) == ("job        pets succeeded", "pool 0     1 × n1-standard-8")
@@ -143,8 +133,8 @@ def test_a_bucket_that_may_not_be_read_hides_no_job(vertex, gcs, capsys):
         ),
     ],
 )
-def test_following_names_the_command_that_does(vertex, capsys, kind, more, command):
-    vertex.add(kind, "pets", BUCKET, "RUNNING", **more)
+def test_following_names_the_command_that_does(vertex_ai, capsys, kind, more, command):
+    vertex_ai.add(kind, "pets", BUCKET, "RUNNING", **more)
     assert watch.main([*JOB, "--follow"]) == 2
     assert capsys.readouterr().err == (
         f"graft: --follow: not on Vertex AI, whose logs are read by: {command}\n"

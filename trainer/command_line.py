@@ -63,6 +63,18 @@ def parse(argv: Sequence[str], groups: Groups) -> tuple[dict[str, Any], list[str
     return {name: values[name].value for name in names}, list(words)
 
 
+def parse_flags(argv: Sequence[str], groups: Groups) -> dict[str, Any]:
+    """The values by flag name, for a command that takes nothing but flags.
+
+    Raises:
+        UserError: as `parse` does, and for a word that is no flag.
+    """
+    values, words = parse(argv, groups)
+    if words:
+        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    return values
+
+
 def usage(synopsis: str, purpose: str, groups: Groups) -> str:
     """The text of `--help`: what the command does, and its flags by group."""
     lines = [purpose, "", f"usage: {synopsis}"]

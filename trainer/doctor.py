@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer import flags
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import UserError
 from trainer.quiet import import_tensorflow
 
@@ -44,10 +44,8 @@ def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
     from trainer.checkup.finding import ERROR, Finding
 
     try:
-        values, unknown = parse(argv, {**FLAGS, **flags.TRAINER})
+        values = parse_flags(argv, {**FLAGS, **flags.TRAINER})
         del values["json"]
-        if unknown:
-            raise UserError(f"{unknown[0]}: not a flag (--help lists the flags)")
         config = flags.config_from_values(values)
     except UserError as error:
         cost, fix = "the run does not start", "the setting that the message names"

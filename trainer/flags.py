@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer import choices as c
 from trainer import places
-from trainer.command_line import Flag, Groups, parse
+from trainer.command_line import Flag, Groups, parse_flags
 from trainer.config import Config
 from trainer.errors import UserError
 
@@ -122,10 +122,7 @@ def config_from_argv(argv: Sequence[str]) -> Config:
     Raises:
         UserError: an unknown flag, a bad value, a missing --workdir, or a word that is no flag.
     """
-    values, words = parse(argv, TRAINER)
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
-    return config_from_values(values)
+    return config_from_values(parse_flags(argv, TRAINER))
 
 
 def config_from_values(values: dict[str, Any]) -> Config:

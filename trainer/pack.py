@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from trainer import machine
-from trainer.command_line import Flag, Groups, command, parse, usage
+from trainer.command_line import Flag, Groups, command, parse_flags, usage
 from trainer.console import Voice, voice
 from trainer.errors import UserError
 from trainer.flags import default_cache_dir
@@ -48,12 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
+    values = parse_flags(argv, FLAGS)
     for name in ("dataset", "output_dir"):
         if not values[name]:
             raise UserError(f"--{name}: required")
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
     if values["shard_mb"] < 1:
         raise UserError(f"--shard_mb={values['shard_mb']}: must be at least 1")
     output = values["output_dir"].rstrip("/")

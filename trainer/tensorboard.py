@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from trainer import places, run_status, storage
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import UserError
 from trainer.launch import named_job
 from trainer.launch.kubernetes_run import KubernetesRun
@@ -36,9 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tensorboard(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    values = parse_flags(argv, FLAGS)
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     port = values["port"]

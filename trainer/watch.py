@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trainer import run_status
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import GraftError, UserError
 from trainer.launch import named_job, vertex_state
 from trainer.launch.kubernetes_client import Unanswered
@@ -45,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _watch(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    values = parse_flags(argv, FLAGS)
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     if not 0.1 <= values["every_secs"] <= 3600:

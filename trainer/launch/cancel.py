@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from trainer import run_status
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
+from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import GraftError, UserError
 from trainer.launch import named_job
 
@@ -32,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cancel(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    values = parse_flags(argv, FLAGS)
     if not values["job"]:
         raise UserError("--job: required; the name of the job to stop")
     job = named_job.find(values)

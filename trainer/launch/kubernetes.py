@@ -84,22 +84,22 @@ def _check_claim(cluster: Cluster, name: str, num_workers: int) -> None:
 
 def instructions(job: Object, namespace: str, values: dict[str, Any]) -> list[str]:
     """The commands that watch, read and stop `job`."""
-    kind, name = job["kind"].lower(), job["metadata"]["name"]
+    name = job["metadata"]["name"]
     context = f" --context={values['context']}" if values["context"] else ""
     kubectl = f"kubectl{context} --namespace={namespace}"
+    here = f"--job={name} --namespace={namespace}{context}"
     num_workers = kubernetes_job.spec_of(job)["completions"]
-    chief = f"{kubernetes_job.selector(job)},batch.kubernetes.io/job-completion-index=0"
     workdir = job["metadata"]["annotations"][kubernetes_job.WORKDIR]
     lines = [
         f"submitted  {job['kind']} {name} in namespace {namespace}, "
         f"{num_workers} worker{'s' * (num_workers > 1)}",
-        f"state      {kubectl} get {kind} {name}",
-        f"workers    {kubectl} get pods --selector={kubernetes_job.selector(job)}",
-        f"log        {kubectl} logs --follow --selector={chief}",
-        f"stop       {kubectl} delete {kind} {name}    (the same command resumes)",
+        f"watch      graft watch {here}",
+        f"log        graft watch {here} --follow",
+        f"pods       {kubectl} get pods --selector={kubernetes_job.selector(job)}",
+        f"stop       graft cancel {here}    (the same command resumes)",
     ]
     if values["tensorboard"]:
         lines += [f"curves     {kubectl} port-forward service/{name}-tensorboard 6006:6006"]
     elif storage.is_remote(workdir):
-        lines += [f"curves     tensorboard --logdir={storage.join(workdir, 'logs')}"]
+        lines += [f"curves     graft tensorboard {here}"]
     return lines

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer import flags, shares, storage
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage, word
+from trainer.command_line import (
+    Flag,
+    Groups,
+    command,
+    exit_process,
+    parse,
+    parse_flags,
+    usage,
+    word,
+)
 from trainer.errors import UserError
 from trainer.launch.disturbance import NAMES, SIGNALS, STORAGE, Disturbance
 from trainer.launch.stage import Result, Stage
@@ -49,9 +58,7 @@ def _rehearse(argv: Sequence[str]) -> int:
 
     values, words = parse(argv, FLAGS)
     _check(values)
-    given, unknown = parse(words, flags.TRAINER)
-    if unknown:
-        raise UserError(f"{unknown[0]}: not a flag (--help lists the flags)")
+    given = parse_flags(words, flags.TRAINER)
     config = flags.config_from_values(given)
     shares.check(values["num_workers"], config.logical_shards, config.global_batch_size)
     is_remote = storage.is_remote(config.workdir)

@@ -67,7 +67,7 @@ def submit(request: Request, values: dict[str, Any]) -> int:
         )
     resource = jobs.create(body)
     print(f"submitted  {resource}")
-    for line in _advice(kind, resource, request):
+    for line in _advice(kind, resource):
         print(line)
     if not request.wait:
         return 0
@@ -173,30 +173,18 @@ def _shown(body: dict[str, Any], dry_run: str) -> str:
     return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _advice(kind: str, resource: str, request: Request) -> list[str]:
+def _advice(kind: str, resource: str) -> list[str]:
     """The lines that say how to follow and stop the job."""
     _, project, _, region, _, number = resource.split("/")[:6]
-    here = f"--project={project} --region={region}"
     place = f"https://console.cloud.google.com/ai/platform/locations/{region}/training/{number}"
-    workdir = request.config.workdir.rstrip("/")
-    # A study has the curves of all its trials below its workdir.
-    logs = workdir if kind == vertex_client.TUNING_JOB else f"{workdir}/logs"
-    ways = {
-        vertex_client.CUSTOM_JOB: [
-            f"watch      gcloud ai custom-jobs stream-logs {number} {here}",
-            f"cancel     gcloud ai custom-jobs cancel {number} {here}",
-        ],
-        vertex_client.TUNING_JOB: [
-            f"watch      gcloud ai hp-tuning-jobs describe {number} {here}",
-            f"cancel     gcloud ai hp-tuning-jobs cancel {number} {here}",
-        ],
-        # Its custom job is made a little later, and gcloud cannot cancel the pipeline itself.
-        vertex_client.PIPELINE: [
-            f"watch      gcloud ai custom-jobs list {here} --filter=displayName:{request.name}",
-        ],
-    }
+    named = f"--job={resource} --platform=vertex"
+    lines = [f"watch      graft watch {named}"]
+    if kind == vertex_client.CUSTOM_JOB:
+        here = f"--project={project} --region={region}"
+        lines += [f"log        gcloud ai custom-jobs stream-logs {number} {here}"]
     return [
-        *ways[kind],
+        *lines,
         f"page       {place}?project={project}",
-        f"curves     tensorboard --logdir={logs}",
+        f"curves     graft tensorboard {named}",
+        f"stop       graft cancel {named}    (the same command resumes)",
     ]
