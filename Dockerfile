@@ -17,7 +17,7 @@ ARG REQUIREMENTS=runtime
 COPY requirements/${REQUIREMENTS}.txt /build/requirements.txt
 # Left out are what only compiles custom operations (headers, clang), what TFDS reads Parquet with,
 # and pip itself. Bytecode is written here, since a read-only root cannot keep any.
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,id=graft-pip,target=/var/cache/pip \
     --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=ca_certificates \
     set -eu; \
@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         export PIP_CERT=/run/secrets/ca_certificates; \
     fi; \
     python3 -m venv /opt/venv; \
-    /opt/venv/bin/pip install --no-compile --require-hashes --no-deps -r /build/requirements.txt; \
+    PIP_CACHE_DIR=/var/cache/pip /opt/venv/bin/pip install --no-compile --require-hashes --no-deps -r /build/requirements.txt; \
     for package in tensorflow/include clang pip pyarrow; do \
         rm -rf /opt/venv/lib/python3*/site-packages/"$package"; \
     done; \

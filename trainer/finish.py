@@ -87,7 +87,6 @@ def _export(run: Run, state: RunState, expected: Evaluation) -> None:
         },
         publishes=run.workers.is_chief,
     )
-    _stop_if_asked(run)
     if run.workers.is_chief:
         export.check(
             directory,

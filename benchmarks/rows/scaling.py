@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks import gangs
 from benchmarks.figures import Row
 from benchmarks.processes import Sample, in_turn
@@ -49,7 +51,7 @@ def rows(setting: Setting) -> list[Row]:
 
     samples = in_turn(
         setting.pairs,
-        {name: lambda pair, name=name: command(name, pair) for name in commands},  # type: ignore[misc]
+        {name: partial(command, name) for name in commands},
     )
     base = [gangs.extracted_per_sec(sample) for sample in samples["one"]]
     table = [

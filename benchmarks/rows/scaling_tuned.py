@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks import gangs
 from benchmarks.figures import Row
 from benchmarks.processes import in_turn
@@ -38,7 +40,7 @@ def rows(setting: Setting) -> list[Row]:
 
     samples = in_turn(
         setting.pairs,
-        {name: lambda pair, name=name: command(name, pair) for name in batches},  # type: ignore[misc]
+        {name: partial(command, name) for name in batches},
     )
     rates = {
         name: [gangs.steps_per_sec(sample) * batches[name][1] for sample in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 
 from benchmarks import readings
 from benchmarks.figures import Row
@@ -26,14 +27,13 @@ def rows(setting: Setting) -> list[Row]:
     """All of it at both delays."""
     samples = in_turn(
         setting.pairs,
-        {
-            f"{1000 * delay:.0f} ms": lambda pair, delay=delay: setting.script(  # type: ignore[misc]
-                "object_storage", delay
-            )
-            for delay in _DELAYS
-        },
+        {f"{1000 * delay:.0f} ms": partial(_measure, setting, delay) for delay in _DELAYS},
     )
     return [row for delay, found in samples.items() for row in _rows(delay, found)]
+
+
+def _measure(setting: Setting, delay: float, pair: int) -> Sample:
+    return setting.script("object_storage", delay)
 
 
 def _rows(delay: str, samples: list[Sample]) -> list[Row]:

@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,12 @@ def main() -> None:
     _tell("warm up", 0.0)
     for step in range(1, NUM_SAVES + 1):
         path = f"gs://bucket/tf/step_{step}"
-        _tell("tf save", _secs(lambda path=path: variables.write(path)))  # type: ignore[misc]
+        _tell("tf save", _secs(partial(variables.write, path)))
         began = time.monotonic()
-        blocked = _secs(lambda step=step: checkpoints.save(RunState(step)))  # type: ignore[misc]
+        blocked = _secs(partial(checkpoints.save, RunState(step)))
         uploader.flush()
         _tell("our publish", time.monotonic() - began, blocked=blocked)
-        _tell("tf restore", _secs(lambda path=path: variables.read(path)))  # type: ignore[misc]
+        _tell("tf restore", _secs(partial(variables.read, path)))
         _tell("our restore", _secs(opened().restore_newest))
     _flushes(tf, uploader)
     _steps(tf, checkpoints, uploader)
