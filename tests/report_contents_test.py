@@ -142,6 +142,11 @@ def test_names_that_are_html_or_script_are_harmless():
     assert "49" not in text.partition("What to look at")[2].partition("</section>")[0]
 
 
+def test_a_name_over_the_matrix_is_broken_between_its_words():
+    _, text = build(evidence.small(names=["ant", "cat", "bee_<b>&_wasp"]))
+    assert "<span>bee_<wbr>&lt;b&gt;&amp;_<wbr>wasp</span></th>" in text
+
+
 def test_what_is_charted_cannot_end_its_block():
     found = evidence.small(curves={"train": {"</script><script>": [(1, 1.0)]}, "eval": {}})
     _, text = build(found)

@@ -10,6 +10,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) 
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(percent=_percent, number=_number, duration=_duration, shown=shown)
+    environment.filters.update(
+        percent=_percent, number=_number, duration=_duration, shown=shown, breakable=_breakable
+    )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     program = _file("templates/page.js")
     charts = _file(f"vendor/{_CHARTS}").partition("//# sourceMappingURL")[0]
@@ -136,3 +139,11 @@ def _duration(secs: float | None) -> str:
     minutes, rest = divmod(round(secs), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _breakable(name: str) -> Any:
+    """A class's name as HTML that may be broken where its words end."""
+    import markupsafe
+
+    words = re.split(r"(?<=[_\-/. ])", name)
+    return markupsafe.Markup("<wbr>").join(words)  # escapes each
