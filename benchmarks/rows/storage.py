@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from functools import partial
 
 from benchmarks import readings
@@ -32,7 +33,7 @@ def rows(setting: Setting) -> list[Row]:
     return [row for delay, found in samples.items() for row in _rows(delay, found)]
 
 
-def _measure(setting: Setting, delay: float, pair: int) -> Sample:
+def _measure(setting: Setting, delay: float, pair: int) -> Sequence[str]:
     return setting.script("object_storage", delay)
 
 
