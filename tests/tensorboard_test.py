@@ -1,16 +1,14 @@
 """`graft tensorboard` as a process: it answers over HTTP with the scalars of the run."""
 
-import json
+import contextlib
 import re
 import subprocess
 import sys
 import time
-import urllib.request
 
+from tests.board import DEADLINE_SECS, Board
 from tests.commands import graft, refused
 from trainer.tensorboard import short_names
-
-DEADLINE_SECS = 90
 
 
 def write_run(root):
@@ -24,26 +22,48 @@ def write_run(root):
     return root
 
 
-def test_it_answers_with_the_scalars(tmp_path):
-    run = write_run(tmp_path / "pets")
-    words = ["-m", "trainer", "tensorboard", f"--workdir={run}", "--port=0"]
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def opened(*words):
+    """The page that a process of `graft` with `words` serves, once the run's loss is on it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words], stdout=subprocess.PIPE, text=True
+    )
     with process:
         try:
             assert process.stdout is not None
-            said = re.match(r"curves     (http://localhost:\d+/)", process.stdout.readline())
-            assert said
+            lines = iter(process.stdout.readline, "")
+            found = next(filter(None, (re.match(r"curves     (http://\S+/)", ln) for ln in lines)))
+            board = Board(found[1])
             deadline = time.monotonic() + DEADLINE_SECS
-            while True:
-                with urllib.request.urlopen(f"{said[1]}data/plugin/scalars/tags", timeout=30) as at:
-                    tags = json.load(at)
-                if "loss" in tags.get("train", {}):
-                    break
-                assert time.monotonic() < deadline, tags
+            while "loss" not in board.json("plugin/scalars/tags").get("train", {}):
+                assert time.monotonic() < deadline
                 time.sleep(0.2)
+            yield board
         finally:
             process.terminate()
     assert process.returncode == -15
+
+
+def points(board):
+    return [
+        [step, value] for _, step, value in board.json("plugin/scalars/scalars?run=train&tag=loss")
+    ]
+
+
+def test_it_answers_with_the_scalars(tmp_path):
+    run = write_run(tmp_path / "pets")
+    with opened("tensorboard", f"--workdir={run}", "--port=0") as board:
+        assert points(board) == [[5, 0.5]]
+
+
+def test_curves_in_a_bucket_by_workdir_and_by_job(tmp_path, gcs, vertex_ai):
+    gcs.upload(write_run(tmp_path / "pets"), "runs/pets")
+    with opened("tensorboard", "--workdir=gs://bucket/runs/pets", "--port=0") as board:
+        assert points(board) == [[5, 0.5]]
+    vertex_ai.add("customJobs", "pets", "gs://bucket/runs/pets", "RUNNING")
+    job = ["--job=pets", "--platform=vertex"]
+    with opened("tensorboard", *job, "--port=0") as board:
+        assert points(board) == [[5, 0.5]]
 
 
 def test_no_run_is_there(tmp_path):

@@ -47,6 +47,9 @@ def _tensorboard(argv: Sequence[str]) -> int:
         if "," in workdir or (len(directories) > 1 and ":" in directory.removeprefix("gs:")):
             raise UserError(f"--workdir={workdir}: TensorBoard cannot take it among several")
     arguments = [f"--host={values['host']}", *([] if port is None else [f"--port={port}"])]
+    if any(map(storage.is_remote, directories)):
+        # The fast reader knows few kinds of credentials; it ends without them, and shows nothing.
+        arguments.append("--load_fast=false")
     if len(directories) == 1:
         arguments.append(f"--logdir={directories[0]}")
     else:
