@@ -36,6 +36,9 @@ JOBSET = {
     "GRAFT_NUM_JOBS": "2",
     "GRAFT_NUM_WORKERS": "4",
 }
+# What the training operators of Kubeflow give to the pods of a TFJob.
+CHIEF, WORKER = "pets-chief-0.team.svc:2222", "pets-worker-0.team.svc:2222"
+TF_JOB = {"chief": [CHIEF], "worker": [WORKER]}
 TWO_POOLS = {"workerpool0": [A], "workerpool1": [B, C]}
 
 
@@ -51,6 +54,8 @@ TWO_POOLS = {"workerpool0": [A], "workerpool1": [B, C]}
         (tf_config({"worker": [B], "chief": [A]}, "chief", 0), (A, B), 0, "TF_CONFIG"),
         (tf_config({"master": [A], "worker": [B]}, "worker", 0), (A, B), 1, "TF_CONFIG"),
         (tf_config({"chief": [A]}, "chief", 0, environment="cloud"), (A,), 0, "TF_CONFIG"),
+        (tf_config(TF_JOB, "chief", 0, environment="cloud"), (CHIEF, WORKER), 0, "TF_CONFIG"),
+        (tf_config(TF_JOB, "worker", 0, environment="cloud"), (CHIEF, WORKER), 1, "TF_CONFIG"),
         (tf_config({"worker": [A], "ps": [], "evaluator": []}), (A,), 0, "TF_CONFIG"),
         (tf_config({"worker": {"0": A, "10": C, "2": B}}, "worker", 10), (A, B, C), 2, "TF_CONFIG"),
         (
