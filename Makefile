@@ -11,8 +11,8 @@ PEERS ?= .venv-bench
 train: $(READY)  ## train the embedded default; the same command again resumes
 	$(BIN)/graft train --workdir=$(WORKDIR)
 
-test: $(READY)
-	$(BIN)/python -m pytest
+test: $(READY)  ## two files of tests at a time
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
