@@ -13,7 +13,7 @@ NUM_STEPS = 600
 NUM_ROUNDS = 14
 # By then even the slowest moments of a run are over: meeting, tracing, steps, evaluation, save.
 LATEST_SECS = 15
-LEAVING_SECS = 10
+LEAVING_SECS = 30  # what Kubernetes grants by default, even to a worker that is still tracing
 RENDEZVOUS_SECS = 20
 
 
