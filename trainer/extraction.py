@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,13 @@ from trainer.workers import Workers
 
 # What of a batch is kept beside its features.
 _COLUMNS = ("label", "id", "is_good")
+
+# Batches computed at a time. An operation ends with its slowest thread, which often shares its core
+# with a decoder; meanwhile the other threads work on the other batch.
+_AT_ONCE = 2
+
+# Features and _COLUMNS of a batch, for each replica.
+_Outputs = list[list[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +78,7 @@ class Extraction:
         done = 0
         for outputs in self._outputs(batches, num_steps, precision):
             for replica, queue in enumerate(queues):
-                rows = [self.strategy.experimental_local_results(x)[replica] for x in outputs]
-                collected[replica].append([row.numpy() for row in rows])
+                collected[replica].append(outputs[replica])
                 while queue and sum(len(c[0]) for c in collected[replica]) >= sizes[queue[0]]:
                     number = queue.popleft()
                     size = sizes[number]
@@ -83,25 +90,35 @@ class Extraction:
 
     def _outputs(
         self, dataset: tf.data.Dataset, num_steps: int, precision: str
-    ) -> Iterator[tuple[tf.Tensor, ...]]:
-        """Features and _COLUMNS of a batch for each replica, step by step."""
+    ) -> Iterator[_Outputs]:
+        """Step by step."""
         batches = iter(dataset)
 
         def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             return self.features(batch["input"]), *(batch[key] for key in _COLUMNS)
 
         step = tf.function(lambda batch: self.strategy.run(compute, (batch,)), autograph=False)
-        for _ in range(num_steps):
-            if self.stop.requested:
-                raise self.stop.error("while computing features; the same command goes on")
-            # Not a distributed data set: the workers have unequal shares, and it would wait.
-            batch = self.strategy.experimental_distribute_values_from_function(
-                lambda context: next(batches)
-            )
-            with strategies.arithmetic(precision):
-                outputs = step(batch)
-            self.workers.progress()
-            yield outputs
+
+        def outputs(batch: dict[str, tf.Tensor]) -> _Outputs:
+            columns = [self.strategy.experimental_local_results(x) for x in step(batch)]
+            return [[x.numpy() for x in row] for row in zip(*columns, strict=True)]
+
+        ahead: collections.deque[Future[_Outputs]] = collections.deque()
+        # The arithmetic is chosen when a thread first computes: for as long as there are threads.
+        with strategies.arithmetic(precision), ThreadPoolExecutor(_AT_ONCE) as pool:
+            for number in range(num_steps):
+                if self.stop.requested:
+                    raise self.stop.error("while computing features; the same command goes on")
+                # Not a distributed data set: the workers have unequal shares, and it would wait.
+                batch = self.strategy.experimental_distribute_values_from_function(
+                    lambda context: next(batches)
+                )
+                ahead.append(pool.submit(outputs, batch))
+                # The first one alone, since it also traces; later ones while one more waits.
+                is_end = number in (0, num_steps - 1)
+                while ahead and (is_end or len(ahead) > _AT_ONCE):
+                    self.workers.progress()
+                    yield ahead.popleft().result()
 
     def _part(
         self, features: np.ndarray, labels: np.ndarray, ids: np.ndarray, is_good: np.ndarray
