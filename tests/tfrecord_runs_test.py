@@ -38,13 +38,15 @@ def expected(path, before, take):
 
 def test_offsets_are_exact(path):
     assert len(RECORDS[0]) == 0
-    offsets = [tfrecord_runs.offset(str(path), count) for count in range(len(RECORDS))]
-    assert offsets == as_written(RECORDS)
+    every = as_written(RECORDS)
+    assert tfrecord_runs.offsets(str(path), range(len(RECORDS))) == every
+    assert tfrecord_runs.offsets(str(path), [9, 3, 9, 0]) == [every[i] for i in (9, 3, 9, 0)]
+    assert tfrecord_runs.offsets(str(path), []) == []
 
 
 @pytest.mark.parametrize("before", [0, 1, 9, 22])
 def test_a_run_is_the_same_with_and_without_an_offset(path, before):
-    offset = tfrecord_runs.offset(str(path), before)
+    (offset,) = tfrecord_runs.offsets(str(path), [before])
     for take in {1, (23 - before) // 2 or 1, 23 - before}:
         assert read(path, before, offset, take) == expected(path, before, take)
         assert read(path, before, -1, take) == expected(path, before, take)
@@ -52,8 +54,8 @@ def test_a_run_is_the_same_with_and_without_an_offset(path, before):
 
 def test_the_end_and_beyond_are_no_places(path):
     # Reading from there would be an empty file, and no error.
-    for count in (len(RECORDS), len(RECORDS) + 1, 10_000):
-        assert tfrecord_runs.offset(str(path), count) == -1
+    beyond = [len(RECORDS), len(RECORDS) + 1, 10_000]
+    assert tfrecord_runs.offsets(str(path), beyond) == [-1, -1, -1]
 
 
 def with_length(path, number, length):
@@ -66,7 +68,7 @@ def with_length(path, number, length):
 @pytest.mark.parametrize("length", [2**64 - 1, 2**63 - 1, 2**63 - 17, 2**63 - 16, 2**40])
 def test_an_absurd_length_gives_no_place(path, length):
     with_length(path, 5, length)
-    assert [tfrecord_runs.offset(str(path), count) for count in (5, 6, 9)] == [
+    assert tfrecord_runs.offsets(str(path), [5, 6, 9]) == [
         as_written(RECORDS)[5],
         -1,
         -1,
@@ -77,7 +79,7 @@ def test_an_absurd_length_gives_no_place(path, length):
 
 def test_a_damaged_length_is_an_error_when_it_is_read(path):
     with_length(path, 5, len(RECORDS[5]) + 1)
-    offset = tfrecord_runs.offset(str(path), 7)
+    (offset,) = tfrecord_runs.offsets(str(path), [7])
     assert offset != as_written(RECORDS)[7]
     with pytest.raises(tf.errors.DataLossError):
         read(path, 7, offset, 3)
@@ -88,23 +90,21 @@ def test_a_cut_file_is_an_error_when_it_is_read(path, lost):
     """Cut in the record before the run: its header is whole, and the run would begin beyond."""
     offsets = as_written(RECORDS)
     path.write_bytes(path.read_bytes()[: offsets[9] - lost])
-    assert tfrecord_runs.offset(str(path), 8) == offsets[8]
-    assert tfrecord_runs.offset(str(path), 9) == -1
+    assert tfrecord_runs.offsets(str(path), [8, 9]) == [offsets[8], -1]
     with pytest.raises(tf.errors.DataLossError):
         read(path, 9, -1, 3)
 
 
 def test_a_file_that_is_gone_gives_no_place_but_the_first(tmp_path):
     gone = str(tmp_path / "gone")
-    assert [tfrecord_runs.offset(gone, count) for count in (0, 1)] == [0, -1]
+    assert tfrecord_runs.offsets(gone, [0, 1]) == [0, -1]
     for offset in (0, -1):
         with pytest.raises(tf.errors.NotFoundError, match="gone"):
             read(gone, 1, offset, 1)
 
 
 def test_what_is_far_away_is_not_asked():
-    assert tfrecord_runs.offset("gs://no-such-bucket/x.tfrecord", 3) == -1
-    assert tfrecord_runs.offset("gs://no-such-bucket/x.tfrecord", 0) == 0
+    assert tfrecord_runs.offsets("gs://no-such-bucket/x.tfrecord", [3, 0]) == [-1, 0]
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 3, 7, 40])

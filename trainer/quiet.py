@@ -51,6 +51,8 @@ def uncollected() -> Iterator[None]:
 
 def _import_in_silence() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Keras 2 is what is used here; Keras 3 would be imported besides, for nothing.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     for name, value in _GCS_RETRIES.items():
         os.environ.setdefault(name, value)
     sys.stderr.flush()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,7 @@ class TfdsSource:
                     tf.constant(np.cumsum([0, *(run[2] for run in runs)])[:-1], tf.int64),
                     tf.constant([path for path, _, _ in runs], tf.string),
                     tf.constant([before for _, before, _ in runs], tf.int64),
-                    tf.constant([tfrecord_runs.offset(*run[:2]) for run in runs], tf.int64),
+                    tf.constant(_offsets(runs), tf.int64),
                     tf.constant([take for _, _, take in runs], tf.int64),
                 )
         return self._tables[split, num_shards]
@@ -214,3 +214,12 @@ class TfdsSource:
             take = whole - instruction.skip if instruction.take == -1 else instruction.take
             runs.append((str(instruction.filename), instruction.skip, take))
         return runs
+
+
+def _offsets(runs: Sequence[Run]) -> list[int]:
+    """Where the first record of each run begins in its file, in bytes, or -1."""
+    befores: dict[str, list[int]] = {}
+    for path, before, _ in runs:
+        befores.setdefault(path, []).append(before)
+    found = {path: iter(tfrecord_runs.offsets(path, counts)) for path, counts in befores.items()}
+    return [next(found[path]) for path, _, _ in runs]

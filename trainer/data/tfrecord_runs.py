@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -36,24 +37,27 @@ def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor)
     return tf.data.Dataset.zip(paths, tf.data.Dataset.range(before, before + take), records)
 
 
-def offset(path: str, count: int) -> int:
-    """The byte at which record `count` of a TFRecord file begins; -1 where that is not to be known.
+def offsets(path: str, counts: Sequence[int]) -> list[int]:
+    """The bytes at which these records of a TFRecord file begin; -1 where that is not to be known.
 
-    A record is its length (8 bytes), the length's checksum (4), the data, and theirs (4).
+    The file is walked through once. A record is its length (8 bytes), the length's checksum (4),
+    the data, and theirs (4).
     """
-    if "://" in path or not count:
-        return -1 if count else 0
-    position = 0
+    found, position = {0: 0}, 0
+    wanted = set(counts) if "://" not in path else set()
     with (
         contextlib.suppress(OSError, OverflowError, struct.error),
         open(path, "rb", buffering=0) as file,
     ):
-        for _ in range(count):
+        size = os.fstat(file.fileno()).st_size
+        for count in range(1, max(wanted, default=0) + 1):
             position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
-        # Reading from beyond the end would be an end like any other.
-        if position < os.fstat(file.fileno()).st_size:
-            return position
-    return -1  # missing or damaged, which reading it will tell
+            # Reading from beyond the end would be an end like any other.
+            if position >= size:  # missing or damaged, which reading it will tell
+                break
+            if count in wanted:
+                found[count] = position
+    return [found.get(count, -1) for count in counts]
 
 
 def read_one(path: str, count: int) -> bytes:
@@ -62,7 +66,7 @@ def read_one(path: str, count: int) -> bytes:
     Raises:
         OSError, OpError, StopIteration: the file is missing or ends before.
     """
-    position = offset(path, count)
+    (position,) = offsets(path, [count])
     if position < 0:
         return next(tf.data.TFRecordDataset(path).skip(count).take(1).as_numpy_iterator())
     with open(path, "rb") as file:
