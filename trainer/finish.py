@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from trainer import board_files, export, places, progress, storage
@@ -35,9 +37,9 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
     _gather_skipped(run, state)
     if config.export_formats:
-        _export(run, state, evaluation)
+        _export(run, state)
     _stop_if_asked(run)
-    metrics = {
+    metrics: dict[str, Any] = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
         "num_trainable_params": run.classifier.num_trainable_params,
@@ -46,11 +48,15 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         "eval": evaluation.to_dict(),
         "best": {key: state.best[key] for key in ("global_step", "accuracy")},
     }
-    if config.test_split:
-        metrics["test_split"] = config.test_split
-        metrics["test"] = _evaluate(run, config.test_split).to_dict()
-    _gather_skipped(run, state)
-    board_files.end(run)
+    with _export_is_checked(run, state, evaluation):
+        if config.test_split:
+            metrics["test_split"] = config.test_split
+            metrics["test"] = _evaluate(run, config.test_split).to_dict()
+        _gather_skipped(run, state)
+        board_files.end(run)
+        evidence = None
+        if config.report and run.workers.is_chief:
+            evidence = report.gather(run, evaluation, metrics)
     metrics["num_skipped"] = len(state.skipped)
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)
@@ -61,7 +67,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
     if run.workers.is_chief:
         if config.report:
-            metrics["report"] = report.write(run, evaluation, metrics)
+            metrics["report"] = report.write(run, evidence, metrics)
             run.ledger.write()
         # The last one: a run that has it is over.
         storage.write_json(storage.join(config.workdir, METRICS), metrics)
@@ -71,14 +77,13 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     return metrics
 
 
-def _export(run: Run, state: RunState, expected: Evaluation) -> None:
+def _export(run: Run, state: RunState) -> None:
     config = run.config
-    directory = places.part(config.workdir, "export")
     run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
     export.export(
         run.classifier,
         run.source.class_names,
-        directory,
+        places.part(config.workdir, "export"),
         formats=config.export_formats,
         facts={
             "global_step": state.best["global_step"],
@@ -87,16 +92,32 @@ def _export(run: Run, state: RunState, expected: Evaluation) -> None:
         },
         publishes=run.workers.is_chief,
     )
-    if run.workers.is_chief:
-        export.check(
-            directory,
+
+
+@contextlib.contextmanager
+def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Iterator[None]:
+    """Scores the export meanwhile: TensorFlow's work, beside Python's within.
+
+    Raises (in the end):
+        ExportMismatch, Preempted: see export.check and _stop_if_asked.
+    """
+    config = run.config
+    if not (config.export_formats and run.workers.is_chief):
+        yield
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        check = pool.submit(
+            export.check,
+            places.part(config.workdir, "export"),
             run.source,
             config.validation_split,
             expected,
             config.global_batch_size,
-            skipped=state.skipped,
+            skipped=sorted(state.skipped),
             may_go_on=lambda: _stop_if_asked(run),
         )
+        yield
+        check.result()
 
 
 def _stop_if_asked(run: Run) -> None:

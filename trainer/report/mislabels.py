@@ -10,6 +10,7 @@ Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -96,14 +97,22 @@ class Regression:
             result.label_probability[places] = of_label.clip(0, 1)
         return result
 
+    @functools.cached_property
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the products and of the targets, over all folds."""
+        return self._products.sum(axis=0), self._targets.sum(axis=0)
+
     def _solve(self, left_out: int) -> np.ndarray:
         """float64 [width + 1, classes]: of the other folds, the intercept last."""
-        kept = np.arange(NUM_FOLDS) != left_out
-        product, target = self._products[kept].sum(axis=0), self._targets[kept].sum(axis=0)
+        product, target = self._sums
+        if left_out < NUM_FOLDS:
+            product = product - self._products[left_out]
+            target = target - self._targets[left_out]
         count, mean = product[-1, -1], product[:-1, -1] / product[-1, -1]
         share = target[-1] / count
         # About their own mean, which the blocks' order does not change; the intercept is free.
-        spread = product[:-1, :-1] - count * np.outer(mean, mean)
+        spread = np.outer(-count * mean, mean)
+        spread += product[:-1, :-1]
         spread[np.diag_indices_from(spread)] += _RIDGE * np.trace(spread) / len(spread) + 1e-9
         slopes = np.linalg.solve(spread, target[:-1] - count * np.outer(mean, share))
         return np.concatenate([slopes, (share - mean @ slopes)[None]])

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from typing import Any
 
 from trainer import storage
 from trainer.evaluate import Evaluation
 from trainer.finished import PAGE
-from trainer.report import contents, gather, page
+from trainer.report import contents, page
+from trainer.report import gather as gathering
+from trainer.report.evidence import Evidence
 from trainer.run import Run
 
 METRICS, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
 
 
-def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> bool:
-    """Publish the page and the tables beside it; what fails is said, and no more.
+def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence | None:
+    """Find out what the page is to show, most of its work; what fails is said, and no more.
 
     Args:
         run: it has come to its end.
         evaluation: of the validation split, with its scored examples.
+        metrics: what `metrics.json` is to hold, as far as it is known.
+
+    Returns:
+        None where it fails.
+    """
+    run.uploader.flush()  # the curves are read back
+    try:
+        return gathering.gather(run, evaluation, metrics)
+    except Exception as error:  # the model and its figures are worth more than the page
+        _warn(run, error)
+        return None
+
+
+def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
+    """Publish the page and the tables beside it; what fails is said, and no more.
+
+    Args:
+        run: it has come to its end.
+        evidence: see gather.
         metrics: what `metrics.json` is to hold.
 
     Returns:
         whether they are there.
     """
-    run.uploader.flush()  # the curves are read back
-    began = time.monotonic()
+    if evidence is None:
+        return False
     try:
-        evidence = gather.gather(run, evaluation, metrics)
+        evidence = dataclasses.replace(evidence, metrics=metrics)
         files = {
             METRICS: page.metrics_csv(evidence.curves),
             PREDICTIONS: page.predictions_csv(evidence),
@@ -37,16 +58,15 @@ def write(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> bool:
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
             storage.write_atomically(storage.join(run.config.workdir, name), content)
-        secs, num_bytes = time.monotonic() - began, len(content)
-        run.voice.say(
-            f"report     of {num_bytes / 1e6:.1f} MB in {secs:.1f} s",
-            report_secs=secs,
-            report_bytes=num_bytes,
-        )
-    except Exception as error:  # the model and its figures are worth more than the page
-        run.voice.warn(
-            f"no report in {storage.join(run.config.workdir, PAGE)}: "
-            f"{type(error).__name__}: {error}"
-        )
+        num_bytes = len(content)
+        run.voice.say(f"report     of {num_bytes / 1e6:.1f} MB", report_bytes=num_bytes)
+    except Exception as error:  # as above
+        _warn(run, error)
         return False
     return True
+
+
+def _warn(run: Run, error: Exception) -> None:
+    run.voice.warn(
+        f"no report in {storage.join(run.config.workdir, PAGE)}: {type(error).__name__}: {error}"
+    )
