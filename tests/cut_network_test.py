@@ -10,7 +10,7 @@ from tests.two_hosts import ADDRESSES, two_hosts
 
 STALL_SECS = 10
 # Both workers see it after STALL_SECS, and then write down all stacks and leave.
-LEAVING_SECS = 10
+LEAVING_SECS = 30
 
 
 @pytest.fixture

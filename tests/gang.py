@@ -93,13 +93,18 @@ def train(num_workers: int, arguments: Sequence[Any], logs: Path) -> None:
 
 
 def wait_for_training(workers: Sequence[Worker]) -> None:
-    """Until the first steps are done; what is traced once is traced by then."""
+    """Until progress is told: what is traced for steps and the first pictures is traced by then."""
     deadline = time.monotonic() + DEADLINE_SECS
-    while "first step after" not in workers[0].output:
+    while not boundaries(workers[0]):
         assert time.monotonic() < deadline
         for worker in workers:
             assert worker.process.poll() is None, worker.errors
         time.sleep(0.02)
+
+
+def boundaries(chief: Worker) -> int:
+    """How often it has told of its progress: with --log_progress_secs=0 at every loop boundary."""
+    return chief.output.count("\ntraining ")
 
 
 def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:

@@ -2,7 +2,9 @@
 
 import os
 import statistics
+import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -141,7 +143,7 @@ def test_no_scratch_is_left(world, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("delay_secs", [0.0, 0.04])
 def test_training_is_not_kept_waiting_by_15_megabytes(gcs, delay_secs):
-    """60 ms is the aim; the bound is wider, for a machine that does something else too."""
+    """60 ms is the aim; the bound is wider, and of CPU time, which is ours on any machine."""
     variables = [tf.Variable(np.random.default_rng(0).normal(size=(1000, 1000))) for _ in range(2)]
     uploader = Uploader()
     checkpoints = Checkpoints(
@@ -155,15 +157,26 @@ def test_training_is_not_kept_waiting_by_15_megabytes(gcs, delay_secs):
     checkpoints.save(state_of(0))
     uploader.flush(60)
     gcs.proxy.delay_secs = delay_secs
-    blocked = []
+    spent = []
     for step in range(1, 6):
         gcs.proxy.requests = []
-        began = time.monotonic()
+        is_saved = threading.Event()
+        late: list[bool] = []
+        # Nothing is answered before `save` has returned.
+        gcs.proxy.plan = partial(answer_after, is_saved, late)
+        began = time.process_time()
         checkpoints.save(state_of(step))
-        blocked.append(time.monotonic() - began)
+        spent.append(time.process_time() - began)
+        is_saved.set()
         uploader.flush(60)
+        assert late
+        assert not any(late)
         size = max(int(r.headers.get("content-length", 0)) for r in gcs.proxy.requests)
         assert size > 15e6
         assert gcs.proxy.count("POST", "PUT") <= 6
-    print(f"blocked for {[round(1000 * secs) for secs in blocked]} ms")
-    assert statistics.median(blocked) < 0.15
+    print(f"kept busy for {[round(1000 * secs) for secs in spent]} ms")
+    assert statistics.median(spent) < 0.15
+
+
+def answer_after(is_saved, late, request):
+    late.append(not is_saved.wait(30))

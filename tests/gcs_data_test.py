@@ -119,7 +119,7 @@ def test_refusals(gcs, flag, path, fault, words, tmp_path):
     gcs.proxy.plan = lambda request: fault
     began = time.monotonic()
     process = graft("train", f"--workdir={tmp_path / 'run'}", f"--{flag}={path}", **gcs.environment)
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 90  # TensorFlow by itself tries again for minutes
     refused(process, f"graft: --{flag}={path}: ")
     assert re.search(words, process.stderr)
 

@@ -92,7 +92,7 @@ def test_an_address_without_a_network_is_refused_quickly(tmp_path, monkeypatch):
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"--backbone={handle}: cannot be fetched: .*refused"):
         load(handle, str(tmp_path))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert "TFHUB_CACHE_DIR" not in os.environ
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.meeting import localhosts, release, workers
+from tests.meeting import DEADLINE_SECS, localhosts, release, workers
 
 
 @pytest.fixture
@@ -54,12 +54,10 @@ def test_a_killed_worker_ends_the_others_at_once(start, killed):
     victim = started.pop(killed)
     # One of them waits for the victim.
     started[0].say("agree 1")
-    began = time.monotonic()
     victim.process.kill()
     role = "worker 0, the chief" if killed == 0 else f"worker {killed}"
     for worker in started:
         assert worker.end() == (138, "", f"graft: {role} ({hosts[killed]}): is gone\n")
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
@@ -92,7 +90,7 @@ def test_who_leaves_for_a_reason_takes_all_with_it(start, failing):
 def test_a_stop_request_becomes_everyones(start, asked):
     _, started = met(start, 3)
     started[asked].process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + DEADLINE_SECS
     for worker in started:
         said = ""
         while said != "15\n":

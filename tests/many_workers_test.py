@@ -14,11 +14,20 @@ import pytest
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import DEADLINE_SECS, curve, gang, pictures, train, wait_for_training
+from tests.gang import (
+    DEADLINE_SECS,
+    boundaries,
+    curve,
+    gang,
+    pictures,
+    train,
+    wait_for_training,
+)
 from tests.same_run import assert_same_weights
 from trainer.launch.devices import free_ports
 
 NUM_STEPS = 600
+STALL_SECS = 30
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,7 @@ def arguments(tmp_path_factory):
         "--log_every_steps=1",
         "--eval_every_epochs=40",
         "--checkpoint_every_steps=50",
-        "--stall_timeout_secs=30",
+        f"--stall_timeout_secs={STALL_SECS}",
         "--rendezvous_timeout_secs=60",
     ]
 
@@ -104,7 +113,7 @@ def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
         workers[killed].process.kill()
         began = time.monotonic()
         assert workers[1 - killed].end() == 138
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < STALL_SECS
         assert "): is gone\n" in workers[1 - killed].errors
     train(2, words, tmp_path / "said")
     assert_same_weights(tmp_path, pair, NUM_STEPS)
@@ -116,13 +125,14 @@ def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
 def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path, asked):
     rare = [word for word in arguments if "checkpoint" not in word]
     words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
-    words.append(f"--num_steps={NUM_STEPS}")
+    words += [f"--num_steps={NUM_STEPS}", "--log_progress_secs=0"]
     with gang(2, words, tmp_path / "said") as workers:
         wait_for_training(workers)
-        began = time.monotonic()
         workers[asked].process.send_signal(signal.SIGTERM)
+        before = boundaries(workers[0])
         assert [worker.end() for worker in workers] == [143, 143]
-        assert time.monotonic() - began < 10
+        # Who had voted for a boundary already asks at the next one.
+        assert boundaries(workers[0]) - before <= 2
         said = {worker.errors.splitlines()[-1] for worker in workers}
         assert len(said) == 1
         assert said.pop().startswith("graft: stopped by SIGTERM after step ")
@@ -137,7 +147,7 @@ def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_
         workers[1].process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         assert workers[0].end() == 138
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < 2 * STALL_SECS
 
 
 def test_workers_that_differ_are_refused(arguments, tmp_path):

@@ -65,7 +65,7 @@ def test_sigterm_while_waiting_leaves_at_once(start):
             143,
             "graft: stopped by SIGTERM before training; there is nothing to save\n",
         )
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25  # it would wait for the other for 50
 
 
 def test_a_worker_that_was_started_anew_is_welcome(start):

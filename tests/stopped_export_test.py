@@ -29,7 +29,7 @@ def test_sigterm_in_the_export(tmp_path, num_workers, asked):
         began = time.monotonic()
         workers[asked].process.send_signal(signal.SIGTERM)
         assert [worker.end() for worker in workers] == [143] * num_workers
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30  # what Kubernetes grants by default
         for worker in workers:
             assert "stopped by SIGTERM while exporting" in worker.errors
             assert "Traceback" not in worker.errors

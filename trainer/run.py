@@ -28,6 +28,10 @@ from trainer.preemption import StopRequest
 from trainer.uploader import Uploader
 from trainer.workers import Workers
 
+# Of endless batches, until the process ends: to take such an iterator down TensorFlow waits for the
+# thread that tunes it, which can miss that it is to end and sleeps for up to a minute.
+_kept: list[Iterator[Any]] = []
+
 
 @dataclasses.dataclass
 class Run:
@@ -126,7 +130,7 @@ class Run:
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return pipeline.training_batches(self.config.train_split, shards, replicas, first_step)
 
-        return iter(self.strategy.distribute_datasets_from_function(batches))
+        return self._endless(batches)
 
     def evaluator(self, split: str) -> Evaluator:
         """Scores `split` with the classifier's weights of the moment; made, and traced, once."""
@@ -149,7 +153,7 @@ class Run:
         return Evaluator(
             self.strategy,
             logits,
-            iter(self.strategy.distribute_datasets_from_function(batches)),
+            self._endless(batches),
             pipeline.evaluation_steps(split, replicas),
             self.source.class_names,
             lambda: self.stop.requested,
@@ -157,3 +161,9 @@ class Run:
             pipeline.evaluation_places(split, owned, replicas),
             num_examples,
         )
+
+    def _endless(
+        self, batches: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+    ) -> Iterator[Any]:
+        _kept.append(iter(self.strategy.distribute_datasets_from_function(batches)))
+        return _kept[-1]
