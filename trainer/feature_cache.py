@@ -69,7 +69,8 @@ class FeatureCache:
         sizes, num_parts = _sizes(facts["num_examples"], max(num_views, 1))
         num_bytes = sum(sizes) * self.num_features * 4
         in_memory = self._fits_memory(num_bytes, directory)
-        known = KnownParts(FeatureStore(directory, len(sizes)), sizes, self.num_features, in_memory)
+        store = FeatureStore(directory, len(sizes))
+        known = KnownParts(store, sizes, self.num_features, in_memory)
 
         def read() -> Sequence[int]:
             for problem in known.read():
@@ -89,8 +90,7 @@ class FeatureCache:
             parts_computed=len(missing),
         )
         if missing:
-            storage.ensure_directory(directory, "feature_cache")
-            storage.write_json(storage.join(directory, "facts.json"), facts)
+            store.prepare(facts, "feature_cache")
         cluster = workers.cluster
         compute([number for number in missing if number % cluster.num_workers == cluster.index])
         workers.agree(f"features of {split} are computed")
