@@ -43,13 +43,12 @@ class KnownParts:
         return [number for number in range(len(self._sizes)) if number not in self._parts]
 
     def read(self) -> Iterator[str]:
-        """Read what is kept of the missing ones; yields what is wrong with a part of them."""
+        """Read what is kept of the missing ones; yields for each what is wrong with it, or ""."""
         for number in self.missing:
             part, problem = self._store.read(number, self._sizes[number], self._width)
             if part is not None:
                 self._know(number, part)
-            elif problem:
-                yield problem
+            yield problem
 
     def write(self, number: int, part: Part) -> None:
         """Commit a part, and know it.
