@@ -1,6 +1,7 @@
 """What several test files share and is slow to make."""
 
 import signal
+import subprocess
 
 import pytest
 
@@ -93,6 +94,18 @@ def gcs(gcs_server):
         yield gcs_server
         gcs_client.close()
     gcs_server.proxy.reset()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB; skips where this process may not mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "graft", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this process may not mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture

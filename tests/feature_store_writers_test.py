@@ -23,8 +23,20 @@ for _ in range(5):
 """
 
 
-def test_two_writers_at_once_do_no_harm(tmp_path):
+def leave_data_behind(store):
+    """What a run leaves that is killed before the manifests, two days ago: one writer's data."""
+    for number in range(16):
+        store.write(number, part(number))
+        path = store.data_path(number)
+        os.utime(path, (os.stat(path).st_mtime - 2 * 86_400,) * 2)
+        os.unlink(f"{store.directory}/part-{number:05d}-of-00016.json")
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_two_writers_at_once_do_no_harm_nor_does_who_sweeps(sweeps, tmp_path):
     directory = str(tmp_path / "320-abc")
+    if sweeps:
+        leave_data_behind(FeatureStore(directory, 16))
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, directory, str(100 * i)],
@@ -45,6 +57,8 @@ def test_two_writers_at_once_do_no_harm(tmp_path):
     num_read = 0
     # At every moment a part is absent, one writer's or the other's: never a mixture.
     while any(writer.poll() is None for writer in writers):
+        if sweeps:
+            store.prepare({}, "feature_cache")
         for number in range(16):
             found, problem = store.read(number, ROWS, WIDTH)
             assert problem == ""

@@ -1,7 +1,8 @@
 """Features of a frozen backbone, computed once and kept, for this run and for others like it.
 
 They lie under a digest of all that they depend on, in parts that are committed one by one: a kill
-loses the part in hand. A part that does not verify is computed anew.
+loses the part in hand. A part that does not verify is computed anew. What does not fit into memory
+is read from the disk, a bucket's from local copies.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from trainer import identity, machine, storage
 from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.feature_store import FeatureStore
 from trainer.data.known_parts import KnownParts
+from trainer.data.mirrored_store import MirroredStore
 from trainer.data.source import shard_bounds
-from trainer.errors import UserError
 from trainer.extraction import Extraction
 
 # Raised when decoding or the graph change in a way that features show.
@@ -36,12 +37,14 @@ class FeatureCache:
 
     Attributes:
         root: the directory of all such caches, local or gs://.
+        copies: a local directory for copies of a bucket's features that do not fit into memory.
         extraction: computes what is not there; the workers share the work.
         computed_by: names what it computes, in JSON's types: the backbone and its input.
         num_features: for an image.
     """
 
     root: str
+    copies: str
     extraction: Extraction
     computed_by: Mapping[str, Any]
     num_features: int
@@ -55,7 +58,8 @@ class FeatureCache:
             precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
 
         Raises:
-            UserError: an image is bad and none may be; or the cache cannot be written to.
+            UserError: an image is bad and none may be; or the cache, or its copies, cannot be
+                written to.
             Preempted: a signal came; the same command goes on here.
         """
         extraction = self.extraction
@@ -68,12 +72,25 @@ class FeatureCache:
         directory = storage.join(self.root, f"{facts['num_examples']}-{identity.digest(facts)}")
         sizes, num_parts = _sizes(facts["num_examples"], max(num_views, 1))
         num_bytes = sum(sizes) * self.num_features * 4
-        in_memory = self._fits_memory(num_bytes, directory)
-        known = KnownParts(FeatureStore(directory, len(sizes)), sizes, self.num_features, in_memory)
+        in_memory = num_bytes <= _MEMORY_SHARE * machine.available_memory()
+        store = FeatureStore(directory, len(sizes))
+        is_copied = storage.is_remote(directory) and not in_memory
+        if is_copied:
+            store = MirroredStore(directory, len(sizes), self.copies)
+            store.prepare_copies(facts, num_bytes)
+        known = KnownParts(store, sizes, self.num_features, in_memory)
 
         def read() -> Sequence[int]:
-            for problem in known.read():
-                voice.warn(f"{problem}; computing it anew")
+            asked = len(known.missing)
+            for done, problem in enumerate(known.read(), 1):
+                if problem:
+                    voice.warn(f"{problem}; computing it anew")
+                if is_copied:  # which may take hours
+                    voice.advance("copying features", done, asked)
+                    if extraction.stop.requested:
+                        raise extraction.stop.error(
+                            "while copying features; the same command goes on"
+                        )
             return known.missing
 
         def compute(missing: Sequence[int]) -> None:
@@ -89,8 +106,7 @@ class FeatureCache:
             parts_computed=len(missing),
         )
         if missing:
-            storage.ensure_directory(directory, "feature_cache")
-            storage.write_json(storage.join(directory, "facts.json"), facts)
+            store.prepare(facts, "feature_cache")
         cluster = workers.cluster
         compute([number for number in missing if number % cluster.num_workers == cluster.index])
         workers.agree(f"features of {split} are computed")
@@ -99,17 +115,6 @@ class FeatureCache:
         for example_id, reason in known.bad_images():
             pipeline.bad_images.must_be_known(example_id, reason)
         return known.table(max(num_views, 1))
-
-    def _fits_memory(self, num_bytes: int, directory: str) -> bool:
-        if num_bytes <= _MEMORY_SHARE * machine.available_memory():
-            return True
-        if storage.is_remote(directory):
-            raise UserError(
-                f"--feature_cache={self.root}: {num_bytes / 1e6:,.0f} MB of features are more than "
-                "fits into memory, and from a bucket they cannot be read one by one; name a local "
-                "directory"
-            )
-        return False
 
     def _facts(self, split: str, num_views: int, precision: str) -> dict[str, Any]:
         pipeline, source = self.extraction.pipeline, self.extraction.pipeline.source

@@ -112,17 +112,33 @@ def remove(directory: str) -> None:
         _delete(blob)
 
 
+def list_versions(directory: str) -> dict[str, tuple[float, int]]:
+    """See storage: the bucket's clock, and the object's generation."""
+    _, prefix = bucket_and_name(directory)
+    found = ((blob.name[len(prefix) + 1 :], blob) for blob in _below(directory))
+    return {
+        name: (blob.updated.timestamp(), int(blob.generation))
+        for name, blob in found
+        if "/" not in name
+    }
+
+
+def remove_version(path: str, version: int) -> None:
+    """See storage. The bucket itself compares the generation."""
+    _delete(gcs_client.blob(path), if_generation_match=version)
+
+
 def remove_file(path: str) -> None:
     """Remove one object, if it is there."""
     _delete(gcs_client.blob(path))
 
 
-def _delete(blob: Any) -> None:
-    from google.api_core.exceptions import NotFound
+def _delete(blob: Any, **condition: int) -> None:
+    from google.api_core.exceptions import NotFound, PreconditionFailed
 
     path = f"gs://{blob.bucket.name}/{blob.name}"
-    with calling(path, "delete"), contextlib.suppress(NotFound):
-        blob.delete(**call())
+    with calling(path, "delete"), contextlib.suppress(NotFound, PreconditionFailed):
+        blob.delete(**condition, **call())
 
 
 def _below(directory: str) -> list[Any]:

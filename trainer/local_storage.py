@@ -123,6 +123,26 @@ def list_names(directory: str) -> list[str]:
         return []
 
 
+def list_versions(directory: str) -> dict[str, tuple[float, int]]:
+    """See storage: the file system's clock, which of a network's is the server's."""
+    versions = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            # What is gone by now, another process has replaced or swept.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    seen = entry.stat(follow_symlinks=False)
+                    versions[entry.name] = (seen.st_mtime, seen.st_mtime_ns)
+    return versions
+
+
+def remove_version(path: str, version: int) -> None:
+    """See storage. Between the look and the removal lie microseconds, which no call closes."""
+    with contextlib.suppress(OSError):  # gone already, or another user's to remove
+        if os.stat(path, follow_symlinks=False).st_mtime_ns == version:
+            os.unlink(path)
+
+
 def remove(directory: str) -> None:
     """See storage."""
     (Path(directory) / MANIFEST).unlink(missing_ok=True)

@@ -92,6 +92,7 @@ class Run:
             return
         cache = FeatureCache(
             root=config.feature_cache_dir,
+            copies=f"{config.cache_dir}/features",
             extraction=Extraction(
                 pipeline=self.pipeline,
                 strategy=self.strategy,

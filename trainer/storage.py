@@ -96,6 +96,21 @@ def list_names(directory: str) -> list[str]:
     return _backend(directory).list_names(directory)
 
 
+def list_versions(directory: str) -> dict[str, tuple[float, int]]:
+    """The files that lie in `directory` itself, by name; empty where it is absent.
+
+    Returns:
+        For each when it was written, in seconds by the store's own clock, and a number that no
+        later version of it has.
+    """
+    return _backend(directory).list_versions(directory)
+
+
+def remove_version(path: str, version: int) -> None:
+    """Remove a file that is still what `list_versions` saw: whoever wrote it anew needs it."""
+    _backend(path).remove_version(path, version)
+
+
 def remove(directory: str) -> None:
     """Remove a published directory, its manifest first, so that a kill leaves no half."""
     _backend(directory).remove(directory)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
+import resource
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.feature_store import FeatureStore, Part
+from trainer.errors import UserError
 
 
 class KnownParts:
@@ -40,19 +43,18 @@ class KnownParts:
         return [number for number in range(len(self._sizes)) if number not in self._parts]
 
     def read(self) -> Iterator[str]:
-        """Read what is kept of the missing ones; yields what is wrong with a part of them."""
+        """Read what is kept of the missing ones; yields for each what is wrong with it, or ""."""
         for number in self.missing:
             part, problem = self._store.read(number, self._sizes[number], self._width)
             if part is not None:
                 self._know(number, part)
-            elif problem:
-                yield problem
+            yield problem
 
     def write(self, number: int, part: Part) -> None:
         """Commit a part, and know it.
 
         Raises:
-            UserError: see FeatureStore.write.
+            UserError: see the store's.
         """
         self._store.write(number, part)
         self._know(number, part)
@@ -62,7 +64,11 @@ class KnownParts:
         return sorted(what for part in self._parts.values() for what in part.bad_images.values())
 
     def table(self, num_views: int) -> FeatureTable:
-        """All parts together, which are known by now; `num_views` after one another."""
+        """All parts together, which are known by now; `num_views` after one another.
+
+        Raises:
+            UserError: the system does not let so many files be open.
+        """
         parts = [self._parts[number] for number in range(len(self._sizes))]
         is_good = np.ones(self._begins[-1], bool)
         for part, begin in zip(parts, self._begins, strict=False):
@@ -93,10 +99,19 @@ def _from_disk(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Rows read as they are asked for; what the system keeps of the files is its to decide."""
     begins = np.cumsum([0, *sizes])
-    maps = [
-        np.memmap(path, "<f4", "r", shape=(size, width))
-        for path, size in zip(paths, sizes, strict=True)
-    ]
+    _allow_open_files(len(paths))
+    try:
+        maps = [
+            np.memmap(path, "<f4", "r", shape=(size, width))
+            for path, size in zip(paths, sizes, strict=True)
+        ]
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise UserError(
+            f"{paths[0]}: {len(paths):,} such files are read at once ({error.strerror}); raise the "
+            "limit of open files, `ulimit -n`"
+        ) from error
 
     def read(places: np.ndarray) -> np.ndarray:
         number = np.searchsorted(begins, places, side="right") - 1
@@ -109,3 +124,14 @@ def _from_disk(
         return tf.ensure_shape(found, [*places.shape, width])
 
     return rows
+
+
+def _allow_open_files(count: int) -> None:
+    """So many more than before, as far as the system lets a process: a mapped file stays open.
+
+    A shell's usual 1,024 are spent on a million images.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = soft + count if hard == resource.RLIM_INFINITY else min(soft + count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
