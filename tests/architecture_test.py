@@ -22,7 +22,7 @@ FLOORS = {
     "kubeflow",
     1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
     "report.matrix report.command_of report.findings report.contents report.page "
-    "report.comparison "
+    "report.comparison graph_file "
     "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
     "mistakes pictures confusion_picture embedding",
     2: "evaluate extraction feature_cache export train_step run assembly report.pictures "

@@ -22,7 +22,7 @@ def load(path, network, *, trainable: bool = False) -> backbone.Backbone:
 
 def folded(network):
     graph = inference_graph.fold(network)
-    return graph and graph.function(network.image_size, network.num_features)
+    return graph and inference_graph.function(graph, network.image_size, network.num_features)
 
 
 def sequential(*layers) -> tf_keras.Model:

@@ -15,7 +15,7 @@ from trainer.choices import value_range
 from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.data import catalog
+from trainer.data import catalog, decode
 from trainer.data.decode_checked import BadImages
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
@@ -52,6 +52,7 @@ def build(
         config, lambda done, total: voice.advance("drawing leaves", done, total)
     )
     catalog.check_splits(source, config)
+    decode.keep_graphs_in(config.cache_dir)
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)

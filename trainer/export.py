@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.data.decode import decode_and_resize
-from trainer.data.source import Source
+from trainer.data.source import Source, untuned
 from trainer.errors import ExportMismatch
 from trainer.evaluate import Evaluation
 from trainer.models.backbone import Backbone
@@ -102,7 +102,7 @@ def check(
     examples = source.examples(split, 0, 1, shuffle=False)
     examples = examples.filter(lambda example: not tf.reduce_any(example["id"] == skip))
     num_examples = num_correct = num_ties = 0
-    for batch in examples.batch(batch_size).prefetch(1):
+    for batch in untuned(examples.batch(batch_size).prefetch(1)):
         outputs = predict(image_bytes=batch["encoded"])
         scores, classes = outputs["scores"].numpy(), outputs["classes"].numpy()
         labels = np.array([source.class_names[i].encode() for i in batch["label"].numpy()])

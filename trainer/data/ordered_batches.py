@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Index, Source, shard_bounds
+from trainer.data.source import Index, Source, shard_bounds, untuned
 
 Example = dict[str, tf.Tensor]
 
@@ -166,7 +166,7 @@ class OrderedBatches(abc.ABC):
     ) -> tf.data.Dataset:
         """Batches of loaded examples; `placed` is told the places of a group in `examples`."""
         group_size = _group_size(batch_size)
-        groups = examples.batch(group_size, drop_remainder=True)
+        groups = untuned(examples).batch(group_size, drop_remainder=True)
         firsts = tf.data.Dataset.range(0, _FOREVER, group_size)
 
         @as_written

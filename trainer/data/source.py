@@ -107,6 +107,17 @@ class Source(Protocol):
         """
 
 
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset`, read with the parallelism that it was written with.
+
+    Nothing is left to tune: it is that of the cores that this process may use. And an iterator that
+    is tuned may take seconds to go, since TensorFlow waits for the thread that tunes it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
     """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards

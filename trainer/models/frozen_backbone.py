@@ -17,12 +17,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.graph_file import SavedGraph
 from trainer.models import backbone as backbones
 from trainer.models import handles, inference_graph
 from trainer.models.backbone import Backbone
 
 # Raised when folding changes.
-_FORMAT = 1
+_FORMAT = 2
 _CARD, _GRAPH = "card.json", "graph.pb"
 
 
@@ -51,9 +52,10 @@ class FrozenBackbone:
 
     @functools.cached_property
     def _features(self) -> inference_graph.Features:
-        graph = inference_graph.InferenceGraph.read(str(Path(self.directory, _GRAPH)))
+        graph = SavedGraph.from_bytes(Path(self.directory, _GRAPH).read_bytes())
+        assert graph is not None, "it was sound when it was found"
         with tf.init_scope():  # whatever is being traced when it is first asked for
-            return graph.function(self.image_size, self.num_features)
+            return inference_graph.function(graph, self.image_size, self.num_features)
 
 
 def load(

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from trainer.graph_file import SavedGraph
 from trainer.models import handles
 from trainer.models.backbone import Backbone
 from trainer.models.graph_rewriting import (
@@ -29,57 +30,21 @@ from trainer.models.graph_rewriting import (
     without_detours,
 )
 
-_SIGNATURE = "features"
-
 Features = Callable[[tf.Tensor], tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class InferenceGraph:
-    """A graph of constants, and the names of its input and its output."""
+def function(graph: SavedGraph, image_size: tuple[int, int], num_features: int) -> Features:
+    """Images, float32 [batch, height, width, 3] in [0, 1], to features, float32 [batch, n].
 
-    graph: tf.compat.v1.GraphDef
-    input: str
-    output: str
-
-    def function(self, image_size: tuple[int, int], num_features: int) -> Features:
-        """Images, float32 [batch, height, width, 3] in [0, 1], to features, float32 [batch, n].
-
-        It holds constants instead of variables, so that it runs under any strategy.
-        """
-
-        def call(images: tf.Tensor) -> tf.Tensor:
-            (features,) = tf.graph_util.import_graph_def(
-                self.graph,
-                input_map={self.input: images},
-                return_elements=[self.output],
-                name="",
-            )
-            return tf.ensure_shape(features, [None, num_features])
-
-        spec = tf.TensorSpec([None, *image_size, 3], tf.float32, name="images")
-        return tf.compat.v1.wrap_function(call, [spec])
-
-    def to_bytes(self) -> bytes:
-        """A MetaGraphDef, whose one signature names the ends."""
-        meta = tf.compat.v1.MetaGraphDef(graph_def=self.graph)
-        signature = meta.signature_def[_SIGNATURE]
-        signature.inputs["images"].name = self.input
-        signature.outputs["features"].name = self.output
-        return meta.SerializeToString(deterministic=True)
-
-    @classmethod
-    def read(cls, path: str) -> "InferenceGraph":
-        """What `to_bytes` made, from a file."""
-        with open(path, "rb") as file:
-            meta = tf.compat.v1.MetaGraphDef.FromString(file.read())
-        signature = meta.signature_def[_SIGNATURE]
-        return cls(
-            meta.graph_def, signature.inputs["images"].name, signature.outputs["features"].name
-        )
+    The graph holds constants instead of variables, so that it runs under any strategy.
+    """
+    spec = tf.TensorSpec([None, *image_size, 3], tf.float32, name="images")
+    return tf.compat.v1.wrap_function(
+        lambda images: tf.ensure_shape(graph(images), [None, num_features]), [spec]
+    )
 
 
-def fold(backbone: Backbone) -> InferenceGraph | None:
+def fold(backbone: Backbone) -> SavedGraph | None:
     """Makes the fast graph of a frozen backbone.
 
     Args:
@@ -99,7 +64,7 @@ def fold(backbone: Backbone) -> InferenceGraph | None:
         return pool.submit(_fold, backbone).result()
 
 
-def _fold(backbone: Backbone) -> InferenceGraph | None:
+def _fold(backbone: Backbone) -> SavedGraph | None:
     module = handles.import_hub().load(backbone.path)
     original = dataclasses.replace(backbone, module=module)
     spec = tf.TensorSpec([None, *backbone.image_size, 3], tf.float32, name="images")
@@ -109,9 +74,9 @@ def _fold(backbone: Backbone) -> InferenceGraph | None:
         (source,), (result,) = frozen.inputs, frozen.outputs
         # Pruned before too, or what is dead would count as another use of a convolution.
         graph = pruned(without_detours(frozen.graph.as_graph_def()), result.name)
-        folded = InferenceGraph(pruned(_folded(graph), result.name), source.name, result.name)
+        folded = SavedGraph(pruned(_folded(graph), result.name), (source.name,), result.name)
         images = tf.random.stateless_uniform([2, *backbone.image_size, 3], [0, 0])
-        fast = folded.function(backbone.image_size, backbone.num_features)
+        fast = function(folded, backbone.image_size, backbone.num_features)
         check_same(fast(images), original(images))
     # An optimisation: whatever stands in its way, the backbone as it came is right.
     except Exception as error:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Source
+from trainer.data.source import Source, untuned
 from trainer.report.evidence import Picture
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
@@ -66,7 +66,7 @@ def _identities(examples: tf.data.Dataset) -> tuple[list[str], np.ndarray]:
     mapped = examples.map(tf.autograph.experimental.do_not_convert(identity)).batch(256)
     ids: list[str] = []
     prints = [np.zeros(0, np.int64)]
-    for names, hashes in mapped.prefetch(2).as_numpy_iterator():
+    for names, hashes in untuned(mapped.prefetch(2)).as_numpy_iterator():
         ids += [name.decode("utf-8", "replace") for name in names]
         prints.append(hashes)
     return ids, np.concatenate(prints)
@@ -88,4 +88,4 @@ def _examples_at(source: Source, split: str, places: Sequence[int]) -> tf.data.D
         return source.examples(split, shard, num_shards, shuffle=False).skip(skip).take(1)
 
     where = (np.array(shards, np.int64), np.array(skips, np.int64))
-    return tf.data.Dataset.from_tensor_slices(where).flat_map(one)
+    return untuned(tf.data.Dataset.from_tensor_slices(where).flat_map(one))

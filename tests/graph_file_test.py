@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import graph_file
+from trainer.data import decode
+from trainer.graph_file import SavedGraph
+
+SCALAR = tf.TensorSpec([], tf.float32)
+
+
+def traced(function, *specs):
+    return SavedGraph.of(tf.function(function).get_concrete_function(*specs))
+
+
+def difference(one, other):
+    return tf.cond(one > other, lambda: one - other, lambda: other - one) * 2.0
+
+
+def called(graph, *values):
+    wrapped = tf.function(graph.__call__).get_concrete_function(*(SCALAR for _ in values))
+    return float(wrapped(*map(tf.constant, values)))
+
+
+def test_bytes_are_the_function_that_they_were_made_of():
+    graph = SavedGraph.from_bytes(traced(difference, SCALAR, SCALAR).to_bytes())
+    assert graph is not None
+    assert called(graph, 3.0, 1.0) == 4.0
+    assert called(graph, 1.0, 4.0) == 6.0
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"\0" + b[1:], lambda b: b""])
+def test_damaged_bytes_are_none(damage):
+    assert SavedGraph.from_bytes(damage(traced(difference, SCALAR, SCALAR).to_bytes())) is None
+
+
+def test_a_function_that_captures_is_refused():
+    variable = tf.Variable(1.0)
+    with pytest.raises(ValueError, match="captures 1 tensors"):
+        traced(lambda x: x + variable, SCALAR)
+
+
+def test_one_traces_and_the_others_read(tmp_path):
+    path = tmp_path / "kept" / "graph.pb"
+    times = []
+
+    def trace():
+        times.append(1)
+        return traced(difference, SCALAR, SCALAR)
+
+    for _ in range(2):
+        assert called(graph_file.same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
+    assert len(times) == 1
+    path.write_bytes(path.read_bytes()[:-9])
+    assert called(graph_file.same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
+    assert len(times) == 2
+    assert SavedGraph.from_bytes(path.read_bytes()) is not None
+
+
+def test_where_nothing_can_be_written_it_is_traced(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    path = str(tmp_path / "file" / "graph.pb")
+    graph = graph_file.same_of_all_processes(path, lambda: traced(difference, SCALAR, SCALAR))
+    assert called(graph, 2.0, 0.0) == 4.0
+
+
+def test_a_kept_decoder_gives_the_same_pixels(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, [40, 30, 3], np.uint8)
+    files = [tf.io.encode_png(pixels), b"GIF8, and no more"]
+    plain = decode._any_decoder.__wrapped__((32, 32), False, True)
+    monkeypatch.setattr(decode, "_kept_as", "")
+    decode.keep_graphs_in(str(tmp_path))
+    for _ in range(2):  # traced and kept, then read
+        kept = decode._any_decoder.__wrapped__((32, 32), False, True)
+        np.testing.assert_array_equal(kept(files[0]), plain(files[0]))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="more than 134217728 pixels"):
+            kept(tf.constant(files[1]))
+    (path,) = tmp_path.iterdir()
+    assert path.name.endswith("-32x32-webp.pb")

@@ -1,0 +1,118 @@
+"""A function of tensors as a graph in a file: traced by one process, read by all others.
+
+To trace a graph is Python's work, a millisecond for two operations; to read it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from trainer import storage
+from trainer.errors import UserError
+
+_SIGNATURE, _OUTPUT = "function", "output"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedGraph:
+    """A graph that needs nothing but its inputs: no variables, no tables, no files.
+
+    Attributes:
+        graph: with the functions that it calls.
+        inputs: the tensors' names, in the order of the arguments.
+        output: the name of the result.
+    """
+
+    graph: tf.compat.v1.GraphDef
+    inputs: tuple[str, ...]
+    output: str
+
+    def __call__(self, *tensors: tf.Tensor) -> tf.Tensor:
+        """What it computes of `tensors`, as a part of the graph that is being built."""
+        for function in self.graph.library.function:  # which the import gives to the graph alone
+            if not context.context().has_function(function.signature.name):
+                context.context().add_function_def(function)
+        (result,) = tf.graph_util.import_graph_def(
+            self.graph,
+            input_map=dict(zip(self.inputs, tensors, strict=True)),
+            return_elements=[self.output],
+            name="",
+        )
+        return result
+
+    @classmethod
+    def of(cls, function: tf.types.experimental.ConcreteFunction) -> SavedGraph:
+        """The graph of a function of tensors to one tensor.
+
+        Raises:
+            ValueError: it captures something.
+        """
+        if function.captured_inputs:
+            raise ValueError(f"{function} captures {len(function.captured_inputs)} tensors")
+        names = tuple(tensor.name for tensor in function.inputs)
+        return cls(_renamed(function.graph.as_graph_def()), names, function.outputs[0].name)
+
+    def to_bytes(self) -> bytes:
+        """A checksum, and a MetaGraphDef whose one signature names the ends."""
+        meta = tf.compat.v1.MetaGraphDef(graph_def=self.graph)
+        signature = meta.signature_def[_SIGNATURE]
+        for number, name in enumerate(self.inputs):
+            signature.inputs[str(number)].name = name
+        signature.outputs[_OUTPUT].name = self.output
+        content = meta.SerializeToString(deterministic=True)
+        return hashlib.sha256(content).digest() + content
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> SavedGraph | None:
+        """What `to_bytes` made; None of anything else."""
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        meta = tf.compat.v1.MetaGraphDef.FromString(content)
+        signature = meta.signature_def[_SIGNATURE]
+        inputs = tuple(signature.inputs[str(i)].name for i in range(len(signature.inputs)))
+        return cls(meta.graph_def, inputs, signature.outputs[_OUTPUT].name)
+
+
+def _renamed(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """With names for its functions that no other process gives to one of another content."""
+    suffix = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()[:16]
+    functions = graph.library.function
+    names = {f.signature.name: f"{f.signature.name}_{suffix}" for f in functions}
+    for function in functions:
+        function.signature.name = names[function.signature.name]
+    for node in (*graph.node, *(node for function in functions for node in function.node_def)):
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            called = [value.func] if value.HasField("func") else value.list.func
+            for reference in called:
+                reference.name = names.get(reference.name, reference.name)
+    return graph
+
+
+def same_of_all_processes(path: str, trace: Callable[[], SavedGraph]) -> SavedGraph:
+    """What `trace` returns, from the file at `path` where an earlier process has left it there.
+
+    Whatever stands in the file's way, a graph that is traced anew is right.
+
+    Args:
+        path: a local file whose name changes with all that the graph depends on.
+        trace: makes the graph.
+    """
+    try:
+        known = SavedGraph.from_bytes(storage.read_bytes(path))
+    except OSError:
+        known = None
+    if known is not None:
+        return known
+    graph = trace()
+    with contextlib.suppress(OSError, UserError):  # full, or only to be read
+        storage.write_atomically(path, graph.to_bytes())
+    return graph
