@@ -108,13 +108,18 @@ class Source(Protocol):
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset`, read with the parallelism that it was written with.
+    """`dataset`, read as it is written: neither tuned nor rewritten by tf.data.
 
-    Nothing is left to tune: it is that of the cores that this process may use. And an iterator that
-    is tuned may take seconds to go, since TensorFlow waits for the thread that tunes it.
+    Nothing is left to tune, since the parallelism is that of the cores that this process may use;
+    and an iterator that is tuned may take seconds to go, for TensorFlow waits for the thread that
+    tunes it. Nothing is left to rewrite, and looking for it takes a second of every iterator.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
+    rewriting = options.experimental_optimization
+    rewriting.apply_default_optimizations = False
+    rewriting.inject_prefetch = rewriting.noop_elimination = False
+    rewriting.seq_interleave_prefetch = False
     return dataset.with_options(options)
 
 
