@@ -36,8 +36,14 @@ def markdown(results: Results, order: Mapping[str, object]) -> str:
     rows = [Row(**row).cells() for group in groups.values() for row in group["rows"]]
     table = [_line(_HEADER), "|---" * len(_HEADER) + "|", *map(_line, rows)]
     machines = list(dict.fromkeys(group["machine"] for group in groups.values()))
+    where = {machine: f", on {chr(ord('A') + i)}" for i, machine in enumerate(machines)}
+    if len(machines) == 1:  # needs no name
+        where = {machines[0]: ""}
+    else:
+        machines = ["", *(f"- {name[-1]}: {machine}" for machine, name in where.items())]
     about = [
-        f"- **{name}** ({group['date']}, {_count(group['pairs'], 'pair')}). {group['about']}"
+        f"- **{name}** ({group['date']}, {_count(group['pairs'], 'pair')}"
+        f"{where[group['machine']]}). {group['about']}"
         for name, group in groups.items()
     ]
     return "\n".join([_INTRODUCTION, *machines, "", *table, "", _HOW, *about, ""])
@@ -53,7 +59,8 @@ faster Graft is; for memory, for growth and for the lower bound it says how many
 
 The images are the embedded data set `leaves` (1,034 to train on, 133 to validate, JPEG of 500×500);
 the backbone is the embedded EfficientNet-Lite0 at 224×224; a batch has 32 images. Data and backbone
-are prepared beforehand."""
+are prepared beforehand. A ratio depends on the machine, too: the slower its arithmetic is beside
+its Python, the larger are those of whole runs."""
 
 _HOW = """\
 ## How it was measured
