@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import graph_file
 from trainer.data import decode
+from trainer.data.kept_graph import same_of_all_processes
 from trainer.graph_file import SavedGraph
 
 SCALAR = tf.TensorSpec([], tf.float32)
@@ -49,10 +49,10 @@ def test_one_traces_and_the_others_read(tmp_path):
         return traced(difference, SCALAR, SCALAR)
 
     for _ in range(2):
-        assert called(graph_file.same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
+        assert called(same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
     assert len(times) == 1
     path.write_bytes(path.read_bytes()[:-9])
-    assert called(graph_file.same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
+    assert called(same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
     assert len(times) == 2
     assert SavedGraph.from_bytes(path.read_bytes()) is not None
 
@@ -60,7 +60,7 @@ def test_one_traces_and_the_others_read(tmp_path):
 def test_where_nothing_can_be_written_it_is_traced(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     path = str(tmp_path / "file" / "graph.pb")
-    graph = graph_file.same_of_all_processes(path, lambda: traced(difference, SCALAR, SCALAR))
+    graph = same_of_all_processes(path, lambda: traced(difference, SCALAR, SCALAR))
     assert called(graph, 2.0, 0.0) == 4.0
 
 

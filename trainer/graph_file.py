@@ -5,16 +5,11 @@ To trace a graph is Python's work, a millisecond for two operations; to read it 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.python.eager import context
-
-from trainer import storage
-from trainer.errors import UserError
 
 _SIGNATURE, _OUTPUT = "function", "output"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -94,25 +89,4 @@ def _renamed(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
             called = [value.func] if value.HasField("func") else value.list.func
             for reference in called:
                 reference.name = names.get(reference.name, reference.name)
-    return graph
-
-
-def same_of_all_processes(path: str, trace: Callable[[], SavedGraph]) -> SavedGraph:
-    """What `trace` returns, from the file at `path` where an earlier process has left it there.
-
-    Whatever stands in the file's way, a graph that is traced anew is right.
-
-    Args:
-        path: a local file whose name changes with all that the graph depends on.
-        trace: makes the graph.
-    """
-    try:
-        known = SavedGraph.from_bytes(storage.read_bytes(path))
-    except OSError:
-        known = None
-    if known is not None:
-        return known
-    graph = trace()
-    with contextlib.suppress(OSError, UserError):  # full, or only to be read
-        storage.write_atomically(path, graph.to_bytes())
     return graph

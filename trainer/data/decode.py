@@ -26,6 +26,7 @@ from trainer.data.header_checks import (
     zero_if_sane,
 )
 from trainer.data.image_formats import decode_bmp, decode_png, decode_webp, is_deep_png
+from trainer.data.kept_graph import same_of_all_processes
 
 __all__ = ["MAX_PIXELS", "decode_and_resize", "exif_orientation"]
 
@@ -105,7 +106,7 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> A
         if not _kept_as:
             return rarely(decode).get_concrete_function(*specs)
         height, width = image_size
-        graph = graph_file.same_of_all_processes(
+        graph = same_of_all_processes(
             f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}.pb",
             lambda: graph_file.SavedGraph.of(rarely(decode).get_concrete_function(*specs)),
         )
