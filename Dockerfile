@@ -38,7 +38,8 @@ FROM packages AS backbone
 # Only the code that makes it, so that other changes leave this layer as it is.
 WORKDIR /build
 COPY trainer/__init__.py trainer/bucket_check.py trainer/errors.py trainer/gcs_client.py \
-    trainer/gcs_transfer.py trainer/graph_file.py trainer/manifest.py trainer/tensorflow_errors.py trainer/
+    trainer/gcs_transfer.py trainer/graph_file.py trainer/manifest.py \
+    trainer/tensorflow_errors.py trainer/
 COPY trainer/models/ trainer/models/
 RUN TF_CPP_MIN_LOG_LEVEL=2 python -c "from trainer.models import frozen_backbone as f; \
     f.load('efficientnet_lite0', image_size=0, value_range=None, cache_dir='/opt/prepared')"

@@ -36,11 +36,11 @@ def markdown(results: Results, order: Mapping[str, object]) -> str:
     rows = [Row(**row).cells() for group in groups.values() for row in group["rows"]]
     table = [_line(_HEADER), "|---" * len(_HEADER) + "|", *map(_line, rows)]
     machines = list(dict.fromkeys(group["machine"] for group in groups.values()))
-    where = {machine: f", on {chr(ord('A') + i)}" for i, machine in enumerate(machines)}
-    if len(machines) == 1:  # needs no name
-        where = {machines[0]: ""}
-    else:
-        machines = ["", *(f"- {name[-1]}: {machine}" for machine, name in where.items())]
+    where = dict.fromkeys(machines, "")  # one alone needs no name
+    if len(machines) > 1:
+        where = {machine: f", on {chr(ord('A') + i)}" for i, machine in enumerate(machines)}
+        named = (machine.replace("Machine", f"- Machine {where[machine][-1]}") for machine in where)
+        machines = ["", *named]
     about = [
         f"- **{name}** ({group['date']}, {_count(group['pairs'], 'pair')}"
         f"{where[group['machine']]}). {group['about']}"

@@ -59,7 +59,7 @@ def test_page():
     assert text.endswith("- **a** (2026-01-02, 3 pairs). So.\n- **b** (2026-01-02, 1 pair). So.\n")
     results["b"]["machine"] = "Machine: another."
     text = page.markdown(results, {"a": None, "b": None})
-    assert "\n\n- A: Machine: a box.\n- B: Machine: another.\n\n|" in text
+    assert "\n\n- Machine A: a box.\n- Machine B: another.\n\n|" in text
     assert "- **a** (2026-01-02, 3 pairs, on A). So.\n- **b** (2026-01-02, 1 pair, on B)." in text
 
 
