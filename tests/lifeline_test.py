@@ -74,6 +74,29 @@ def test_a_frozen_worker_ends_the_others_in_time(start, frozen):
     assert "most recent call first" in errors or frozen
 
 
+def test_who_waits_for_a_frozen_worker_blames_that_one(start):
+    hosts, started = met(start, 3, stall_secs=10)
+    victim = started.pop()
+    for worker in started:
+        worker.say("expect")
+    for worker in started:  # since then, they have heard of all: they are idle for longer
+        worker.wait_for("heard")
+    victim.process.send_signal(signal.SIGSTOP)
+    for worker in started:
+        code, _, errors = worker.end()
+        assert code == 138
+        assert f"worker 2 ({hosts[2]}): has not been heard of for" in errors.splitlines()[-1]
+
+
+def test_a_chief_that_does_nothing_is_named(start):
+    hosts, started = met(start, 2, stall_secs=3)
+    started[0].say("expect")
+    for worker in started:
+        code, _, errors = worker.end()
+        assert code == 138
+        assert f"worker 0, the chief ({hosts[0]}): no progress for 3 s" in errors
+
+
 @pytest.mark.parametrize("failing", [0, 1])
 def test_who_leaves_for_a_reason_takes_all_with_it(start, failing):
     _, started = met(start, 3)

@@ -48,6 +48,11 @@ def main():
             elif words[0] == "union":
                 facts = {f"{i} of {index}": "x" for i in range(int(words[1]))}
                 say(len(lifeline.union("names", facts)))
+            elif words[0] == "expect":
+                lifeline.expect_progress(True)
+                while min(lifeline._heard_at.values()) <= lifeline._progress_at:
+                    time.sleep(0.01)
+                say("heard")
             elif words[0] == "stop":
                 say(stop.signal)
             elif words[0] == "fail":

@@ -25,6 +25,8 @@ from trainer.preemption import StopRequest
 
 BEAT_SECS = 2.0
 _POLL_SECS = 0.1
+# So many that are missing say that the other is the one to blame.
+_MISSED_BEATS = 2
 _FACTS_IN_MESSAGE = 400
 
 
@@ -148,19 +150,30 @@ class Lifeline:
             if now - beaten_at > BEAT_SECS:
                 beaten_at = now
                 self._send_all({"beat": True})
-            if self._is_progress_expected and now - self._progress_at > self._timeout_secs:
-                faulthandler.dump_traceback(all_threads=True)
-                self._lost(
-                    f"{self._name(self.cluster.index)}: no progress for "
-                    f"{now - self._progress_at:.0f} s, --stall_timeout_secs"
-                )
-            for index, heard_at in self._heard_at.items():
-                if now - heard_at > self._timeout_secs and not self._is_leaving:
-                    faulthandler.dump_traceback(all_threads=True)
-                    self._lost(
-                        f"{self._name(index)}: has not been heard of for {now - heard_at:.0f} s; "
-                        "it is frozen, or the network between us is cut"
-                    )
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """Leave when somebody has been silent for too long, or nothing has been done here."""
+        if self._is_leaving:
+            return
+        silent, heard_at = min(self._heard_at.items(), key=lambda item: item[1])
+        silence = now - heard_at
+        idle = now - self._progress_at if self._is_progress_expected else 0.0
+        # The chief first: it hears all the others, and knows which of them is to blame.
+        grace = 0.0 if self.cluster.is_chief else BEAT_SECS
+        if silence <= self._timeout_secs and idle <= self._timeout_secs + grace:
+            return
+        faulthandler.dump_traceback(all_threads=True)
+        # Who waits for the other in a step has been idle for about as long as the other is silent.
+        if silence > min(self._timeout_secs, _MISSED_BEATS * BEAT_SECS):
+            self._lost(
+                f"{self._name(silent)}: has not been heard of for {silence:.0f} s; "
+                "it is frozen, or the network between us is cut"
+            )
+        self._lost(
+            f"{self._name(self.cluster.index)}: no progress for {idle:.0f} s, "
+            "--stall_timeout_secs"
+        )
 
     def _note(self, index: int, message: Message | None) -> None:
         self._heard_at[index] = self._clock()
