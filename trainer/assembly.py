@@ -16,6 +16,7 @@ from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
 from trainer.data import catalog, decode
+from trainer.data.as_written import functions_as_written
 from trainer.data.decode_checked import BadImages
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.source import Source
@@ -89,9 +90,10 @@ def _assemble(
     workers: Workers,
     ledger: Ledger,
 ) -> Run:
-    strategy = strategies.build(
-        config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
-    )
+    with functions_as_written():
+        strategy = strategies.build(
+            config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
+        )
     uploader = Uploader()
     if storage.is_remote(config.workdir) and workers.is_chief:
         now = ledger.publish

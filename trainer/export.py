@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import storage
+from trainer.data.as_written import untuned
 from trainer.data.decode import decode_and_resize
-from trainer.data.source import Source, untuned
+from trainer.data.source import Source
 from trainer.errors import ExportMismatch
 from trainer.evaluate import Evaluation
 from trainer.models.backbone import Backbone

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer import strategy as strategies
 from trainer.console import Voice
+from trainer.data.as_written import taken_as_deterministic
 from trainer.data.feature_store import Part
 from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
 from trainer.errors import UserError
@@ -92,7 +93,8 @@ class Extraction:
         self, dataset: tf.data.Dataset, num_steps: int, precision: str
     ) -> Iterator[_Outputs]:
         """Step by step."""
-        batches = iter(dataset)
+        with taken_as_deterministic():
+            batches = iter(dataset)
 
         def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             return self.features(batch["input"]), *(batch[key] for key in _COLUMNS)

@@ -171,8 +171,7 @@ class Lifeline:
                 "it is frozen, or the network between us is cut"
             )
         self._lost(
-            f"{self._name(self.cluster.index)}: no progress for {idle:.0f} s, "
-            "--stall_timeout_secs"
+            f"{self._name(self.cluster.index)}: no progress for {idle:.0f} s, --stall_timeout_secs"
         )
 
     def _note(self, index: int, message: Message | None) -> None:

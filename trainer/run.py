@@ -13,6 +13,7 @@ from trainer import steps
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config
 from trainer.console import Voice
+from trainer.data.as_written import taken_as_deterministic
 from trainer.data.feature_pipeline import FeaturePipeline, FeatureTable
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.ordered_batches import OrderedBatches
@@ -166,5 +167,6 @@ class Run:
     def _endless(
         self, batches: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     ) -> Iterator[Any]:
-        _kept.append(iter(self.strategy.distribute_datasets_from_function(batches)))
+        with taken_as_deterministic():
+            _kept.append(iter(self.strategy.distribute_datasets_from_function(batches)))
         return _kept[-1]

@@ -18,14 +18,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.as_written import as_written
 from trainer.data.decode import decode_and_resize
 from trainer.errors import UserError
 from trainer.tensorflow_errors import reason
 
 Example = dict[str, tf.Tensor]
-
-# Nothing here needs AutoGraph, and translating it costs seconds at the start of a run.
-_as_written = tf.autograph.experimental.do_not_convert
 
 # Before any step: for data that no training step owns.
 _NO_STEP = -1
@@ -122,13 +120,13 @@ def load_images(
             problems.append(_describe(name, problem))
         return np.bytes_(problems[0].encode())
 
-    @_as_written
+    @as_written
     def load_group(group: Example) -> tf.data.Dataset:
         # Padding at the end: something is left of a group in which every image is broken.
         ids = tf.concat([group["id"], [b""]], 0)
         size = tf.size(ids, tf.int64)
 
-        @_as_written
+        @as_written
         def load(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def decoded() -> tf.Tensor:
                 example = {key: column[place] for key, column in group.items()}
@@ -139,7 +137,7 @@ def load_images(
             image = tf.cond(is_padding, lambda: tf.zeros([*image_size, 3]), decoded)
             return place, tf.ensure_shape(image, [*image_size, 3])
 
-        @_as_written
+        @as_written
         def complete(places: tf.Tensor, images: tf.Tensor) -> Example:
             is_there = tf.scatter_nd(places[:, None], tf.ones_like(places, tf.bool), [size])
             images = tf.cond(

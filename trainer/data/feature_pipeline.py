@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.ordered_batches import Example, OrderedBatches, as_written
+from trainer.data.as_written import as_written
+from trainer.data.ordered_batches import Example, OrderedBatches
 from trainer.data.source import Index
 
 

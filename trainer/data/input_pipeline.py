@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from trainer import machine
 from trainer.data import augment
+from trainer.data.as_written import as_written
 from trainer.data.decode_checked import BadImages, load_images
-from trainer.data.ordered_batches import Example, OrderedBatches, as_written, forever, in_turns
+from trainer.data.ordered_batches import Example, OrderedBatches, forever, in_turns
 from trainer.data.source import Index
 
 EXTRACTION_BATCH = 32

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.as_written import as_written
 from trainer.data.source import Example, Index, Order, shard_bounds, stamp
 from trainer.errors import UserError
 
@@ -71,7 +72,7 @@ class ListedSource:
         """See Source."""
         paths, labels, ids = self._table(split)
 
-        @tf.autograph.experimental.do_not_convert
+        @as_written
         def read(ordered: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             place = ordered["place"]
             encoded = tf.io.read_file(paths[place])
@@ -85,7 +86,7 @@ class ListedSource:
         wanted = Order(**order)
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
 
-        @tf.autograph.experimental.do_not_convert
+        @as_written
         def ordered(turns: tf.Tensor) -> dict[str, tf.Tensor]:
             if wanted.shuffle:
                 key = tf.stack([tf.cast(n, tf.int64) for n in (wanted.seed, wanted.epoch)])

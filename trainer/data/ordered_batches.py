@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Index, Source, shard_bounds, untuned
+from trainer.data.as_written import as_written, untuned
+from trainer.data.source import Index, Source, shard_bounds
 
 Example = dict[str, tf.Tensor]
 
@@ -25,9 +26,6 @@ _FOREVER = tf.int64.max
 
 # Examples that are loaded by one call. It takes 1 ms to start, which is shared by so many.
 _SMALLEST_GROUP, _LARGEST_GROUP = 8, 32
-
-# Nothing here needs AutoGraph, and translating it costs seconds at the start of a run.
-as_written = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)

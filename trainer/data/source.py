@@ -107,22 +107,6 @@ class Source(Protocol):
         """
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset`, read as it is written: neither tuned nor rewritten by tf.data.
-
-    Nothing is left to tune, since the parallelism is that of the cores that this process may use;
-    and an iterator that is tuned may take seconds to go, for TensorFlow waits for the thread that
-    tunes it. Nothing is left to rewrite, and looking for it takes a second of every iterator.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    rewriting = options.experimental_optimization
-    rewriting.apply_default_optimizations = False
-    rewriting.inject_prefetch = rewriting.noop_elimination = False
-    rewriting.seq_interleave_prefetch = False
-    return dataset.with_options(options)
-
-
 def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
     """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards

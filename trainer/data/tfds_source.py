@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import tfds_features, tfrecord_runs
+from trainer.data.as_written import as_written
 from trainer.data.source import Example, Index, Order, shard_bounds, stamp
 from trainer.data.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
@@ -111,7 +112,7 @@ class TfdsSource:
         first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
         seed = self._order_seed(order, shard, num_shards)
 
-        @tf.autograph.experimental.do_not_convert
+        @as_written
         def read_in_turn(turn: tf.Tensor) -> tf.data.Dataset:
             if order.shuffle:
                 turn = tf.random.experimental.index_shuffle(turn, tf.stack([seed, 0]), num_runs - 1)
@@ -181,7 +182,7 @@ class TfdsSource:
         pair = tf.stack([tf.cast(order.seed, tf.int64), number])
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
-    @tf.autograph.experimental.do_not_convert
+    @as_written
     def _parse(self, path: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {
             self._image_key: tf.io.FixedLenFeature([], tf.string),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.source import Source, untuned
+from trainer.data.as_written import as_written, untuned
+from trainer.data.source import Source
 from trainer.report.evidence import Picture
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
@@ -63,7 +64,7 @@ def _identities(examples: tf.data.Dataset) -> tuple[list[str], np.ndarray]:
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return example["id"], tf.strings.to_hash_bucket_fast(example["encoded"], 2**63 - 1)
 
-    mapped = examples.map(tf.autograph.experimental.do_not_convert(identity)).batch(256)
+    mapped = examples.map(as_written(identity)).batch(256)
     ids: list[str] = []
     prints = [np.zeros(0, np.int64)]
     for names, hashes in untuned(mapped.prefetch(2)).as_numpy_iterator():
@@ -83,7 +84,7 @@ def _examples_at(source: Source, split: str, places: Sequence[int]) -> tf.data.D
         for place, shard in zip(places, shards, strict=True)
     ]
 
-    @tf.autograph.experimental.do_not_convert
+    @as_written
     def one(shard: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
         return source.examples(split, shard, num_shards, shuffle=False).skip(skip).take(1)
 
