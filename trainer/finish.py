@@ -38,7 +38,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     _gather_skipped(run, state)
     if config.export_formats:
         _export(run, state)
-    _stop_if_asked(run)
+    run.stop_if_asked()
     metrics: dict[str, Any] = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -99,7 +99,7 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
     """Scores the export meanwhile: TensorFlow's work, beside Python's within.
 
     Raises (in the end):
-        ExportMismatch, Preempted: see export.check and _stop_if_asked.
+        ExportMismatch, Preempted: see export.check and Run.stop_if_asked.
     """
     config = run.config
     if not (config.export_formats and run.workers.is_chief):
@@ -114,16 +114,10 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
             expected,
             config.global_batch_size,
             skipped=sorted(state.skipped),
-            may_go_on=lambda: _stop_if_asked(run),
+            may_go_on=run.stop_if_asked,
         )
         yield
         check.result()
-
-
-def _stop_if_asked(run: Run) -> None:
-    """The chief alone decides: the others wait for it, and what ends it ends them, too."""
-    if run.workers.is_chief and run.stop.requested:
-        raise run.stop.error("while exporting; the same command exports")
 
 
 def _gather_skipped(run: Run, state: RunState) -> None:

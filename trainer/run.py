@@ -123,6 +123,17 @@ class Run:
             table,
         )
 
+    def stop_if_asked(self) -> None:
+        """Asked between the batches of what follows the loop, where no step agrees on anything.
+
+        The chief alone decides: the others wait for it, and what ends it ends them, too.
+
+        Raises:
+            Preempted: a signal came.
+        """
+        if self.workers.is_chief and self.stop.requested:
+            raise self.stop.error("while exporting; the same command exports")
+
     def training_batches(self, first_step: int) -> Iterator[Any]:
         """Global batches of training examples from step `first_step` on, without end."""
         replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers

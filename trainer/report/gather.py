@@ -30,9 +30,13 @@ _MAX_PRODUCTS = 5e11
 
 
 def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence:
-    """All that the page of a run shows; `metrics` is what `metrics.json` is to hold."""
+    """All that the page of a run shows; `metrics` is what `metrics.json` is to hold.
+
+    Raises:
+        Preempted: see Run.stop_if_asked.
+    """
     config, source = run.config, run.source
-    ids, prints = pictures.identities(source, config.validation_split)
+    ids, prints = pictures.identities(source, config.validation_split, run.stop_if_asked)
     remarks: dict[str, str] = {}
     twins, remarks["duplicates"] = _twins(run, evaluation, prints)
     doubts, remarks["mislabels"] = _doubts(run, evaluation)
@@ -91,7 +95,7 @@ def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[T
             return _near(run, table, own, prints), ""
     if num_train > _MAX_READ:
         return [], f"Not looked for: {num_train:,} training images are too many to compare with."
-    known = pictures.identities(source, train)[1]
+    known = pictures.identities(source, train, run.stop_if_asked)[1]
     at = {int(value): place for place, value in reversed(list(enumerate(known)))}
     twins = [
         Twin(place, at[int(value)], 1.0, True)
@@ -103,7 +107,7 @@ def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[T
 
 def _near(run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray) -> list[Twin]:
     good = np.flatnonzero(own.is_good)
-    places, cosines = duplicates.nearest(_rows(table), table.is_good, _rows(own)(good))
+    places, cosines = duplicates.nearest(_rows(run, table), table.is_good, _rows(run, own)(good))
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
@@ -121,9 +125,10 @@ def _prints(run: Run, places: np.ndarray, cosines: np.ndarray) -> dict[int, int]
     """Fingerprints of training images by their places; of too many, those of the nearest."""
     split = run.config.train_split
     if len(places) > _MAX_SOUGHT and run.source.num_examples(split) <= _MAX_READ:
-        return dict(enumerate(pictures.identities(run.source, split)[1].tolist()))
+        _, known = pictures.identities(run.source, split, run.stop_if_asked)
+        return dict(enumerate(known.tolist()))
     nearest = np.unique(places[np.argsort(-cosines, kind="stable")[:_MAX_SOUGHT]]).tolist()
-    found = pictures.fingerprints(run.source, split, nearest)
+    found = pictures.fingerprints(run.source, split, nearest, run.stop_if_asked)
     return dict(zip(nearest, found.tolist(), strict=True))
 
 
@@ -140,11 +145,11 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
     elif len(table.labels) * width * (width + num_classes) > _MAX_PRODUCTS:
         remark = f"The training images are not looked through: {len(table.labels):,} are too many."
     else:
-        regression = mislabels.Regression(_labelled(table), num_classes)
+        regression = mislabels.Regression(_labelled(run, table), num_classes)
         judged = regression.of_its_own()
         found.append((train, judged, mislabels.clear(judged)))
         if own is not None and validation != train:
-            judged = regression.of_others(_labelled(own))
+            judged = regression.of_others(_labelled(run, own))
             found.insert(0, (validation, judged, mislabels.clear(judged)))
     judged_too = {split for split, *_ in found}
     if validation not in judged_too and train != validation and evaluation.scored is not None:
@@ -163,8 +168,8 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
     return doubts, remark
 
 
-def _labelled(table: FeatureTable) -> Labelled:
-    return Labelled(_rows(table), table.labels, table.is_good)
+def _labelled(run: Run, table: FeatureTable) -> Labelled:
+    return Labelled(_rows(run, table), table.labels, table.is_good)
 
 
 def _table(run: Run, split: str) -> FeatureTable | None:
@@ -179,14 +184,20 @@ def _table(run: Run, split: str) -> FeatureTable | None:
     return None
 
 
-def _rows(table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda places: table.rows(tf.constant(places, tf.int64)).numpy()
+def _rows(run: Run, table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
+    """Of some thousand places at a time, which is as often as a signal is looked for."""
+
+    def rows(places: np.ndarray) -> np.ndarray:
+        run.stop_if_asked()
+        return table.rows(tf.constant(places, tf.int64)).numpy()
+
+    return rows
 
 
 def _pictures(run: Run, shown: set[Place]) -> dict[Place, Picture]:
     found: dict[Place, Picture] = {}
     for split in sorted({split for split, _ in shown}):
         places = sorted(place for of_split, place in shown if of_split == split)
-        for place, picture in zip(places, pictures.read(run.source, split, places), strict=True):
-            found[split, place] = picture
+        read = pictures.read(run.source, split, places, run.stop_if_asked)
+        found |= {(split, place): picture for place, picture in zip(places, read, strict=True)}
     return found

@@ -1,11 +1,14 @@
-"""Single examples of a source: their ids, fingerprints and small pictures."""
+"""Single examples of a source: their ids, fingerprints and small pictures.
+
+A `may_go_on` is asked after every batch, and raises what else is to be done.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,26 +21,30 @@ _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
 _MAX_SHARDS = 512  # an example is sought in its shard
 
 
-def identities(source: Source, split: str) -> tuple[list[str], np.ndarray]:
+def identities(
+    source: Source, split: str, may_go_on: Callable[[], None]
+) -> tuple[list[str], np.ndarray]:
     """The ids of all examples in the split's order, and fingerprints of their files, int64 [n]."""
-    return _identities(source.examples(split, 0, 1, shuffle=False))
+    return _identities(source.examples(split, 0, 1, shuffle=False), may_go_on)
 
 
-def fingerprints(source: Source, split: str, places: Sequence[int]) -> np.ndarray:
+def fingerprints(
+    source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
+) -> np.ndarray:
     """Fingerprints of some examples' files, int64 [n]: equal for equal bytes, else hardly ever."""
-    return _identities(_examples_at(source, split, places))[1]
+    return _identities(_examples_at(source, split, places), may_go_on)[1]
 
 
-def read(source: Source, split: str, places: Sequence[int]) -> list[Picture]:
+def read(
+    source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
+) -> list[Picture]:
     """The examples at `places`, to be shown."""
-    return [
-        Picture(
-            example["id"].decode("utf-8", "replace"),
-            int(example["label"]),
-            thumbnail(example["encoded"]),
-        )
-        for example in _examples_at(source, split, places).as_numpy_iterator()
-    ]
+    found = []
+    for example in _examples_at(source, split, places).as_numpy_iterator():
+        name = example["id"].decode("utf-8", "replace")
+        found.append(Picture(name, int(example["label"]), thumbnail(example["encoded"])))
+        may_go_on()
+    return found
 
 
 def thumbnail(encoded: bytes) -> str:
@@ -60,7 +67,9 @@ def thumbnail(encoded: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _identities(examples: tf.data.Dataset) -> tuple[list[str], np.ndarray]:
+def _identities(
+    examples: tf.data.Dataset, may_go_on: Callable[[], None]
+) -> tuple[list[str], np.ndarray]:
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return example["id"], tf.strings.to_hash_bucket_fast(example["encoded"], 2**63 - 1)
 
@@ -70,6 +79,7 @@ def _identities(examples: tf.data.Dataset) -> tuple[list[str], np.ndarray]:
     for names, hashes in untuned(mapped.prefetch(2)).as_numpy_iterator():
         ids += [name.decode("utf-8", "replace") for name in names]
         prints.append(hashes)
+        may_go_on()
     return ids, np.concatenate(prints)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer import storage
+from trainer.errors import Preempted
 from trainer.evaluate import Evaluation
 from trainer.finished import PAGE
 from trainer.report import contents, page
@@ -26,10 +27,15 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
 
     Returns:
         None where it fails.
+
+    Raises:
+        Preempted: see Run.stop_if_asked.
     """
     run.uploader.flush()  # the curves are read back
     try:
         return gathering.gather(run, evaluation, metrics)
+    except Preempted:
+        raise
     except Exception as error:  # the model and its figures are worth more than the page
         _warn(run, error)
         return None
