@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,6 +64,30 @@ def test_where_nothing_can_be_written_it_is_traced(tmp_path):
     path = str(tmp_path / "file" / "graph.pb")
     graph = same_of_all_processes(path, lambda: traced(difference, SCALAR, SCALAR))
     assert called(graph, 2.0, 0.0) == 4.0
+
+
+def test_what_is_not_used_for_30_days_is_swept(tmp_path):
+    def keep(name):
+        return same_of_all_processes(str(tmp_path / name), lambda: traced(lambda x: x + 1, SCALAR))
+
+    def aged(name, days):
+        seen = (tmp_path / name).stat()
+        os.utime(tmp_path / name, (seen.st_atime, seen.st_mtime - days * 86_400))
+
+    for name in ("kind-read.pb", "kind-old.pb", "kind-young.pb", "other-old.pb"):
+        keep(name)
+    (tmp_path / "kind-old.txt").touch()
+    for name in ("kind-read.pb", "kind-old.pb", "other-old.pb", "kind-old.txt"):
+        aged(name, 31)
+    aged("kind-young.pb", 29)
+    keep("kind-read.pb")
+    assert (tmp_path / "kind-old.pb").exists()
+    with open(tmp_path / "kind-old.pb", "rb") as reader:
+        keep("kind-new.pb")
+        assert SavedGraph.from_bytes(reader.read()) is not None
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("kind-read.pb", "kind-young.pb", "kind-new.pb", "other-old.pb", "kind-old.txt")
+    }
 
 
 def test_a_kept_decoder_gives_the_same_pixels(tmp_path, monkeypatch):
