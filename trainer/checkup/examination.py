@@ -14,7 +14,7 @@ from trainer.checkup import data_check, machine_check, run_check
 from trainer.checkup.finding import AREAS, ERROR, OK, Finding
 from trainer.checkup.image_scan import Look, scan
 from trainer.config import Config
-from trainer.data import catalog
+from trainer.data import catalog, decode
 from trainer.data.source import Source
 from trainer.errors import GraftError
 from trainer.tensorflow_errors import reason
@@ -35,6 +35,7 @@ def examine(
         progress: told how far a long look is.
     """
     strategies.limit_threads(machine.num_cores())
+    decode.keep_graphs_in(config.cache_dir)
     found = run_check.check_cluster(config, environment)
     is_distributed = len(found) > 1
     found += machine_check.check(config, is_distributed)
