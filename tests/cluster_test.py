@@ -1,8 +1,10 @@
+"""The workers of a run, from the environments of those who start them."""
+
 import json
 
 import pytest
 
-from trainer.cluster import Cluster, host_and_port, read
+from trainer.cluster import Cluster, read
 from trainer.errors import UserError
 
 A, B, C = "a:2222", "b:2222", "c:2222"
@@ -233,19 +235,3 @@ def test_a_cluster_in_words_and_as_tensorflow_reads_it():
     assert read({"TF_CONFIG": cluster.to_tf_config()}) == cluster
     assert not Cluster().is_distributed
     assert Cluster().is_chief
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("a.b:1", ("a.b", 1)), ("[::1]:65535", ("::1", 65535)), ("10.0.0.1:80", ("10.0.0.1", 80))],
-)
-def test_host_and_port(address, parts):
-    assert host_and_port(address) == parts
-
-
-@pytest.mark.parametrize(
-    "address", ["", "a", "a:", ":1", "a:0", "a:65536", "a:x", "a:-1", "::1:80", "a:²"]
-)
-def test_no_host_and_port(address):
-    with pytest.raises(ValueError, match="address is"):
-        host_and_port(address)
