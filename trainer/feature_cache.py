@@ -8,7 +8,7 @@ is read from the disk, a bucket's from local copies.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainer import identity, machine, storage
@@ -49,13 +49,16 @@ class FeatureCache:
     computed_by: Mapping[str, Any]
     num_features: int
 
-    def table(self, split: str, num_views: int, precision: str) -> FeatureTable:
-        """The features of `split`, read where they are known and computed where not.
+    def begin(self, split: str, num_views: int, precision: str) -> Callable[[], FeatureTable]:
+        """Read the features of `split` that are known, and begin to read the others' images.
 
         Args:
             split: one of the source's.
             num_views: 0 for the images as they are, else how many augmented ones of each.
             precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
+
+        Returns:
+            what computes those that are missing, and returns all; raises the same.
 
         Raises:
             UserError: an image is bad and none may be; or the cache, or its copies, cannot be
@@ -67,7 +70,7 @@ class FeatureCache:
         if not num_views and pipeline.augment != "none":
             plain = dataclasses.replace(pipeline, augment="none")
             computed_plain = dataclasses.replace(extraction, pipeline=plain)
-            return dataclasses.replace(self, extraction=computed_plain).table(split, 0, precision)
+            return dataclasses.replace(self, extraction=computed_plain).begin(split, 0, precision)
         facts = self._facts(split, num_views, precision)
         directory = storage.join(self.root, f"{facts['num_examples']}-{identity.digest(facts)}")
         sizes, num_parts = _sizes(facts["num_examples"], max(num_views, 1))
@@ -93,10 +96,15 @@ class FeatureCache:
                         )
             return known.missing
 
-        def compute(missing: Sequence[int]) -> None:
+        def begin(missing: Sequence[int]) -> Callable[[], None]:
             wanted = {number: sizes[number] for number in missing}
-            for number, part in extraction.parts(split, wanted, num_parts, precision):
-                known.write(number, part)
+            reading = extraction.begin(split, wanted, num_parts) if wanted else None
+
+            def compute() -> None:
+                for number, part in extraction.parts(reading, precision) if reading else ():
+                    known.write(number, part)
+
+            return compute
 
         missing = read()
         voice.say(
@@ -108,13 +116,18 @@ class FeatureCache:
         if missing:
             store.prepare(facts, "feature_cache")
         cluster = workers.cluster
-        compute([number for number in missing if number % cluster.num_workers == cluster.index])
-        workers.agree(f"features of {split} are computed")
-        # The other workers' share, unless they keep it where this one does not see it.
-        compute(read())
-        for example_id, reason in known.bad_images():
-            pipeline.bad_images.must_be_known(example_id, reason)
-        return known.table(max(num_views, 1))
+        own = begin([number for number in missing if number % cluster.num_workers == cluster.index])
+
+        def table() -> FeatureTable:
+            own()
+            workers.agree(f"features of {split} are computed")
+            # The other workers' share, unless they keep it where this one does not see it.
+            begin(read())()
+            for example_id, reason in known.bad_images():
+                pipeline.bad_images.must_be_known(example_id, reason)
+            return known.table(max(num_views, 1))
+
+        return table
 
     def _facts(self, split: str, num_views: int, precision: str) -> dict[str, Any]:
         pipeline, source = self.extraction.pipeline, self.extraction.pipeline.source

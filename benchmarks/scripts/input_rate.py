@@ -37,10 +37,15 @@ def main(kind: str, *arguments: str) -> None:
 
 
 def _pipeline(augment: str, data: str) -> float:
+    import tensorflow as tf
+
     from trainer.data import tfds_open
+    from trainer.data.as_written import functions_as_written, taken_as_deterministic
     from trainer.data.decode_checked import BadImages
     from trainer.data.input_pipeline import InputPipeline
 
+    with functions_as_written():  # as a run does, too
+        tf.config.list_logical_devices()
     source = tfds_open.open_prepared(data, shuffle_buffer_size=2048)
     pipeline = InputPipeline(
         source=source,
@@ -51,7 +56,8 @@ def _pipeline(augment: str, data: str) -> float:
         bad_images=BadImages(),
         augment=augment,
     )
-    batches = iter(pipeline.training_batches("train", range(8), 1, 0))
+    with taken_as_deterministic():
+        batches = iter(pipeline.training_batches("train", range(8), 1, 0))
     for _ in range(8):  # the shuffle buffers fill, the functions are traced
         next(batches)
     began, count = time.perf_counter(), 0

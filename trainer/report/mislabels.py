@@ -114,7 +114,9 @@ class Regression:
         spread = np.outer(-count * mean, mean)
         spread += product[:-1, :-1]
         spread[np.diag_indices_from(spread)] += _RIDGE * np.trace(spread) / len(spread) + 1e-9
-        slopes = np.linalg.solve(spread, target[:-1] - count * np.outer(mean, share))
+        # In single precision, for which the ridge bounds the condition: (width + 0.3) / 0.3.
+        wanted = target[:-1] - count * np.outer(mean, share)
+        slopes = np.linalg.solve(spread.astype(np.float32), wanted.astype(np.float32))
         return np.concatenate([slopes, (share - mean @ slopes)[None]])
 
     def _with_one(self, rows: np.ndarray) -> np.ndarray:
