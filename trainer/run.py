@@ -110,7 +110,7 @@ class Run:
         # features than those that are trained on, even where it is one split.
         evaluated = (config.validation_split, 0, "float32")
         trained = (config.train_split, config.feature_views, self.precision)
-        begun = {asked: cache.begin(*asked) for asked in (evaluated, trained)}
+        begun = {asked: cache.begin(*asked) for asked in dict.fromkeys((evaluated, trained))}
         tables = {asked: table() for asked, table in begun.items()}
         self.evaluation_features = self._feature_pipeline(tables[evaluated])
         self.features = self._feature_pipeline(tables[trained])
