@@ -59,6 +59,26 @@ def test_ctrl_c_is_a_flag_and_a_second_one_ends_it(loop):
     assert loop.wait(30) == 130
 
 
+def test_a_second_sigterm_ends_what_waits_outside_of_python():
+    waits = """
+import ctypes
+from trainer.preemption import StopRequest
+StopRequest().install()
+lock = ctypes.CDLL(None).pthread_mutex_lock
+mutex = ctypes.create_string_buffer(64)
+print("ready", flush=True)
+lock(mutex), lock(mutex)
+"""
+    process: Any
+    with subprocess.Popen([sys.executable, "-c", waits], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):  # the first one is for the loop to read
+            process.wait(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+
+
 def test_the_error_carries_the_exit_code_of_the_shell():
     stop = StopRequest()
     stop._on_signal(signal.SIGINT, None)

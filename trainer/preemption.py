@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 from types import FrameType
 
 from trainer.errors import Preempted
 
 
 class StopRequest:
-    """Made by SIGTERM or SIGINT; a second signal ends the process at once.
+    """Made by SIGTERM or SIGINT; a second signal ends the process at once, wherever it is.
+
+    A handler of Python's runs when the main thread is back from what it waits for in TensorFlow,
+    such as a disk that does not answer. So a thread of its own listens, too.
 
     Install it after the distribution strategy is built: TensorFlow replaces the handlers that
     are there before.
@@ -18,6 +23,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._signal = 0
+        self._told: socket.socket | None = None
 
     @property
     def requested(self) -> bool:
@@ -34,11 +40,16 @@ class StopRequest:
         self._signal = self._signal or number
 
     def install(self) -> None:
-        """Take the signals over; only the main thread may."""
+        """Take the signals over, anew if need be; only the main thread may."""
         signal.signal(signal.SIGTERM, self._on_signal)
         # A shell starts its background jobs deaf to Ctrl-C, and so they stay.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._on_signal)
+        if self._told is None:
+            listening, self._told = socket.socketpair()
+            self._told.setblocking(False)
+            signal.set_wakeup_fd(self._told.fileno())
+            threading.Thread(target=self._listen, args=[listening], daemon=True).start()
 
     def error(self, where: str) -> Preempted:
         """What to raise once all is saved; its exit code is the shell's for the signal."""
@@ -48,7 +59,15 @@ class StopRequest:
         return preempted
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal:
-            # Whatever is published is whole: the manifest of an unfinished checkpoint is missing.
-            os._exit(128 + number)
-        self._signal = number
+        self.note(number)
+
+    def _listen(self, listening: socket.socket) -> None:
+        """Python writes a byte for each signal, whatever the main thread is at."""
+        count = 0
+        while told := listening.recv(1):
+            if told[0] in (signal.SIGTERM, signal.SIGINT):
+                self.note(told[0])
+                count += 1
+            if count > 1:
+                # Whatever is published is whole: an unfinished checkpoint's manifest is missing.
+                os._exit(128 + told[0])
