@@ -40,9 +40,31 @@ def test_every_rule_is_about_a_field():
     assert (c.RANGES.keys() | c.CHOICES.keys() | config._MAY_CHANGE_ON_RESUME) <= fields
 
 
-@pytest.mark.parametrize("name", ["workdir", "dataset", "backbone"])
+@pytest.mark.parametrize("name", ["workdir", "dataset", "backbone", "feature_cache"])
 def test_a_place_must_be_named(name):
     assert refusal(**{name: ""}).startswith(f"--{name}=: must be a")
+
+
+@pytest.mark.parametrize("name", sorted(c.PLACES))
+def test_a_place_is_local_or_a_bucket(name):
+    for good in ("/a", "./a", "a/b:c", "../größe 1", "gs://bucket/a"):
+        if (name, good) == ("cache_dir", "gs://bucket/a"):
+            assert refusal(cache_dir=good) == f"--cache_dir={good}: must be a local directory"
+        else:
+            assert getattr(config_with(name, good), name) == good
+    for bad in ("s3://bucket/a", "file:///a", "https://host/a", "GS://bucket/a"):
+        assert refusal(**{name: bad}) == f"--{name}={bad}: must be {c.PLACES[name][1]}"
+
+
+@pytest.mark.parametrize("word", ["true", "of", "On", "features", "~", "yes"])
+def test_a_mistyped_choice_is_no_directory_for_features(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refusal(feature_cache=word) == (
+        f"--feature_cache={word}: must be auto, on, off or a directory, local or gs://, with a "
+        "slash in it: ./features"
+    )
+    (tmp_path / word).mkdir()
+    assert config_with("feature_cache", word).feature_cache_dir == word
 
 
 @pytest.mark.parametrize("name", sorted(c.CHOICES))

@@ -44,8 +44,8 @@ REFUSALS = [
         "--feature_views=K keeps K augmented views of each",
     ),
     (
-        ["--feature_cache=DIR", "--augment=randaugment"],
-        "--feature_cache=DIR: --augment=randaugment changes every image in every epoch; "
+        ["--feature_cache=./DIR", "--augment=randaugment"],
+        "--feature_cache=./DIR: --augment=randaugment changes every image in every epoch; "
         "--feature_views=K keeps K augmented views of each",
     ),
     (

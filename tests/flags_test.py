@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from tests.commands import graft
 from trainer import flags
 from trainer.config import Config
 from trainer.errors import UserError
@@ -67,6 +68,47 @@ def test_refusals(argv, parts):
         flags.config_from_argv(argv)
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "expected"),
+    [
+        ("--workdir=~/w", "workdir", "/home/a/w"),
+        ("--workdir=~", "workdir", "/home/a"),
+        ("--cache_dir=~/c", "cache_dir", "/home/a/c"),
+        ("--feature_cache=~/f", "feature_cache", "/home/a/f"),
+        ("--data_dir=~/d", "data_dir", "/home/a/d"),
+        ("--backbone=~/b.tgz", "backbone", "/home/a/b.tgz"),
+        ("--dataset=~/d", "dataset", "/home/a/d"),
+        ("--dataset=~/a.csv,~/b*.csv,c.csv", "dataset", "/home/a/a.csv,/home/a/b*.csv,c.csv"),
+        ("--dataset=here/~/d", "dataset", "here/~/d"),
+        ("--dataset=gs://b/~/d", "dataset", "gs://b/~/d"),
+    ],
+)
+def test_a_home_is_found_as_a_shell_would(word, name, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/a")
+    config = flags.config_from_argv(["--workdir=w", word])
+    assert getattr(config, name) == expected
+    elsewhere = flags.config_from_argv(["--workdir=w", word], is_of_here=False)
+    assert getattr(elsewhere, name) == word.partition("=")[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watch", "--workdir=~/run", "--once"],
+        ["tensorboard", "--workdir=~/run"],
+        ["predict", "--model=~/run", "a.jpg"],
+        ["pack", "--dataset=leaves", "--output_dir=~/run"],
+        ["launch", "--num_workers=1", "--", "--workdir=~/run", "--dataset=~/no.csv"],
+    ],
+)
+def test_every_command_finds_the_home(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home/run").mkdir(parents=True)
+    process = graft(*words, HOME=f"{tmp_path}/home")
+    assert f"{tmp_path}/home/" in process.stdout + process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 @pytest.mark.parametrize(

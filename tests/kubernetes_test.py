@@ -80,7 +80,7 @@ def test_flags_in_a_file_go_along(tmp_path, capsys):
         ([], ["--workdir=runs/x"], ["--workdir=runs/x", "gs://BUCKET/DIRECTORY", "--claim"]),
         (["--claim=c"], ["--workdir=/tmp/x"], ["--workdir=/tmp/x", "below /runs"]),
         (["--num_workers=4"], ["--workdir=/data/x"], ["--workdir=/data/x", "all workers share"]),
-        ([], ["--workdir=s3://b/x"], ["--workdir=s3://b/x: must be gs://"]),
+        ([], ["--workdir=s3://b/x"], ["--workdir=s3://b/x: must be a local directory or gs://"]),
         (["--num_workers=3"], ["--workdir=gs://b/x"], ["3 workers", "use 2 or 4 workers"]),
         (["--num_workers=0"], ["--workdir=gs://b/x"], ["--num_workers=0: must be"]),
         (["--image="], ["--workdir=gs://b/x"], ["--image: required"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 from trainer.errors import UserError
 
@@ -62,6 +63,29 @@ RANGES = {
     "stall_timeout_secs": (1, INFINITY),
     "warmup_steps": (0, INFINITY),
     "weight_decay": (0, INFINITY),
+}
+
+KEEPS_FEATURES = ("auto", "on", "off")
+
+
+def _is_place(text: str) -> bool:
+    return bool(text) and ("://" not in text or text.startswith("gs://"))
+
+
+def _keeps_features(text: str) -> bool:
+    # A bare word is a mistyped choice, unless it is a directory already.
+    return text in KEEPS_FEATURES or (_is_place(text) and ("/" in text or os.path.isdir(text)))
+
+
+# By setting: what it must be, and in words.
+PLACES = {
+    "workdir": (_is_place, "a local directory or gs://BUCKET/DIRECTORY, to keep the run in"),
+    "cache_dir": (lambda text: "://" not in text, "a local directory"),
+    "feature_cache": (
+        _keeps_features,
+        f"{', '.join(KEEPS_FEATURES)} or a directory, local or gs://, with a slash in it: "
+        "./features",
+    ),
 }
 
 

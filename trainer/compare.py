@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trainer import storage
 from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.errors import UserError
+from trainer.flags import at_home
 
 SYNOPSIS = "graft compare RUN RUN ... [--output=FILE]"
 PURPOSE = "Compare runs on one page: figures, curves, settings, and the images that changed sides."
@@ -24,15 +25,16 @@ def _main(argv: Sequence[str]) -> int:
         raise UserError("graft compare: name the --workdir of two runs or more")
     if not values["output"]:
         raise UserError("--output=: must be a file")
+    output = at_home(values["output"])
     from trainer.report import comparison, page
 
     runs = [comparison.read(workdir) for workdir in workdirs]
     found = comparison.build(runs)
     text = page.comparison(found)
-    storage.write_atomically(values["output"], text.encode("utf-8", "replace"))
+    storage.write_atomically(output, text.encode("utf-8", "replace"))
     examples = found["examples"]
     print(
         f"{len(runs)} runs, {examples['num_changed']:,} of {examples['num_common']:,} validation "
-        f"images changed sides; page in {values['output']}"
+        f"images changed sides; page in {output}"
     )
     return 0

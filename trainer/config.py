@@ -126,10 +126,10 @@ class Config:
     stall_timeout_secs: float = 120.0
 
     def __post_init__(self) -> None:
-        self._require(bool(self.workdir), "workdir", "a directory to keep the run in")
         self._require(bool(self.dataset), "dataset", "a name, a directory or an import file")
         self._require(bool(self.backbone), "backbone", "a name, a handle or a directory")
-        self._require(bool(self.feature_cache), "feature_cache", "auto, on, off or a directory")
+        for name, (is_place, rule) in choices.PLACES.items():
+            self._require(is_place(getattr(self, name)), name, rule)
         for name, allowed in choices.CHOICES.items():
             self._require(
                 getattr(self, name) in allowed, name, f"one of {', '.join(map(repr, allowed))}"
@@ -197,7 +197,7 @@ class Config:
     @property
     def feature_cache_dir(self) -> str:
         """Where features are kept: what the flag names, or a place of the cache directory's."""
-        if self.feature_cache in ("auto", "on", "off"):
+        if self.feature_cache in choices.KEEPS_FEATURES:
             return f"{self.cache_dir}/features"
         return self.feature_cache
 

@@ -116,17 +116,27 @@ TRAINER: Groups = {
 }
 
 
-def config_from_argv(argv: Sequence[str]) -> Config:
+# Shells leave the ~ of --flag=~/… as it is.
+_PATHS = ("workdir", "cache_dir", "dataset", "data_dir", "feature_cache", "backbone")
+
+
+def config_from_argv(argv: Sequence[str], is_of_here: bool = True) -> Config:
     """The run that the trainer's command line asks for.
+
+    Args:
+        argv: without the program's name.
+        is_of_here: whether it runs on this machine, so that `~` is this user's home.
 
     Raises:
         UserError: an unknown flag, a bad value, a missing --workdir, or a word that is no flag.
     """
-    return config_from_values(parse_flags(argv, TRAINER))
+    return config_from_values(parse_flags(argv, TRAINER), is_of_here)
 
 
-def config_from_values(values: dict[str, Any]) -> Config:
-    """`values` by flag name, as parsed, as a Config."""
+def config_from_values(values: dict[str, Any], is_of_here: bool = True) -> Config:
+    """`values` by flag name, as parsed, as a Config; see config_from_argv."""
+    if is_of_here:
+        values = {**values, **{name: at_home(values[name]) for name in _PATHS}}
     workdir = values["workdir"] or places.vertex_workdir()
     if not workdir:
         raise UserError("--workdir: required; a directory to keep the run in")
@@ -152,6 +162,11 @@ def _numbers(values: dict[str, Any], name: str) -> tuple[int, ...]:
         raise UserError(
             f"--{name}={','.join(values[name])}: must be whole numbers, separated by commas"
         ) from error
+
+
+def at_home(paths: str) -> str:
+    """A path, or several with commas between them, with the home of whom each `~` names."""
+    return ",".join(map(os.path.expanduser, paths.split(",")))
 
 
 def default_cache_dir() -> str:

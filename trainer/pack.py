@@ -17,7 +17,7 @@ from trainer import machine
 from trainer.command_line import Flag, Groups, command, parse_flags, usage
 from trainer.console import Voice, voice
 from trainer.errors import UserError
-from trainer.flags import default_cache_dir
+from trainer.flags import at_home, default_cache_dir
 from trainer.locks import locked
 from trainer.quiet import import_tensorflow
 
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
+    values |= {name: at_home(values[name]) for name in ("dataset", "data_dir", "output_dir")}
     for name in ("dataset", "output_dir"):
         if not values[name]:
             raise UserError(f"--{name}: required")

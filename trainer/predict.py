@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from trainer import storage
 from trainer.command_line import Flag, Groups, command, parse, usage
 from trainer.errors import UserError
+from trainer.flags import at_home
 from trainer.image_files import SUFFIXES, is_image
 from trainer.quiet import import_tensorflow
 
@@ -59,7 +60,7 @@ def _main(argv: Sequence[str]) -> int:
     for name in ("top", "batch_size"):
         if values[name] < 1:
             raise UserError(f"--{name}={values[name]}: must be at least 1")
-    model = _model_directory(values["model"])
+    model = _model_directory(at_home(values["model"]))
     paths = find_images(words)
     import_tensorflow()
     num_bad = 0

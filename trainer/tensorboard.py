@@ -11,6 +11,7 @@ from typing import Any
 from trainer import places, run_status, storage
 from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import UserError
+from trainer.flags import at_home
 from trainer.launch import named_job
 from trainer.launch.kubernetes_run import KubernetesRun
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tensorboard(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
+    values["workdir"] = list(map(at_home, values["workdir"]))
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     port = values["port"]

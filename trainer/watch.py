@@ -13,6 +13,7 @@ from typing import Any
 from trainer import run_status
 from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
 from trainer.errors import GraftError, UserError
+from trainer.flags import at_home
 from trainer.launch import named_job, vertex_state
 from trainer.launch.kubernetes_client import Unanswered
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _watch(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
+    values["workdir"] = at_home(values["workdir"])
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     if not 0.1 <= values["every_secs"] <= 3600:

@@ -50,7 +50,7 @@ def prepare(cache_dir: str, progress: Callable[[int, int], None] | None = None) 
     Raises:
         UserError: the directory cannot be written to.
     """
-    cache_dir = os.path.abspath(os.path.expanduser(cache_dir))
+    cache_dir = os.path.abspath(cache_dir)
     target = os.path.join(cache_dir, "leaves", VERSION)
     if os.path.isdir(target):
         return target

@@ -30,7 +30,7 @@ class MirroredStore(FeatureStore):
 
     def __init__(self, directory: str, num_parts: int, copies: str) -> None:
         super().__init__(directory, num_parts)
-        local = storage.join(os.path.expanduser(copies), os.path.basename(directory))
+        local = storage.join(copies, os.path.basename(directory))
         self._copies = FeatureStore(local, num_parts)
 
     def prepare_copies(self, facts: Mapping[str, Any], num_bytes: int) -> None:

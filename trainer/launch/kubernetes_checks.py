@@ -130,8 +130,6 @@ def _check_workdir(request: Request, claim: str) -> None:
     workdir = request.config.workdir
     if storage.is_remote(workdir):
         return
-    if "://" in workdir:
-        raise UserError(f"--workdir={workdir}: must be gs://BUCKET/DIRECTORY")
     if claim and workdir.startswith(f"{CLAIM_MOUNT}/"):
         return
     raise UserError(

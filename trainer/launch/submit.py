@@ -44,7 +44,7 @@ def _submit(argv: Sequence[str]) -> int:
     platform = _platform(argv)
     module = importlib.import_module(PLATFORMS[platform])
     values, words = parse(argv, {**FLAGS, **module.FLAGS})
-    config = flags.config_from_argv(words)
+    config = flags.config_from_argv(words, is_of_here=False)
     _refuse_placed(config.worker_hosts, config.task_index)
     request = Request(
         config=config,

@@ -58,7 +58,7 @@ def resolve(handle: str, cache_dir: str) -> str:
         return _resolve_in_bucket(handle, cache_dir)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
         return _resolve_remote(handle, cache_dir)
-    path = os.path.abspath(os.path.expanduser(handle))
+    path = os.path.abspath(handle)
     if os.path.isdir(path):
         return path
     if not os.path.isfile(path):
@@ -246,4 +246,4 @@ def _sha256(stream: Any) -> str:
 
 
 def _absolute(cache_dir: str, name: str) -> str:
-    return os.path.join(os.path.abspath(os.path.expanduser(cache_dir)), name)
+    return os.path.join(os.path.abspath(cache_dir), name)
