@@ -1,4 +1,6 @@
+import hashlib
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -25,15 +27,31 @@ def called(graph, *values):
 
 
 def test_bytes_are_the_function_that_they_were_made_of():
-    graph = SavedGraph.from_bytes(traced(difference, SCALAR, SCALAR).to_bytes())
+    content = traced(difference, SCALAR, SCALAR).to_bytes("a/größe")
+    graph = SavedGraph.from_bytes(content, "a/größe")
     assert graph is not None
     assert called(graph, 3.0, 1.0) == 4.0
     assert called(graph, 1.0, 4.0) == 6.0
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"\0" + b[1:], lambda b: b""])
+DAMAGES = [
+    *(lambda b: b[:-1], lambda b: b"\0" + b[1:], lambda b: b"", lambda b: b[:32], lambda b: b[32:]),
+    *(lambda b: b + b"\0", lambda b: b[:40] + bytes([b[40] ^ 1]) + b[41:]),
+    lambda b: hashlib.sha256(b[32:]).digest() + b[32:],  # as it was before it had a name
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_bytes_are_none(damage):
-    assert SavedGraph.from_bytes(damage(traced(difference, SCALAR, SCALAR).to_bytes())) is None
+    content = traced(difference, SCALAR, SCALAR).to_bytes("name")
+    assert SavedGraph.from_bytes(content, "name") is not None
+    assert SavedGraph.from_bytes(damage(content), "name") is None
+
+
+@pytest.mark.parametrize("name", ["", "nam", "names", "name\0"])
+def test_under_another_name_it_is_none(name):
+    content = traced(difference, SCALAR, SCALAR).to_bytes("name")
+    assert SavedGraph.from_bytes(content, name) is None
 
 
 def test_a_function_that_captures_is_refused():
@@ -56,7 +74,7 @@ def test_one_traces_and_the_others_read(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     assert called(same_of_all_processes(str(path), trace), 2.0, 0.0) == 4.0
     assert len(times) == 2
-    assert SavedGraph.from_bytes(path.read_bytes()) is not None
+    assert SavedGraph.from_bytes(path.read_bytes(), path.name) is not None
 
 
 def test_where_nothing_can_be_written_it_is_traced(tmp_path):
@@ -84,7 +102,7 @@ def test_what_is_not_used_for_30_days_is_swept(tmp_path):
     assert (tmp_path / "kind-old.pb").exists()
     with open(tmp_path / "kind-old.pb", "rb") as reader:
         keep("kind-new.pb")
-        assert SavedGraph.from_bytes(reader.read()) is not None
+        assert SavedGraph.from_bytes(reader.read(), "kind-old.pb") is not None
     assert {path.name for path in tmp_path.iterdir()} == {
         *("kind-read.pb", "kind-young.pb", "kind-new.pb", "other-old.pb", "kind-old.txt")
     }
@@ -103,3 +121,18 @@ def test_a_kept_decoder_gives_the_same_pixels(tmp_path, monkeypatch):
             kept(tf.constant(files[1]))
     (path,) = tmp_path.iterdir()
     assert path.name.endswith("-32x32-webp.pb")
+
+
+@pytest.mark.parametrize("other", [((48, 32), False, True), ((32, 32), True, True)])
+def test_a_kept_decoder_of_another_shape_is_not_taken(tmp_path, monkeypatch, other):
+    png = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, [40, 30, 3], np.uint8))
+    monkeypatch.setattr(decode, "_kept_as", "")
+    decode.keep_graphs_in(str(tmp_path))
+    expected = decode._any_decoder.__wrapped__((32, 32), False, True)(png)
+    (path,) = tmp_path.iterdir()
+    decode._any_decoder.__wrapped__(*other)
+    (foreign,) = {*tmp_path.iterdir()} - {path}
+    shutil.copyfile(foreign, path)
+    again = decode._any_decoder.__wrapped__((32, 32), False, True)
+    np.testing.assert_array_equal(again(png), expected)
+    assert SavedGraph.from_bytes(path.read_bytes(), path.name) is not None

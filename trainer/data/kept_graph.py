@@ -22,11 +22,13 @@ def same_of_all_processes(path: str, trace: Callable[[], SavedGraph]) -> SavedGr
     of its last use: who writes one removes those beside it that have not been used for 30 days.
 
     Args:
-        path: a local file, KIND-DIGEST….pb, whose name changes with all that the graph depends on.
+        path: a local file, KIND-DIGEST….pb, whose name changes with all that the graph depends on;
+            under another name its content counts as damaged.
         trace: makes the graph.
     """
+    name = os.path.basename(path)
     try:
-        known = SavedGraph.from_bytes(storage.read_bytes(path))
+        known = SavedGraph.from_bytes(storage.read_bytes(path), name)
     except OSError:
         known = None
     if known is not None:
@@ -35,7 +37,7 @@ def same_of_all_processes(path: str, trace: Callable[[], SavedGraph]) -> SavedGr
         return known
     graph = trace()
     with contextlib.suppress(OSError, UserError):  # full, or only to be read
-        storage.write_atomically(path, graph.to_bytes())
+        storage.write_atomically(path, graph.to_bytes(name))
         _sweep(Path(path))
     return graph
 

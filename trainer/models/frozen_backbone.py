@@ -1,11 +1,12 @@
 """A frozen backbone in a file of its own: folded and checked once for each model, then only read.
 
 Loading a SavedModel, asking it what it is and folding it take seconds; reading what came of that
-takes a tenth of one. Nothing is read at all by a run that has its features already.
+takes a tenth of one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -22,9 +23,10 @@ from trainer.models import backbone as backbones
 from trainer.models import handles, inference_graph
 from trainer.models.backbone import Backbone
 
-# Raised when folding changes.
-_FORMAT = 2
+# Raised when folding, or what is kept of it, changes.
+_FORMAT = 3
 _CARD, _GRAPH = "card.json", "graph.pb"
+_ON_CARD = ("image_size", "value_range", "num_features", "num_params")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,13 +34,13 @@ class FrozenBackbone:
     """In the place of a Backbone that is never trained; see there.
 
     Attributes:
-        directory: where its graph lies.
+        graph: computes the features; see inference_graph.fold.
         num_params: the number of numbers in the variables that it was made of.
     """
 
     handle: str
     digest: str
-    directory: str
+    graph: SavedGraph
     image_size: tuple[int, int]
     value_range: tuple[float, float]
     num_features: int
@@ -52,10 +54,8 @@ class FrozenBackbone:
 
     @functools.cached_property
     def _features(self) -> inference_graph.Features:
-        graph = SavedGraph.from_bytes(Path(self.directory, _GRAPH).read_bytes())
-        assert graph is not None, "it was sound when it was found"
         with tf.init_scope():  # whatever is being traced when it is first asked for
-            return inference_graph.function(graph, self.image_size, self.num_features)
+            return inference_graph.function(self.graph, self.image_size, self.num_features)
 
 
 def load(
@@ -74,9 +74,9 @@ def load(
     digest = handles.digest(handle, path)
     asked = hashlib.sha256(f"{_FORMAT} {digest} {image_size} {value_range}".encode()).hexdigest()
     name = f"frozen-{asked[:16]}"
-    unfolded: list[Backbone] = []
+    made: list[FrozenBackbone | Backbone] = []
 
-    def write(directory: str) -> None:
+    def make() -> FrozenBackbone:
         backbone = backbones.load(
             handle,
             trainable=False,
@@ -84,49 +84,56 @@ def load(
             value_range=value_range,
             cache_dir=cache_dir,
         )
+        made.append(backbone)
         graph = inference_graph.fold(backbone)
         if graph is None:
-            unfolded.append(backbone)
             raise _CannotBeFolded
-        content = graph.to_bytes()
-        Path(directory, _GRAPH).write_bytes(content)
-        card = {
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "image_size": backbone.image_size,
-            "value_range": backbone.value_range,
-            "num_features": backbone.num_features,
-            "num_params": backbone.num_params,
-        }
-        Path(directory, _CARD).write_text(json.dumps(card))
+        card = {name: getattr(backbone, name) for name in _ON_CARD}
+        frozen = FrozenBackbone(handle=handle, digest=digest, graph=graph, **card)
+        made.append(frozen)
+        return frozen
 
-    try:
-        directory = handles.cached(cache_dir, name, write)
-        card = _sound_card(directory)
-        if card is None:  # damaged since it was written
-            shutil.rmtree(directory, ignore_errors=True)
-            directory = handles.cached(cache_dir, name, write, use_prepared=False)
-            card = json.loads(Path(directory, _CARD).read_text())
-    except _CannotBeFolded:
-        return unfolded[0]
-    return FrozenBackbone(
-        handle=handle,
-        digest=digest,
-        directory=directory,
-        image_size=tuple(card["image_size"]),
-        value_range=tuple(card["value_range"]),
-        num_features=card["num_features"],
-        num_params=card["num_params"],
-    )
+    def write(directory: str) -> None:
+        _write(make(), directory, asked)
+
+    with contextlib.suppress(_CannotBeFolded):
+        for use_prepared in (True, False, False):
+            directory = handles.cached(cache_dir, name, write, use_prepared)
+            if made:
+                return made[-1]
+            kept = _read(directory, asked)
+            if kept is not None:
+                return FrozenBackbone(handle=handle, digest=digest, **kept)
+            if not use_prepared:  # damaged since it was written
+                shutil.rmtree(directory, ignore_errors=True)
+        make()  # and still there: it can only be read
+    return made[-1]
 
 
 class _CannotBeFolded(Exception):
     pass
 
 
-def _sound_card(directory: str) -> dict[str, Any] | None:
+def _write(frozen: FrozenBackbone, directory: str, asked: str) -> None:
+    Path(directory, _GRAPH).write_bytes(frozen.graph.to_bytes(asked))
+    card = {name: getattr(frozen, name) for name in _ON_CARD}
+    Path(directory, _CARD).write_text(json.dumps({**card, "sha256": _checksum(card, asked)}))
+
+
+def _read(directory: str, asked: str) -> dict[str, Any] | None:
+    """What `_write` left there of what was `asked` for, by field; None of anything else."""
     try:
-        card = json.loads(Path(directory, _CARD).read_text())
-        content = Path(directory, _GRAPH).read_bytes()
-    except (OSError, ValueError):
+        card = json.loads(Path(directory, _CARD).read_bytes())
+        if card.pop("sha256") != _checksum(card, asked):
+            return None
+        graph = SavedGraph.from_bytes(Path(directory, _GRAPH).read_bytes(), asked)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return card if hashlib.sha256(content).hexdigest() == card.get("sha256") else None
+    if graph is None:
+        return None
+    pairs = {name: tuple(card[name]) for name in ("image_size", "value_range")}
+    return {**card, **pairs, "graph": graph}
+
+
+def _checksum(card: dict[str, Any], asked: str) -> str:
+    return hashlib.sha256(json.dumps([asked, card], sort_keys=True).encode()).hexdigest()
