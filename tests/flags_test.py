@@ -4,7 +4,7 @@ import os
 import pytest
 
 from tests.commands import graft
-from trainer import flags
+from trainer import choices, flags
 from trainer.config import Config
 from trainer.errors import UserError
 
@@ -12,6 +12,11 @@ from trainer.errors import UserError
 def test_every_setting_has_a_flag_and_every_flag_a_setting():
     names = [flag.name for group in flags.TRAINER.values() for flag in group]
     assert sorted(names) == sorted(field.name for field in dataclasses.fields(Config))
+
+
+def test_every_whole_number_is_one_that_tensorflow_can_hold():
+    numbers = {f.name for group in flags.TRAINER.values() for f in group if f.kind is int}
+    assert max(choices.RANGES[name][1] for name in numbers - {"task_index"}) == 2**31
 
 
 def test_flags_and_config_have_the_same_defaults(tmp_path):
@@ -59,6 +64,10 @@ def test_no_hidden_layer():
         (["--workdir=w", "--num_epochs=1", "--num_steps=1"], ["--num_epochs=1", "--num_steps=1"]),
         (["--workdir=w", "--augment=heavy"], ["--augment=heavy", "light"]),
         (["--workdir=w", "--seed=-1"], ["--seed=-1", "at least 0"]),
+        (
+            ["--workdir=w", f"--keep_checkpoints={2**63}"],
+            [f"--keep_checkpoints={2**63}: must be a finite number, at least 1 and below {2**31}"],
+        ),
         (["--workdir=w", "--export_formats=onnx"], ["--export_formats=onnx", "tflite"]),
         (["--workdir=w", "--learning_rate=nan"], ["--learning_rate=nan", "at least 0"]),
     ],
