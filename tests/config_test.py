@@ -45,7 +45,7 @@ def test_a_place_must_be_named(name):
     assert refusal(**{name: ""}).startswith(f"--{name}=: must be a")
 
 
-@pytest.mark.parametrize("name", sorted(c.PLACES))
+@pytest.mark.parametrize("name", ["workdir", "cache_dir", "feature_cache"])
 def test_a_place_is_local_or_a_bucket(name):
     for good in ("/a", "./a", "a/b:c", "../größe 1", "gs://bucket/a"):
         if (name, good) == ("cache_dir", "gs://bucket/a"):

@@ -200,6 +200,7 @@ def test_a_good_start_and_then_another_run(tmp_path, backbone):
         (["--global_batch_size=64"], "batches", "--global_batch_size=64: must be at most"),
         (["--workdir=/proc/run"], "workdir", "--workdir=/proc/run: must be a writable directory"),
         (["--workdir=/dev/null/run"], "workdir", "--workdir=/dev/null/run: must be a writable"),
+        (["--feature_cache=/proc/f"], "feature_cache", "--feature_cache=/proc/f: must be a"),
         (["--worker_hosts=a:1,b:2"], "cluster", "--worker_hosts: needs --task_index"),
         (["--learning_rate=fast"], "settings", "learning_rate"),
         (["--no_such_flag"], "settings", "no_such_flag"),

@@ -34,7 +34,9 @@ def test_when_features_are_cached(settings, caches):
 def test_where_features_are_kept():
     for name in ("auto", "on"):
         assert config(feature_cache=name).feature_cache_dir == "/c/features"
+        assert config(feature_cache=name).feature_cache_flag == "cache_dir"
     assert config(feature_cache="here/größe 1").feature_cache_dir == "here/größe 1"
+    assert config(feature_cache="here/größe 1").feature_cache_flag == "feature_cache"
 
 
 REFUSALS = [

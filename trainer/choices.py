@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 
 from trainer.errors import UserError
 
@@ -78,7 +79,9 @@ def _keeps_features(text: str) -> bool:
 
 
 # By setting: what it must be, and in words.
-PLACES = {
+PLACES: dict[str, tuple[Callable[[str], bool], str]] = {
+    "dataset": (bool, "a name, a directory or an import file"),
+    "backbone": (bool, "a name, a handle or a directory"),
     "workdir": (_is_place, "a local directory or gs://BUCKET/DIRECTORY, to keep the run in"),
     "cache_dir": (lambda text: "://" not in text, "a local directory"),
     "feature_cache": (

@@ -126,10 +126,8 @@ class Config:
     stall_timeout_secs: float = 120.0
 
     def __post_init__(self) -> None:
-        self._require(bool(self.dataset), "dataset", "a name, a directory or an import file")
-        self._require(bool(self.backbone), "backbone", "a name, a handle or a directory")
-        for name, (is_place, rule) in choices.PLACES.items():
-            self._require(is_place(getattr(self, name)), name, rule)
+        for name, (is_one, rule) in choices.PLACES.items():
+            self._require(is_one(getattr(self, name)), name, rule)
         for name, allowed in choices.CHOICES.items():
             self._require(
                 getattr(self, name) in allowed, name, f"one of {', '.join(map(repr, allowed))}"
@@ -197,9 +195,13 @@ class Config:
     @property
     def feature_cache_dir(self) -> str:
         """Where features are kept: what the flag names, or a place of the cache directory's."""
-        if self.feature_cache in choices.KEEPS_FEATURES:
-            return f"{self.cache_dir}/features"
-        return self.feature_cache
+        is_named = self.feature_cache_flag == "feature_cache"
+        return self.feature_cache if is_named else f"{self.cache_dir}/features"
+
+    @property
+    def feature_cache_flag(self) -> str:
+        """The flag that named that place, or the directory that it is in."""
+        return "cache_dir" if self.feature_cache in choices.KEEPS_FEATURES else "feature_cache"
 
     @property
     def _looks_fixed(self) -> bool:

@@ -48,6 +48,7 @@ def examine(
     # Weights and the optimizer's two slots for each checkpoint; the export once.
     num_bytes = 4 * (3 * trainable * (config.keep_checkpoints + 2) + params)
     found += run_check.check_workdir(config, facts, num_bytes, words)
+    found += run_check.check_feature_cache(config, words)
     return sorted(found, key=lambda finding: AREAS.index(finding.area))
 
 

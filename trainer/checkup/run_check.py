@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -70,9 +72,13 @@ def check_workdir(
     """
     workdir = config.workdir
     try:
-        room = "" if storage.is_remote(workdir) else _room(workdir, num_bytes + _OVERHEAD_BYTES)
-        if "://" in workdir:
-            storage.ensure_directory(workdir, "workdir")
+        free = _free_bytes(workdir, "workdir")
+        room = "" if free is None else f", {free / 1e9:,.1f} GB are free"
+        if free is not None and free < (needed := num_bytes + _OVERHEAD_BYTES):
+            raise UserError(
+                f"--workdir={workdir}: its disk has {free / 1e6:,.0f} MB left, and checkpoints and "
+                f"export take {needed / 1e6:,.0f} MB"
+            )
         _not_in_use(workdir)
     except UserError as error:
         fix = again(words, "--workdir=ANOTHER")
@@ -96,13 +102,38 @@ def check_workdir(
     ]
 
 
-def _room(workdir: str, num_bytes: int) -> str:
-    """What to say of the free space on the disk.
+def check_feature_cache(config: Config, words: Sequence[str]) -> list[Finding]:
+    """Whether features can be kept where they are to be; nothing is made."""
+    if not config.caches_features:
+        return []
+    path = config.feature_cache_dir
+    try:
+        _free_bytes(path, config.feature_cache_flag)
+    except UserError as error:
+        found = _refused("workdir", "feature_cache", error, again(words, "--feature_cache=ANOTHER"))
+        if not _holds_something(path):
+            return [found]
+        cost = "the run ends here if a feature is missing"
+        return [dataclasses.replace(found, severity=WARNING, cost=cost)]
+    return [Finding("workdir", "feature_cache", OK, f"{path}: features are kept here")]
+
+
+def _holds_something(path: str) -> bool:
+    with contextlib.suppress(OSError, UserError):
+        return bool(storage.list_names(path))
+    return False
+
+
+def _free_bytes(path: str, flag: str) -> int | None:
+    """Of the disk that a directory is on, or would be; None for one in a bucket.
 
     Raises:
-        UserError: there is too little, or the directory cannot be made or written to.
+        UserError: it cannot be made or written to; the message names `flag`.
     """
-    parent = os.path.abspath(workdir)
+    if storage.is_remote(path):
+        storage.ensure_directory(path, flag)
+        return None
+    parent = os.path.abspath(path)
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
     try:
@@ -110,15 +141,9 @@ def _room(workdir: str, num_bytes: int) -> str:
             pass
     except OSError as error:
         raise UserError(
-            f"--workdir={workdir}: must be a writable directory ({parent}: {error.strerror})"
+            f"--{flag}={path}: must be a writable directory ({parent}: {error.strerror})"
         ) from error
-    free = shutil.disk_usage(parent).free
-    if free < num_bytes:
-        raise UserError(
-            f"--workdir={workdir}: its disk has {free / 1e6:,.0f} MB left, and checkpoints and "
-            f"export take {num_bytes / 1e6:,.0f} MB"
-        )
-    return f", {free / 1e9:,.1f} GB are free"
+    return shutil.disk_usage(parent).free
 
 
 def _not_in_use(workdir: str) -> None:
