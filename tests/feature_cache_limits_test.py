@@ -1,6 +1,7 @@
 """The feature cache where images are bad, memory is small, devices are many, and a stop comes."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -168,9 +169,26 @@ def test_fewer_records_than_the_description_says_are_an_error(tmp_path):
         open_cache(tmp_path / "cache", source).begin("train", 0, "float32")()
 
 
-def test_a_cache_that_cannot_be_written_is_named_with_its_flag(folder):
-    with pytest.raises(UserError, match=r"^--feature_cache=/proc/graft/51-\w+: must be a writable"):
-        open_cache("/proc/graft", folder).begin("train", 0, "float32")()
+WAY_OUT = "; make room, name another --feature_cache, or train without one (--feature_cache=off)"
+
+
+@pytest.mark.parametrize("flag", ["feature_cache", "cache_dir"])
+def test_a_cache_that_cannot_be_written_is_named_with_its_flag(folder, flag):
+    with pytest.raises(UserError) as caught:
+        open_cache("/proc/graft", folder, flag=flag).begin("train", 0, "float32")()
+    message = str(caught.value)
+    assert re.match(rf"--{flag}=/proc/graft/51-\w+: must be a writable directory \(", message)
+    assert message.endswith(WAY_OUT)
+
+
+@pytest.mark.parametrize("free_pages", [0, 3])  # not even what it is of; some of the parts
+def test_a_full_disk_is_named_with_a_way_out(folder, small_disk, free_pages):
+    (small_disk / "other").write_bytes(bytes((16 - free_pages) * 4096))
+    with pytest.raises(UserError) as caught:
+        open_cache(small_disk, folder).begin("train", 0, "float32")()
+    message = str(caught.value)
+    assert re.match(rf"{small_disk}/51-\S+: No space left on device; it needs \d+ bytes;", message)
+    assert message.endswith(WAY_OUT)
 
 
 SCRIPT = """

@@ -57,6 +57,7 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
     }
     return FeatureCache(
         root=str(root),
+        flag=str(settings.pop("flag", "feature_cache")),
         copies=str(settings.pop("copies", "/proc/graft")),
         computed_by=settings.pop("computed_by", {"backbone": "colours"}),
         num_features=settings.pop("num_features", WIDTH),

@@ -96,12 +96,6 @@ def test_an_address_without_a_network_is_refused_quickly(tmp_path, monkeypatch):
     assert "TFHUB_CACHE_DIR" not in os.environ
 
 
-def test_an_unwritable_cache_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"a directory that can be written to .*file/cache"):
-        load("efficientnet_lite0", str(tmp_path / "file" / "cache"))
-
-
 def test_what_is_not_there_or_not_a_saved_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"--backbone=resnet: there is no .*resnet.*A handle is"):
         load("resnet")
@@ -143,19 +137,3 @@ def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, cache_dir):
     images = tf.random.stateless_uniform([1, 224, 224, 3], [1, 2])
     expected = load("efficientnet_lite0", cache_dir)(images)
     assert np.array_equal(load(str(model))(images), expected)
-
-
-def test_a_prepared_cache_is_read_first_and_never_written(tmp_path, monkeypatch):
-    prepared, cache = tmp_path / "prepared", tmp_path / "cache"
-    (prepared / "model").mkdir(parents=True)
-    monkeypatch.setenv("GRAFT_PREPARED_DIR", str(prepared))
-
-    def write(directory):
-        pathlib.Path(directory, "file").write_text("written")
-
-    assert handles.cached(str(cache), "model", write) == str(prepared / "model")
-    assert not cache.exists()
-    assert handles.cached(str(cache), "other", write) == str(cache / "other")
-    # What is prepared may be damaged.
-    assert handles.cached(str(cache), "model", write, use_prepared=False) == str(cache / "model")
-    assert [path.name for path in prepared.rglob("*")] == ["model"]

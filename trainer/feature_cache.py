@@ -7,8 +7,9 @@ is read from the disk, a bucket's from local copies.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer import identity, machine, storage
@@ -17,6 +18,7 @@ from trainer.data.feature_store import FeatureStore
 from trainer.data.known_parts import KnownParts
 from trainer.data.mirrored_store import MirroredStore
 from trainer.data.source import shard_bounds
+from trainer.errors import UserError
 from trainer.extraction import Extraction
 
 # Raised when decoding or the graph change in a way that features show.
@@ -37,6 +39,7 @@ class FeatureCache:
 
     Attributes:
         root: the directory of all such caches, local or gs://.
+        flag: that names it, or the directory that it is in.
         copies: a local directory for copies of a bucket's features that do not fit into memory.
         extraction: computes what is not there; the workers share the work.
         computed_by: names what it computes, in JSON's types: the backbone and its input.
@@ -44,6 +47,7 @@ class FeatureCache:
     """
 
     root: str
+    flag: str
     copies: str
     extraction: Extraction
     computed_by: Mapping[str, Any]
@@ -102,7 +106,8 @@ class FeatureCache:
 
             def compute() -> None:
                 for number, part in extraction.parts(reading, precision) if reading else ():
-                    known.write(number, part)
+                    with _naming_a_way_out():
+                        known.write(number, part)
 
             return compute
 
@@ -114,7 +119,8 @@ class FeatureCache:
             parts_computed=len(missing),
         )
         if missing:
-            store.prepare(facts, "feature_cache")
+            with _naming_a_way_out():
+                store.prepare(facts, self.flag)
         cluster = workers.cluster
         own = begin([number for number in missing if number % cluster.num_workers == cluster.index])
 
@@ -143,6 +149,17 @@ class FeatureCache:
             "precision": precision,
             **(views if num_views else {}),
         }
+
+
+@contextlib.contextmanager
+def _naming_a_way_out() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"{error}; make room, name another --feature_cache, or train without one "
+            "(--feature_cache=off)"
+        ) from error
 
 
 def _sizes(num_examples: int, num_views: int) -> tuple[list[int], int]:

@@ -93,6 +93,7 @@ class Run:
             return
         cache = FeatureCache(
             root=config.feature_cache_dir,
+            flag=config.feature_cache_flag,
             copies=f"{config.cache_dir}/features",
             extraction=Extraction(
                 pipeline=self.pipeline,

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainer.graph_file import SavedGraph
 from trainer.models import backbone as backbones
-from trainer.models import handles, inference_graph
+from trainer.models import handles, inference_graph, model_cache
 from trainer.models.backbone import Backbone
 
 # Raised when folding, or what is kept of it, changes.
@@ -98,7 +98,7 @@ def load(
 
     with contextlib.suppress(_CannotBeFolded):
         for use_prepared in (True, False, False):
-            directory = handles.cached(cache_dir, name, write, use_prepared)
+            directory = model_cache.cached(cache_dir, name, write, use_prepared)
             if made:
                 return made[-1]
             kept = _read(directory, asked)

@@ -1,21 +1,13 @@
-"""From a backbone's handle to the directory of its SavedModel, cached where it must be.
-
-What a cache directory of ours holds is complete: it is written beside its place and moved there in
-one step, so that two processes at once, or a kill at any moment, do no harm.
-"""
+"""From a backbone's handle to the directory of its SavedModel, cached where it must be."""
 
 import hashlib
 import os
 import re
-import shutil
 import socket
 import tarfile
 import tempfile
-import time
-import uuid
 import warnings
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,14 +15,13 @@ import tensorflow as tf
 
 from trainer import bucket_check
 from trainer.errors import UserError
-from trainer.models import efficientnet_lite0
+from trainer.models import efficientnet_lite0, model_cache
 from trainer.tensorflow_errors import reason
 
 EMBEDDED = "efficientnet_lite0"
 
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _CONNECT_TIMEOUT_SECS = 20
-_ABANDONED_AFTER_SECS = 60 * 60
 _KINDS = (
     f"A handle is '{EMBEDDED}', the https:// address of a TF Hub or Kaggle model, or the path "
     "(local or gs://) of a SavedModel directory or of an archive (.tar.gz, .tgz, .tar) of one."
@@ -53,7 +44,7 @@ def resolve(handle: str, cache_dir: str) -> str:
     """
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
-        return cached(cache_dir, name, _write_embedded)
+        return model_cache.cached(cache_dir, name, _write_embedded)
     if handle.startswith("gs://"):
         return _resolve_in_bucket(handle, cache_dir)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
@@ -115,7 +106,7 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
     before = os.environ.get("TFHUB_CACHE_DIR")
     timeout = socket.getdefaulttimeout()
     # TF Hub takes its cache from the environment only, and opens connections without a deadline.
-    os.environ["TFHUB_CACHE_DIR"] = before or _absolute(cache_dir, "tfhub")
+    os.environ["TFHUB_CACHE_DIR"] = before or model_cache.absolute(cache_dir, "tfhub")
     socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECS)
     try:
         path = hub.resolve(handle)
@@ -158,7 +149,7 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
     try:
         with open(path, "rb") as file:
             name = f"archive-{_sha256(file)[:16]}"
-        root = cached(cache_dir, name, extract)
+        root = model_cache.cached(cache_dir, name, extract)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "
@@ -178,72 +169,8 @@ def _write_embedded(target: str) -> None:
         pool.submit(efficientnet_lite0.write_saved_model, target).result()
 
 
-def cached(
-    cache_dir: str, name: str, write: Callable[[str], None], use_prepared: bool = True
-) -> str:
-    """The directory `name` of the cache, filled by `write(directory)` if it is not there yet.
-
-    GRAFT_PREPARED_DIR, where it is set, is a cache that is only read, as of a container's image;
-    `use_prepared` says whether to look there first.
-    """
-    prepared = os.environ.get("GRAFT_PREPARED_DIR", "")
-    if use_prepared and prepared and os.path.isdir(_absolute(prepared, name)):
-        return _absolute(prepared, name)
-    target = _absolute(cache_dir, name)
-    if os.path.isdir(target):
-        return target
-    temporary = f"{target}.{os.getpid()}-{uuid.uuid4().hex}.tmp"
-    try:
-        os.makedirs(temporary)
-        _remove_abandoned(os.path.dirname(target))
-    except OSError as error:
-        raise UserError(
-            f"--backbone needs a directory that can be written to keep models in: {cache_dir} "
-            f"cannot be: {error}."
-        ) from error
-    try:
-        write(temporary)
-        _sync(temporary)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            # Another process was faster: a rename onto a directory that is not empty fails.
-            if not os.path.isdir(target):
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def _sync(root: str) -> None:
-    """Without it, a machine that goes down could leave the move done and the files empty."""
-    for directory, _, names in os.walk(root):
-        for name in names:
-            descriptor = os.open(os.path.join(directory, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _remove_abandoned(directory: str) -> None:
-    """Deletes what processes that were killed have left."""
-    for entry in os.scandir(directory):
-        if entry.name.endswith(".tmp") and entry.is_dir(follow_symlinks=False):
-            # Another process may be doing the same.
-            try:
-                if time.time() - entry.stat().st_mtime > _ABANDONED_AFTER_SECS:
-                    shutil.rmtree(entry.path, ignore_errors=True)
-            except FileNotFoundError:
-                pass
-
-
 def _sha256(stream: Any) -> str:
     whole = hashlib.sha256()
     while chunk := stream.read(1 << 22):
         whole.update(chunk)
     return whole.hexdigest()
-
-
-def _absolute(cache_dir: str, name: str) -> str:
-    return os.path.join(os.path.abspath(cache_dir), name)
