@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tests.commands import graft, metrics, refused
+from tests.commands import graft, metrics, python, refused
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,56 @@ def test_a_backbone_and_a_run_all_in_the_bucket(gcs, folder, backbone, tmp_path)
     ]
     assert answers[1].returncode == 0, answers[1].stderr
     assert answers[0].stdout == answers[1].stdout
+
+
+def features(process):
+    """How many parts were known already, by split."""
+    assert process.returncode == 0, process.stderr
+    found = re.findall(r"features   of '(\w+)': (\d+) of \d+ parts are in", process.stdout)
+    return {split: int(known) for split, known in found}
+
+
+def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, tmp_path):
+    def run(name):
+        return graft(
+            "train",
+            "--dataset=gs://bucket/data/folder",
+            f"--backbone={backbone}",
+            f"--workdir={tmp_path / name}",
+            f"--cache_dir={tmp_path / 'cache'}",
+            "--num_steps=2",
+            "--global_batch_size=8",
+            **gcs.environment,
+        )
+
+    gcs.upload(folder, "data/folder")
+    assert features(run("first")) == {"train": 0, "validation": 0}
+    assert features(run("second")) == {"train": 8, "validation": 8}
+    for path in (folder / "validation" / "blue").iterdir():
+        gcs.write(f"data/folder/validation/red/{path.name}", path.read_bytes())
+    assert features(run("third")) == {"train": 8, "validation": 0}
+
+
+def test_a_replaced_file_of_records_has_another_stamp(gcs, beans_data_dir):
+    script = """
+from trainer.data.tfds_open import open_prepared
+source = open_prepared("gs://bucket/beans/0.1.0", 1)
+print(*(source.stamp(split) for split in ("train", "test")))
+"""
+
+    def stamps():
+        process = python("-c", script, **gcs.environment)
+        assert process.returncode == 0, process.stderr
+        return process.stdout.split()
+
+    gcs.upload(beans_data_dir / "beans", "beans")
+    before = stamps()
+    assert stamps() == before
+    (name,) = (name for name in gcs.names() if "train" in name and "00001-of" in name)
+    gcs.write(name, gcs.read(name))
+    after = stamps()
+    assert after[0] != before[0]
+    assert after[1] == before[1]
 
 
 @pytest.mark.parametrize("flag", ["dataset", "backbone"])

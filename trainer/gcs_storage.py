@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from trainer import gcs_client
@@ -19,6 +20,10 @@ from trainer.gcs_transfer import (
     wrong_checksum,
 )
 from trainer.manifest import MANIFEST, Manifest, crc32c, parse
+
+# Of generations: files in a stretch, five pages of a list, and stretches listed at a time, as many
+# as the client has connections.
+_STRETCH, _LISTED_AT_ONCE = 5_000, 8
 
 
 def ensure_directory(path: str, flag: str) -> None:
@@ -121,6 +126,49 @@ def list_versions(directory: str) -> dict[str, tuple[float, int]]:
         for name, blob in found
         if "/" not in name
     }
+
+
+def generations(paths: Iterable[str]) -> dict[str, str]:
+    """See storage.versions: of those of `paths` that are there.
+
+    Listed from name to name, several stretches at a time: a directory of a million files takes a
+    thousand requests, and of another directory below, or of more files before, none is listed.
+    """
+    directories: dict[str, list[str]] = {}
+    for path in sorted(set(paths)):
+        directories.setdefault(path.rpartition("/")[0], []).append(path)
+    stretches = [
+        own[begin : begin + _STRETCH]
+        for own in directories.values()
+        for begin in range(0, len(own), _STRETCH)
+    ]
+    with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
+        return {
+            path: generation
+            for found in pool.map(_stretch, stretches)
+            for path, generation in found
+        }
+
+
+def _stretch(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """The same for some of a directory, in order."""
+    directory = paths[0].rpartition("/")[0]
+    bucket, _ = bucket_and_name(directory)
+    root = f"gs://{bucket.name}/"
+    first, last = (path.removeprefix(root) for path in (paths[0], paths[-1]))
+    wanted = set(paths)
+    with calling(directory, "list"):
+        found = bucket.client.list_blobs(
+            bucket.name,
+            prefix=first[: first.rfind("/") + 1],
+            delimiter="/",
+            start_offset=first,
+            end_offset=last + "\0",  # which is excluded
+            fields="items(name,generation),nextPageToken",
+            **call(),
+        )
+        pairs = ((root + blob.name, str(blob.generation)) for blob in found)
+        return [pair for pair in pairs if pair[0] in wanted]
 
 
 def remove_version(path: str, version: int) -> None:

@@ -136,6 +136,14 @@ def list_versions(directory: str) -> dict[str, tuple[float, int]]:
     return versions
 
 
+def version(path: str) -> str:
+    """See storage.versions. Of a link, what it leads to."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return f"{status.st_size} {status.st_mtime_ns}"
+    return ""
+
+
 def remove_version(path: str, version: int) -> None:
     """See storage. Between the look and the removal lie microseconds, which no call closes."""
     with contextlib.suppress(OSError):  # gone already, or another user's to remove

@@ -8,6 +8,7 @@ rename commits anything. A kill at any moment leaves either the whole or nothing
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -104,6 +105,22 @@ def list_versions(directory: str) -> dict[str, tuple[float, int]]:
         later version of it has.
     """
     return _backend(directory).list_versions(directory)
+
+
+def versions(paths: Sequence[str]) -> list[str]:
+    """For each file what changes when it is written again: a local one's size and time, a
+    bucket's generation; "" where it is gone, which reading it will tell, or anywhere else.
+
+    A bucket is asked by listing: a request for 1,000 files, more where they lie far apart.
+
+    Raises:
+        UserError, StorageUnreachable: a bucket cannot be listed.
+    """
+    generations = gcs_storage.generations([path for path in paths if is_remote(path)])
+    return [
+        generations.get(path, "") if is_remote(path) else local_storage.version(path)
+        for path in paths
+    ]
 
 
 def remove_version(path: str, version: int) -> None:

@@ -6,15 +6,15 @@ arguments, so the position of a run in its data is a number, never an iterator's
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+
+from trainer import storage
 
 # A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
 Index: TypeAlias = int | tf.Tensor
@@ -98,7 +98,11 @@ class Source(Protocol):
         """
 
     def stamp(self, split: str) -> str:
-        """Hexadecimal digits that change when a file of the split is written again."""
+        """Hexadecimal digits that change when a file of the split is written again.
+
+        Raises:
+            UserError, StorageUnreachable: a bucket's files cannot be listed.
+        """
 
     def damaged_file(self) -> str:
         """The first file that is gone or cannot be read to its end, or "": found by reading.
@@ -113,12 +117,8 @@ def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Inde
 
 
 def stamp(paths: Sequence[str]) -> str:
-    """Hexadecimal digits of the sizes and the times of local files; what is far is not asked."""
+    """Hexadecimal digits of the versions of files, in a bucket too; see storage.versions."""
     whole = hashlib.sha256()
-    for path in paths:
-        whole.update(path.encode())
-        if "://" not in path:
-            with contextlib.suppress(OSError):  # gone, which reading it will tell
-                status = os.stat(path)
-                whole.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    for path, version in zip(paths, storage.versions(paths), strict=True):
+        whole.update((path + version).encode())
     return whole.hexdigest()
