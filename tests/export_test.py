@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests import tiny
 from trainer import storage
 from trainer.data.folder_source import open_folder
-from trainer.errors import ExportMismatch
+from trainer.errors import ExportMismatch, UserError
 from trainer.evaluate import Evaluation
 from trainer.export import check, export
 from trainer.models import frozen_backbone
@@ -94,6 +94,27 @@ def test_check_compares_the_number_of_examples_and_of_hits(classifier, exported,
     assert np.trace(other) != np.trace(confusion)
     with pytest.raises(ExportMismatch, match="scores"):
         check(exported, source, "validation", evaluation(other), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("text", "^the image validation/red/001.png cannot be decoded: .*has changed while the "),
+        ("WEBP", "^by the export, the image validation/red/001.png .*: not a JPEG, PNG, GIF or BM"),
+    ],
+)
+def test_check_names_an_image_that_the_export_does_not_take(classifier, tmp_path, kind, message):
+    folder = tiny.write_folder(tmp_path / "folder", train=1, validation=3)
+    source = open_folder(str(folder))
+    if kind == "text":
+        (folder / "validation" / "red" / "001.png").write_text("no image")
+    else:
+        Image.new("RGB", (9, 9)).save(folder / "validation" / "red" / "001.png", kind)
+    directory = str(tmp_path / "export")
+    export(classifier, CLASS_NAMES, directory, ("saved_model_no_webp",), {})
+    evaluation = Evaluation(1.0, np.zeros((3, 3), np.int64), CLASS_NAMES)
+    with pytest.raises(UserError, match=message):
+        check(directory, source, "validation", evaluation, batch_size=4)
 
 
 def operations(directory):

@@ -21,10 +21,11 @@ from trainer import storage
 from trainer.data.as_written import untuned
 from trainer.data.decode import decode_and_resize
 from trainer.data.source import Source
-from trainer.errors import ExportMismatch
+from trainer.errors import ExportMismatch, UserError
 from trainer.evaluate import Evaluation
 from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier
+from trainer.tensorflow_errors import reason
 
 LABELS = "labels.txt"
 TFLITE = "model.tflite"
@@ -90,6 +91,7 @@ def check(
 
     Raises:
         ExportMismatch: another number of examples, or another accuracy.
+        UserError: an image can no longer be decoded, or the export does not read its format.
     """
     manifest = storage.read_manifest(directory)
     if manifest is None:
@@ -104,7 +106,13 @@ def check(
     examples = examples.filter(lambda example: not tf.reduce_any(example["id"] == skip))
     num_examples = num_correct = num_ties = 0
     for batch in untuned(examples.batch(batch_size).prefetch(1)):
-        outputs = predict(image_bytes=batch["encoded"])
+        try:
+            outputs = predict(image_bytes=batch["encoded"])
+        except tf.errors.InvalidArgumentError as error:
+            refusal = _refusal(predict, batch)
+            if refusal is None:
+                raise
+            raise refusal from error
         scores, classes = outputs["scores"].numpy(), outputs["classes"].numpy()
         labels = np.array([source.class_names[i].encode() for i in batch["label"].numpy()])
         num_examples += len(labels)
@@ -117,6 +125,26 @@ def check(
             f"{directory}: the exported model scores {num_correct} of {num_examples} images of "
             f"{split!r} correctly, the trained one {expected_correct} of {expected.num_examples}"
         )
+
+
+def _refusal(predict: Callable[..., Any], batch: dict[str, tf.Tensor]) -> UserError | None:
+    """What to tell the user of a batch that the export does not take; None if nothing is broken."""
+    for encoded, example_id in zip(batch["encoded"], batch["id"].numpy(), strict=True):
+        try:
+            predict(image_bytes=encoded[None])
+        except tf.errors.InvalidArgumentError as error:
+            problem = f"{example_id.decode('utf-8', 'replace')} cannot be decoded: {reason(error)}"
+        else:
+            continue
+        try:
+            decode_and_resize(encoded, (1, 1))
+        except tf.errors.InvalidArgumentError:
+            return UserError(
+                f"the image {problem}. It has changed while the run went on, or since its features "
+                "were kept; mend the file, and the same command exports"
+            )
+        return UserError(f"by the export, the image {problem}; save it in another format")
+    return None
 
 
 class _Servable(tf.Module):
