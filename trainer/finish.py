@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 from trainer import board_files, export, places, progress, storage
@@ -99,12 +100,19 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
     """Scores the export meanwhile: TensorFlow's work, beside Python's within.
 
     Raises (in the end):
-        ExportMismatch, Preempted: see export.check and Run.stop_if_asked.
+        ExportMismatch, UserError, Preempted: see export.check and Run.stop_if_asked.
     """
     config = run.config
     if not (config.export_formats and run.workers.is_chief):
         yield
         return
+    is_futile = threading.Event()
+
+    def may_go_on() -> None:
+        run.stop_if_asked()
+        if is_futile.is_set():
+            raise CancelledError
+
     with ThreadPoolExecutor(max_workers=1) as pool:
         check = pool.submit(
             export.check,
@@ -114,9 +122,13 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
             expected,
             config.global_batch_size,
             skipped=sorted(state.skipped),
-            may_go_on=run.stop_if_asked,
+            may_go_on=may_go_on,
         )
-        yield
+        try:
+            yield
+        except BaseException:
+            is_futile.set()  # or what failed within would be said after the last batch
+            raise
         check.result()
 
 
