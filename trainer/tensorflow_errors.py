@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -13,6 +15,7 @@ _PREFIXES = re.compile(
     r"StringToNumberOp could not correctly convert string: "
     r"|Error in user-defined function passed to \S+ transformation with iterator: \S+: "
 )
+_TOO_LARGE = re.compile(r"OOM when allocating tensor with shape(\[[\d,]*\])")
 _NODES = re.compile(r"\{\{[^}]*\}\} ?|\[Op:[^]]*\]( name: )?")
 
 
@@ -38,10 +41,32 @@ def peer(error: tf.errors.OpError) -> int | None:
 
 
 def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
-    """A file that is gone or closed to us, a full disk, a bucket that no longer answers."""
+    """A file that is gone or closed to us, a full disk or memory, a bucket that is silent."""
     if "retry attempts failed" in error.message:
         return StorageUnreachable(reason(error))
-    kinds = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError
+    if found := _TOO_LARGE.search(error.message):
+        return UserError(
+            f"not enough memory for a tensor of shape {found[1]} ({reason(error)}); ask for less, "
+            "such as by --hidden_units or --global_batch_size, or take a larger machine"
+        )
+    kinds = (
+        tf.errors.NotFoundError,
+        tf.errors.PermissionDeniedError,
+        tf.errors.DataLossError,
+        tf.errors.ResourceExhaustedError,
+    )
     if isinstance(error, kinds) or "No space left" in error.message:
         return UserError(reason(error))
     return None
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """TensorFlow's errors within become what a user can act on, where they are of_the_machine."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        named = of_the_machine(error)
+        if named is None:
+            raise
+        raise named from error

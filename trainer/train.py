@@ -17,17 +17,18 @@ from trainer.assembly import build
 from trainer.cluster import Cluster
 from trainer.config import Config
 from trainer.console import Voice
-from trainer.errors import GraftError, UserError
+from trainer.errors import UserError
 from trainer.finished import read as read_finished
 from trainer.goodput import open_ledger
 from trainer.profiling import Profiler
 from trainer.run import Run
 from trainer.run_state import RunState
 from trainer.summaries import Summaries
-from trainer.tensorflow_errors import is_of_a_peer, of_the_machine, peer, reason
+from trainer.tensorflow_errors import explained, is_of_a_peer, of_the_machine, peer, reason
 from trainer.train_step import TrainStep, class_weights
 
 
+@explained()
 def train_and_evaluate(
     config: Config,
     voice: Voice,
@@ -118,9 +119,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
             state = train(run, state, wall_secs)
             return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named: GraftError | None = run.pipeline.bad_images.user_error(error) or of_the_machine(
-            error
-        )
+        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
         if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
             named = run.workers.lost(peer(error), reason(error))
         if named is None:
