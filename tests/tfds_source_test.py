@@ -63,6 +63,9 @@ def test_the_same_examples_as_tfds(prepared, source, split, count):
     assert source.label_counts(split).tolist() == [
         sum(label == k for _, _, label in examples) for k in range(3)
     ]
+    without = [example_id for example_id, _, label in examples if label == 1]
+    assert source.label_counts(split, without).tolist()[1] == 0
+    assert source.label_counts(split, without).sum() == count - len(without)
     assert examples[0][1].startswith(b"\xff\xd8")
 
 

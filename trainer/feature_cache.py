@@ -65,8 +65,8 @@ class FeatureCache:
             what computes those that are missing, and returns all; raises the same.
 
         Raises:
-            UserError: an image is bad and none may be; or the cache, or its copies, cannot be
-                written to.
+            UserError: an image is bad and none may be, or all are; or the cache, or its copies,
+                cannot be written to.
             Preempted: a signal came; the same command goes on here.
         """
         extraction = self.extraction
@@ -131,7 +131,12 @@ class FeatureCache:
             begin(read())()
             for example_id, reason in known.bad_images():
                 pipeline.bad_images.must_be_known(example_id, reason)
-            return known.table(max(num_views, 1))
+            found = known.table(max(num_views, 1))
+            if not found.is_good.any():
+                raise UserError(
+                    f"no image of split {split!r} can be decoded: {example_id}: {reason}"
+                )
+            return found
 
         return table
 

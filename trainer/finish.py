@@ -58,6 +58,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         evidence = None
         if config.report and run.workers.is_chief:
             evidence = report.gather(run, evaluation, metrics)
+    progress.warn_of_skipped(run, state)
     metrics["num_skipped"] = len(state.skipped)
     metrics["skipped"] = dict(sorted(state.skipped.items()))
     metrics["wall_secs"] = round(wall_secs(), 3)

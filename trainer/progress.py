@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from trainer import board, machine, optimizers, trial
 from trainer import strategy as strategies
 from trainer.data.listed_source import ListedSource
+from trainer.errors import UserError
 from trainer.evaluate import Evaluation
 from trainer.run import Run
 from trainer.run_state import Row, RunState
@@ -16,9 +17,17 @@ from trainer.summaries import Summaries
 # A run that waits for data for longer than this share is told so, once, after so many seconds.
 _INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
 
+# Of the images left out so many are named; and of records, which name no class without being
+# read, so many are read to find out which classes are lost.
+_SHOWN, _MAX_READ = 3, 20_000
+
 
 def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row]) -> None:
-    """Add the steps of one loop to the state, the curves and the progress bar."""
+    """Add the steps of one loop to the state, the curves and the progress bar.
+
+    Raises:
+        UserError: a whole epoch is done, or the training is, and no image could be decoded.
+    """
     config, plan = run.config, run.plan
     rate = optimizers.learning_rate(config, plan.num_steps)
     is_begin = state.global_step == 0
@@ -35,6 +44,8 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
                 **strategies.device_memory(),
             }
             summaries.write("train", step, point)
+    if not state.has_seen and state.global_step >= min(plan.steps_per_epoch, plan.num_steps):
+        raise UserError(f"no image of split {config.train_split!r} that was met could be decoded")
     if is_begin:
         with run.ledger.spending("evaluation"):
             board.show_training_images(run, summaries)
@@ -92,6 +103,26 @@ def note_evaluation(
             )
     if state.stopped_early:
         run.voice.say(f"stopping   early: no better evaluation in {patience}")
+
+
+def warn_of_skipped(run: Run, state: RunState) -> None:
+    """Say in the end which images were left out, and of which classes nothing is left."""
+    if not state.skipped or not run.workers.is_chief:
+        return
+    count, shown = len(state.skipped), ", ".join(sorted(state.skipped)[:_SHOWN])
+    more = ", …; metrics.json lists them" if count > _SHOWN else ""
+    were = "image was" if count == 1 else "images were"
+    run.voice.warn(f"{count:,} {were} left out: {shown}{more}")
+    source, split = run.source, run.config.train_split
+    if run.features is not None:
+        left = run.features.table.label_counts(len(source.class_names))
+    elif isinstance(source, ListedSource) or source.num_examples(split) <= _MAX_READ:
+        left = source.label_counts(split, without=state.skipped)
+    else:
+        return
+    for name, number in zip(source.class_names, left, strict=True):
+        if not number:
+            run.voice.warn(f"no image of class {name!r} could be trained on: all were left out")
 
 
 def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:

@@ -30,6 +30,7 @@ class RunState:
     Attributes:
         global_step: steps done.
         loss_sum, num_correct, num_seen: of the rows since the last whole epoch.
+        has_seen: whether any image could be decoded so far.
         recent: the rows since the last point of the training curves.
         train: {"loss", "accuracy"} of the last whole epoch, or of what there is of the first.
         evaluated_step: the last step whose weights were evaluated; -1 before any.
@@ -48,6 +49,7 @@ class RunState:
     loss_sum: float = 0.0
     num_correct: float = 0.0
     num_seen: float = 0.0
+    has_seen: bool = False
     recent: list[Row] = dataclasses.field(default_factory=list)
     train: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluated_step: int = -1
@@ -102,6 +104,7 @@ class RunState:
         self.loss_sum += row.loss_sum
         self.num_correct += row.num_correct
         self.num_seen += row.num_seen
+        self.has_seen = self.has_seen or row.num_seen > 0
         is_whole = self.global_step % steps_per_epoch == 0
         if is_whole or self.global_step < steps_per_epoch:
             seen = max(self.num_seen, 1.0)

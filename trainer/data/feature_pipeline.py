@@ -30,6 +30,11 @@ class FeatureTable:
     is_good: np.ndarray
     rows: Callable[[tf.Tensor], tf.Tensor]
 
+    def label_counts(self, num_classes: int) -> np.ndarray:
+        """Views per class of images that are not bad: int64 [classes]."""
+        labels = np.tile(self.labels, self.num_views)
+        return np.bincount(labels[self.is_good], minlength=num_classes)
+
 
 @dataclasses.dataclass(frozen=True)
 class FeaturePipeline(OrderedBatches):

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,11 @@ class ListedSource:
         """See Source."""
         return len(self.listing(split).paths)
 
-    def label_counts(self, split: str) -> np.ndarray:
+    def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
         """See Source."""
-        return np.bincount(self.listing(split).labels, minlength=len(self.class_names))
+        examples = self.listing(split)
+        kept = [n for n, i in zip(examples.labels, examples.ids, strict=True) if i not in without]
+        return np.bincount(np.array(kept, np.int64), minlength=len(self.class_names))
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""

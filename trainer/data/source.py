@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -70,8 +70,8 @@ class Source(Protocol):
             UserError: there is no such split; the message lists those there are.
         """
 
-    def label_counts(self, split: str) -> np.ndarray:
-        """Examples per class of `split`: int64 [classes]."""
+    def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
+        """Examples per class of `split`, but for those of the ids `without`: int64 [classes]."""
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """Logical shard `shard` of `num_shards`, in the Order of these keywords.

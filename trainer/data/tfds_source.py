@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,14 @@ class TfdsSource:
         """See Source. `split` may be a slice in TFDS's notation, such as `train[90%:]`."""
         return sum(take for _, _, take in self._runs(split))
 
-    def label_counts(self, split: str) -> np.ndarray:
+    def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
         """See Source. Reads every record of the split once, and decodes no image."""
         counts = np.zeros(len(self.class_names), np.int64)
-        labels = self.examples(split, 0, 1, shuffle=False).map(lambda example: example["label"])
-        for batch in labels.batch(1024).as_numpy_iterator():
-            counts += np.bincount(batch, minlength=len(counts))
+        examples = self.examples(split, 0, 1, shuffle=False)
+        pairs = examples.map(lambda example: (example["label"], example["id"]))
+        for labels, ids in pairs.batch(1024).as_numpy_iterator():
+            is_kept = [i.decode("utf-8", "replace") not in without for i in ids]
+            counts += np.bincount(labels[is_kept], minlength=len(counts))
         return counts
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
