@@ -188,7 +188,7 @@ def submitted(environment, *more, without=""):
 @pytest.mark.parametrize(
     ("environment", "more", "without", "expected"),
     [
-        ({}, [], "google.cloud.aiplatform_v1", ["pip install 'graft[vertex]'"]),
+        ({}, [], "google.cloud.aiplatform_v1", ["pip install '.[vertex]'"]),
         ({}, ["--dry_run=yaml"], "yaml", ["--dry_run=yaml", "--dry_run=json"]),
         ({}, [], "", ["there are no credentials", "application-default login"]),
         ({vertex_api.ENDPOINT: "http://127.0.0.1:9"}, [], "", ["--project: required"]),

@@ -58,7 +58,8 @@ class Cluster:
             from kubernetes import client, config
         except ImportError as error:
             raise UserError(
-                f"--platform=kubernetes: needs {error.name}; pip install 'graft[kubernetes]'"
+                f"--platform=kubernetes: needs {error.name}; in a checkout of Graft: "
+                "pip install '.[kubernetes]'"
             ) from error
         settings = client.Configuration()
         # The client reads the variable once, when it is imported.

@@ -94,5 +94,6 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            f"--platform=kubernetes: needs {error.name}; pip install 'graft[kubernetes]'"
+            f"--platform=kubernetes: needs {error.name}; in a checkout of Graft: "
+            "pip install '.[kubernetes]'"
         ) from error

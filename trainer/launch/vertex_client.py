@@ -168,7 +168,8 @@ def _library() -> Any:
         from google.cloud import aiplatform_v1
     except ImportError as error:
         raise UserError(
-            "--platform=vertex: needs google-cloud-aiplatform: pip install 'graft[vertex]'"
+            "--platform=vertex: needs google-cloud-aiplatform; in a checkout of Graft: "
+            "pip install '.[vertex]'"
         ) from error
     return aiplatform_v1
 
