@@ -33,3 +33,15 @@ def test_a_stopped_run_waits_for_no_pipeline(tmp_path):
     assert "stopped by SIGTERM after step 0" in process.stderr
     assert "made" in process.stdout
     assert "taken down" not in process.stdout
+
+
+def test_a_run_leaves_no_temporary_files(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    process = python(
+        *("-m", "trainer", "train", f"--workdir={tmp_path / 'run'}", "--num_epochs=1"),
+        f"--dataset={tiny.write_folder(tmp_path / 'folder', train=16, validation=3)}",
+        f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
+        TMPDIR=str(tmp_path / "tmp"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -136,10 +136,22 @@ def exit_process(code: int) -> NoReturn:
     Whatever a command leaves behind is closed and flushed by then. TensorFlow's threads are not
     waited for: taking its endless input pipelines down takes from two seconds to over ten.
     """
+    _remove_generated()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _remove_generated() -> None:
+    """Remove the source files of the functions that AutoGraph has rewritten.
+
+    TensorFlow would do so in `atexit`, which `os._exit` leaves out; each is a module of its own.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file") and module.__file__:
+            with contextlib.suppress(OSError):
+                os.remove(module.__file__)
 
 
 def _define(flag: Flag, values: flags.FlagValues) -> None:
