@@ -6,6 +6,7 @@ import pytest
 
 from trainer import run_status, storage
 from trainer.config import Config
+from trainer.errors import Preempted
 from trainer.goodput import Ledger
 from trainer.run_state import RunState
 
@@ -87,7 +88,26 @@ def test_a_run_that_says_nothing(workdir, age, phase):
     status = run_status.read(workdir, BEGAN + 70 + age)
     assert (status["phase"], status["silent_secs"]) == (phase, age)
     if phase == "silent":
-        assert "no sign for 61 s: stopped, or busy" in run_status.describe(status)[0]
+        assert "no sign for 61 s: killed, or busy" in run_status.describe(status)[0]
+
+
+@pytest.mark.parametrize("age", [1, 100])
+def test_a_run_that_was_stopped(workdir, age):
+    content = storage.read_bytes(f"{workdir}/goodput.jsonl")
+    ledger = Ledger(lambda: BEGAN + 80, None, content, lambda text: published.append(text))
+    published: list[bytes] = []
+    with pytest.raises(Preempted), ledger.until_stopped():
+        raise Preempted("stopped by SIGTERM")
+    storage.write_atomically(f"{workdir}/goodput.jsonl", published[-1])
+    status = run_status.read(workdir, BEGAN + 80 + age)
+    assert (status["phase"], status["secs_left"], status["restarts"]) == ("stopped", None, 2)
+    assert run_status.describe(status)[:2] == [
+        f"run        stopped; the same command resumes it; {workdir}",
+        "step       40 of 96",
+    ]
+    Ledger(lambda: BEGAN + 90, None, published[-1], published.append).write()  # it goes on
+    storage.write_atomically(f"{workdir}/goodput.jsonl", published[-1])
+    assert run_status.read(workdir, BEGAN + 91)["phase"] == "running"
 
 
 def test_a_finished_run_and_one_that_was_prolonged(workdir):

@@ -1,7 +1,10 @@
 """What a run keeps until its process ends."""
 
+import time
+
 from tests import tiny
 from tests.commands import python
+from trainer import run_status
 
 # Says when the training's batches are made, and when they are taken down; meanwhile SIGTERM comes.
 SCRIPT = """
@@ -33,6 +36,7 @@ def test_a_stopped_run_waits_for_no_pipeline(tmp_path):
     assert "stopped by SIGTERM after step 0" in process.stderr
     assert "made" in process.stdout
     assert "taken down" not in process.stdout
+    assert run_status.read(str(tmp_path / "run"), time.time())["phase"] == "stopped"
 
 
 def test_a_run_leaves_no_temporary_files(tmp_path):

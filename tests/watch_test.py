@@ -78,6 +78,13 @@ def test_a_workdir_once(workdir, capsys):
     assert (seen["run"]["phase"], seen["run"]["global_step"]) == ("silent", 40)
 
 
+def test_no_run_yet_in_lines(tmp_path):
+    seen = watch.look(str(tmp_path), None, 1_700_000_000.0)
+    assert watch.describe(seen) == [
+        f"run        nothing in {tmp_path} yet; waiting for it, Ctrl-C ends"
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -85,6 +92,7 @@ def test_a_workdir_once(workdir, capsys):
         (["--workdir=a", "--job=b"], "give one of the two"),
         (["--workdir=a", "b"], "b: not a flag"),
         (["--workdir=a", "--every_secs=0"], "--every_secs=0.0: must be"),
+        (["--workdir=/nowhere/run", "--once"], "--workdir=/nowhere/run: there is no run"),
         (["--job=absent"], "--job=absent: there is none in namespace default"),
         (["--job=foreign"], "--job=foreign: was not created by `graft submit`"),
     ],

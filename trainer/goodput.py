@@ -2,8 +2,9 @@
 
 Every microsecond is in exactly one category. `goodput.jsonl` in the workdir has a line for each
 process, `{"began", "until", "step", "secs"}`: seconds since 1970, the most steps done by then, and
-seconds by category, which add up to the time since the line before. It is written anew as a whole;
-what a killed process did after it last wrote is `down` to the next one.
+seconds by category, which add up to the time since the line before. The last line has
+`"stopped": true` if a signal has ended its process. The file is written anew as a whole; what a killed
+process did after it last wrote is `down` to the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainer import storage
+from trainer.errors import Preempted
 
 FILE = "goodput.jsonl"
 CATEGORIES = (
@@ -124,16 +126,27 @@ class Ledger:
         self._move("step", "input_wait", waited_secs * (1 - repeated))
         self._step = max(self._step, step)
 
-    def write(self) -> None:
-        """Publish what is known by now."""
+    @contextlib.contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """If what is within is stopped, FILE says so."""
+        try:
+            yield
+        except Preempted:
+            self.write(is_stopped=True)
+            raise
+
+    def write(self, is_stopped: bool = False) -> None:
+        """Publish what is known by now; with `is_stopped`, that it is this process's last word."""
         with self.spending("checkpoint_stall"):
             self._written_at = self._since
-            own = {
+            own: dict[str, Any] = {
                 "began": self._began / 1e6,
                 "until": self._since / 1e6,
                 "step": self._step,
                 "secs": {name: spent / 1e6 for name, spent in self._spent.items() if spent},
             }
+            if is_stopped:
+                own["stopped"] = True
             self.publish(b"".join(json.dumps(x).encode() + b"\n" for x in [*self._earlier, own]))
 
     def write_if_due(self) -> None:

@@ -26,8 +26,8 @@ def read(workdir: str, now: float) -> dict[str, Any]:
     Returns:
         {"workdir", "phase", "global_step", "num_steps", "train", "best", "examples_per_sec",
         "secs_left", "last_checkpoint", "restarts", "wall_secs", "in_steps", "silent_secs"}.
-        `phase` is `absent`, `running`, `silent` (for SILENT_SECS: stopped, or at work on what
-        has no steps) or `finished`; `in_steps` is the share of the wall time.
+        `phase` is `absent`, `running`, `stopped` (by a signal), `silent` (for SILENT_SECS: killed,
+        or at work on what has no steps) or `finished`; `in_steps` is the share of the wall time.
     """
     asked = settings(workdir)
     finished = _json(workdir, "metrics.json")
@@ -40,14 +40,20 @@ def read(workdir: str, now: float) -> dict[str, Any]:
     until = float(last.get("until", now))
     speed = state.get("examples_per_sec") or None
     is_finished = bool(finished) and finished.get("global_step") == step
-    phase = "absent" if not asked else "running" if now - until <= SILENT_SECS else "silent"
+    phase = "running" if now - until <= SILENT_SECS else "silent"
+    if not asked:
+        phase = "absent"
+    elif is_finished:
+        phase = "finished"
+    elif last.get("stopped"):
+        phase = "stopped"
     summary = goodput.Ledger(lambda: until, until, ledger).summary() if last else {}
     left = None
-    if total is not None and step is not None and speed and not is_finished:
+    if total is not None and step is not None and speed and phase in ("running", "silent"):
         left = max(total - step, 0) * asked["config"]["global_batch_size"] / speed
     return {
         "workdir": workdir,
-        "phase": "finished" if is_finished else phase,
+        "phase": phase,
         "global_step": step,
         "num_steps": total,
         "train": (finished if is_finished else state).get("train") or None,
@@ -95,9 +101,11 @@ def describe(status: dict[str, Any]) -> list[str]:
     phase, step, total = status["phase"], status["global_step"], status["num_steps"]
     if phase == "absent":
         return [f"run        nothing in {status['workdir']} yet"]
+    if phase == "stopped":
+        phase = "stopped; the same command resumes it"
     if phase == "silent":
         phase = (
-            f"no sign for {_span(status['silent_secs'])}: stopped, or busy with features or export"
+            f"no sign for {_span(status['silent_secs'])}: killed, or busy with features or export"
         )
     lines = [f"run        {phase}; {status['workdir']}"]
     left = f", {_span(status['secs_left'])} left" if status["secs_left"] else ""

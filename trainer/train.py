@@ -111,7 +111,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
 
     try:
         # 5 data at the next step; 6 the summaries go on.
-        with run.uploader.draining():
+        with run.uploader.draining(), run.ledger.until_stopped():
             with run.ledger.spending("extraction"):
                 run.open_features()
             if run.features is None:
@@ -192,7 +192,6 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         if is_over or agreed["stop"]:
             profiler.close()
         if agreed["stop"]:
-            run.ledger.write()
             run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:

@@ -79,6 +79,8 @@ def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]
                     raise
                 time.sleep(values["every_secs"])
                 continue
+            if values["once"] and _is_absent(seen):
+                raise UserError(f"--workdir={workdir}: there is no run")
             show(seen)
             if values["once"] or _has_ended(seen):
                 return 1 if seen.get("job", {}).get("phase") in ("failed", "cancelled") else 0
@@ -119,7 +121,15 @@ def describe(seen: dict[str, Any]) -> list[str]:
         lines += vertex_state.describe(job)
     if "unread" in seen:
         lines += [f"run        cannot be read from here: {seen['unread']}"]
-    return lines + (run_status.describe(seen["run"]) if seen["run"] else [])
+    lines += run_status.describe(seen["run"]) if seen["run"] else []
+    if _is_absent(seen):
+        lines[-1] += "; waiting for it, Ctrl-C ends"
+    return lines
+
+
+def _is_absent(seen: dict[str, Any]) -> bool:
+    """Whether there is neither a run nor a job that may begin one."""
+    return "job" not in seen and seen["run"]["phase"] == "absent"
 
 
 def _has_ended(seen: dict[str, Any]) -> bool:
