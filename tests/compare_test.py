@@ -83,6 +83,8 @@ def test_a_run_that_is_not_over_and_one_without_predictions(two, tmp_path):
     found = comparison.build([comparison.read(workdir) for workdir in (two[0], str(young))])
     assert [cell["value"] for cell in found["figures"][0]["cells"]] == [pytest.approx(4 / 6), None]
     assert found["examples"]["num_common"] == 0
+    process = graft("compare", two[0], young, f"--output={tmp_path / 'out.html'}")
+    assert process.stdout.startswith("2 runs, no validation images in common; page in ")
     assert "no scored validation images in common" in page.comparison(found)
 
 
@@ -97,7 +99,7 @@ def test_figures_that_are_not_finite(two):
 
 
 def test_what_is_refused(two, tmp_path):
-    refused(graft("compare", two[0]), "two runs or more")
+    refused(graft("compare", two[0]), "graft: compare: name two runs or more")
     refused(graft("compare", two[0], tmp_path / "none"), f"{tmp_path}/none", "no run")
     refused(graft("compare", *two, "--output="), "--output")
     refused(graft("compare", *two, f"--output={two[0]}/config.json/x.html"), "config.json")

@@ -40,11 +40,11 @@ def test_lines():
         "           warning  0.9 of 2.1 GB of memory are free, which is a sentence of",
         "                    more than sixty characters",
         "                    cost: a process that asks for more than there is, is killed",
-        "                    mend: end other processes",
+        "                    fix:  end other processes",
         "data       error    12 images cannot be decoded",
         *(f"                      [red]{i}.jpg: an empty file" for i in range(12)),
         "                    cost: the run ends at the first of them",
-        "                    mend: graft train --workdir=runs/a --dataset='my pictures' "
+        "                    fix:  graft train --workdir=runs/a --dataset='my pictures' "
         "--bad_images=skip",
         "",
         "1 error, 1 warning: this run would fail",
@@ -102,7 +102,14 @@ def test_json_has_these_keys_and_all_items():
     }
 
 
-def test_the_command_is_one_that_a_shell_takes():
-    assert again(["--workdir=a b"], "--bad_images=skip") == (
-        "graft train '--workdir=a b' --bad_images=skip"
-    )
+@pytest.mark.parametrize(
+    ("words", "more", "expected"),
+    [
+        (["--workdir=a b"], "--bad_images=skip", "'--workdir=a b' --bad_images=skip"),
+        (["--workdir=a", "--seed=1"], "--workdir=b", "--seed=1 --workdir=b"),
+        (["--workdir", "a", "--seed", "1"], "--workdir=b", "--seed 1 --workdir=b"),
+        (["-workdir=a", "--dataset", "workdir"], "--workdir=b", "--dataset workdir --workdir=b"),
+    ],
+)
+def test_the_command_is_one_that_a_shell_takes(words, more, expected):
+    assert again(words, more) == f"graft train {expected}"

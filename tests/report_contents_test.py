@@ -41,6 +41,38 @@ def test_a_small_run_section_by_section():
     assert any("1 validation image is in the training split" in text for text in texts(built))
 
 
+@pytest.mark.parametrize(("num_images", "kind"), [(1167, "note"), (300, "look")])
+def test_three_doubts_of_a_thousand_images_alarm_nobody(num_images, kind):
+    splits = [Split("train", "training", num_images - 133, None), Split("test", "test", 9999, None)]
+    splits.insert(1, Split("validation", "validation", 133, None))
+    doubts = [Doubt(("train", 8), 0, 0.9, 0.05)] * 3
+    built, _ = build(evidence.small(splits=splits, doubts=doubts))
+    remark = "" if kind == "look" else ", about as many as where none is wrong"
+    text = f"3 labels are worth a second look{remark}."
+    assert {"kind": kind, "text": text, "section": "mislabels"} in built["findings"]
+
+
+def test_settings_as_one_reads_them():
+    config = {"dataset": "pets", "backbone": "b", "freeze_backbone": False, "test_split": ""}
+    _, text = build(evidence.small(settings={"config": {**config, "num_steps": None}}))
+    for row in (
+        '<tr><th scope="row">--nofreeze_backbone</th><td>off</td><td class="quiet">on</td></tr>',
+        '<tr><th scope="row">--nofreeze_backbone</th><td>off</td></tr>',
+        '<tr><th scope="row">--test_split</th><td>not set</td></tr>',
+        '<tr><th scope="row">--num_steps</th><td>not set</td></tr>',
+    ):
+        assert row in text
+
+
+def test_ids_of_tfds_are_shown_by_what_tells_them_apart():
+    ids = [f"my_set-validation.tfrecord-0000{i % 2}-of-00002__{i}" for i in range(5)]
+    name = "my_set-validation.tfrecord-00000-of-00001__111"
+    _, text = build(evidence.small(example_ids=[*ids, name]))
+    assert f'<p class="id" title="{name}">validation 111</p>' in text
+    assert f'<p class="id" title="{ids[1]}">validation 1/1</p>' in text
+    assert '<span class="tag">train</span> train/8.png</p>' in text
+
+
 def test_the_interval_is_wilsons():
     assert contents.interval(0.9, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)
     assert contents.interval(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
@@ -162,7 +194,8 @@ def test_the_command_says_what_is_no_default_and_quotes_it():
         "hidden_units": [64, 32],
     }
     assert command_of.command({**config, "seed": 0}) == (
-        "graft train '--workdir=a b' '--dataset=x'\"'\"'y' --nofreeze_backbone --hidden_units=64,32"
+        "graft train --workdir=ANOTHER '--dataset=x'\"'\"'y' --nofreeze_backbone "
+        "--hidden_units=64,32"
     )
     assert command_of.command({}) == ""
 

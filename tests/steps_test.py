@@ -33,6 +33,21 @@ def test_plan_refuses(settings, message):
 
 
 @pytest.mark.parametrize(
+    ("num_examples", "settings", "remedy"),
+    [
+        (5, {}, "training examples, 5; use --global_batch_size=4"),
+        (31, {"num_logical_shards": 16}, "training examples, 31; use --global_batch_size=16"),
+        (15, {"num_logical_shards": 16}, "training examples, 15"),
+        (0, {}, "training examples, 0"),
+    ],
+)
+def test_too_few_examples_come_with_a_remedy(num_examples, settings, remedy):
+    with pytest.raises(UserError) as caught:
+        plan(Config(workdir="w", **settings), num_examples)
+    assert str(caught.value).endswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("num_examples", "batch", "words"),
     [
         (1034, 32, ""),

@@ -12,7 +12,7 @@ from trainer.command_line import HELP, exit_process
 # A command is a module with `main(argv)`; none is imported before it is asked for.
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
-    "doctor": ("trainer.doctor", "find what a run would stumble over, and how to mend it"),
+    "doctor": ("trainer.doctor", "find what a run would stumble over, and how to fix it"),
     "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
     "compare": ("trainer.compare", "several runs on one page"),
     "launch": ("trainer.launch.local", "train with many workers on this machine"),

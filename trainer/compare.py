@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     values, workdirs = parse(argv, FLAGS)
     if len(workdirs) < 2:
-        raise UserError("graft compare: name the --workdir of two runs or more")
+        raise UserError("compare: name two runs or more")
     if not values["output"]:
         raise UserError("--output=: must be a file")
     output = at_home(values["output"])
@@ -33,8 +33,8 @@ def _main(argv: Sequence[str]) -> int:
     text = page.comparison(found)
     storage.write_atomically(output, text.encode("utf-8", "replace"))
     examples = found["examples"]
-    print(
-        f"{len(runs)} runs, {examples['num_changed']:,} of {examples['num_common']:,} validation "
-        f"images changed sides; page in {output}"
-    )
+    sides = "no validation images in common"
+    if common := examples["num_common"]:
+        sides = f"{examples['num_changed']:,} of {common:,} validation images changed sides"
+    print(f"{len(runs)} runs, {sides}; page in {output}")
     return 0

@@ -15,7 +15,7 @@ from trainer.quiet import import_tensorflow
 
 PURPOSE = (
     "Look at the machine, the data, the backbone, the workdir and the other workers before a run:\n"
-    "what each finding costs, and the command that mends it. Exits with 2 if the run would fail."
+    "what each finding costs, and the command that fixes it. Exits with 2 if the run would fail."
 )
 SYNOPSIS = "graft doctor --workdir=DIR [flags of graft train] [--json]"
 FLAGS: Groups = {
@@ -48,8 +48,7 @@ def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
         del values["json"]
         config = flags.config_from_values(values)
     except UserError as error:
-        cost, fix = "the run does not start", "the setting that the message names"
-        return [Finding("command", "settings", ERROR, str(error), cost, fix)]
+        return [Finding("command", "settings", ERROR, str(error), "the run does not start")]
     import_tensorflow()
     from trainer.checkup.examination import examine
     from trainer.console import voice

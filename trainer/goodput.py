@@ -3,8 +3,8 @@
 Every microsecond is in exactly one category. `goodput.jsonl` in the workdir has a line for each
 process, `{"began", "until", "step", "secs"}`: seconds since 1970, the most steps done by then, and
 seconds by category, which add up to the time since the line before. The last line has
-`"stopped": true` if a signal has ended its process. The file is written anew as a whole; what a killed
-process did after it last wrote is `down` to the next one.
+`"stopped": true` if a signal has ended its process. The file is written anew as a whole; what a
+killed process did after it last wrote is `down` to the next one.
 """
 
 from __future__ import annotations

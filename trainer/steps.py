@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -54,7 +55,7 @@ def plan(config: Config, num_examples: int) -> Plan:
     if steps_per_epoch == 0:
         raise UserError(
             f"--global_batch_size={config.global_batch_size}: must be at most the number of "
-            f"training examples, {num_examples}"
+            f"training examples, {num_examples}{_fitting(config, num_examples)}"
         )
     num_steps = config.num_steps or (config.num_epochs or DEFAULT_EPOCHS) * steps_per_epoch
     if config.warmup_steps >= num_steps:
@@ -62,6 +63,15 @@ def plan(config: Config, num_examples: int) -> Plan:
             f"--warmup_steps={config.warmup_steps}: must be below the run's {num_steps} steps"
         )
     return Plan(steps_per_epoch, num_steps, config.eval_every_epochs * steps_per_epoch)
+
+
+def _fitting(config: Config, num_examples: int) -> str:
+    """The remedy: the largest power of two that the examples fill and the other settings allow."""
+    for power in reversed(range(num_examples.bit_length())):
+        with contextlib.suppress(UserError):
+            dataclasses.replace(config, global_batch_size=2**power)
+            return f"; use --global_batch_size={2**power}"
+    return ""
 
 
 def warning_of_unused(num_examples: int, global_batch_size: int) -> str:

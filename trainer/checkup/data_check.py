@@ -32,7 +32,7 @@ def check(
         class_names: in the order of the labels.
         looks: by split, the training split first.
         image_size: (height, width) of what the backbone takes; None where that is not known.
-        words: of the command line, for the commands that mend.
+        words: of the command line, for the commands that help.
     """
     counts = {
         split: np.bincount([look.label for look in found], minlength=len(class_names))

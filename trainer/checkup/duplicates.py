@@ -44,12 +44,13 @@ def check(config: Config, class_names: Sequence[str], looks: Looks) -> list[Find
         )
     contradictions = [group for group in groups if len({look.label for _, look in group}) > 1]
     if contradictions:
+        images = "1 image is" if len(contradictions) == 1 else f"{len(contradictions):,} images are"
         found.append(
             Finding(
                 "data",
                 "contradictory_labels",
                 WARNING,
-                f"{len(contradictions):,} images are there more than once, with different labels",
+                f"{images} there more than once, with different labels",
                 cost="at least one of the labels is wrong",
                 fix="look at them, and remove the copies that are wrong",
                 items=tuple(_one_of_each_label(group, class_names) for group in contradictions),

@@ -30,7 +30,7 @@ def examine(
 
     Args:
         config: the run.
-        words: of its command line, for the commands that mend.
+        words: of its command line, for the commands that help.
         environment: os.environ, outside of tests.
         progress: told how far a long look is.
     """
@@ -120,6 +120,4 @@ def _damaged(path: str) -> Finding:
 
 def _failed(area: str, error: Exception) -> Finding:
     message = reason(error) if isinstance(error, tf.errors.OpError) else str(error)
-    return Finding(
-        area, area, ERROR, message, cost="the run does not start", fix="what the message names"
-    )
+    return Finding(area, area, ERROR, message, cost="the run does not start")

@@ -25,7 +25,8 @@ class Finding:
         severity: OK; WARNING, if it costs something; ERROR, if the run would fail.
         message: what is so.
         cost: what that costs.
-        fix: the command that mends it, or what to do where no command can.
+        fix: the command that does away with it, or what to do where none can; empty where the
+            message says it.
         items: every file, pair or setting that it is about.
         shows_all: whether a person, too, must see every item.
     """
@@ -85,8 +86,20 @@ def show(findings: Sequence[Finding], stream: TextIO) -> None:
 
 
 def again(words: Sequence[str], *more: str) -> str:
-    """The run's command line with other settings, as one types it."""
-    return f"graft train {shlex.join([*words, *more])}"
+    """The run's command line with other settings, `--name=value` each, as one types it."""
+    others = {_name(word) for word in more}
+    kept = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or _name(word) not in others:
+            kept.append(word)
+        elif "=" not in word:
+            next(rest, None)  # the value is a word of its own
+    return f"graft train {shlex.join([*kept, *more])}"
+
+
+def _name(word: str) -> str:
+    return word.partition("=")[0].lstrip("-")
 
 
 def _details(finding: Finding) -> list[str]:
@@ -97,7 +110,7 @@ def _details(finding: Finding) -> list[str]:
     lines += _wrapped("cost: ", finding.cost)
     # A command stays in one line: it is to be copied.
     is_command = finding.fix.startswith(("graft ", "rm ", "pip ", "export "))
-    return lines + ([f"mend: {finding.fix}"] if is_command else _wrapped("mend: ", finding.fix))
+    return lines + ([f"fix:  {finding.fix}"] if is_command else _wrapped("fix:  ", finding.fix))
 
 
 def _wrapped(head: str, text: str) -> list[str]:

@@ -97,14 +97,8 @@ def _devices(config: Config, is_distributed: bool) -> Finding:
     try:
         strategy = strategies.build(config.strategy, config.logical_shards)
     except UserError as error:
-        return Finding(
-            "machine",
-            "devices",
-            ERROR,
-            str(error),
-            cost="the run does not start",
-            fix="the settings that the message names",
-        )
+        cost = "the run does not start"
+        return Finding("machine", "devices", ERROR, str(error), cost=cost)
     return Finding(
         "machine", "devices", OK, f"trains on {strategies.describe(strategy)} in {precision}"
     )

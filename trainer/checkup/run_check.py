@@ -181,11 +181,4 @@ def _unknown_hosts(cluster: Cluster) -> list[str]:
 
 
 def _refused(area: str, check: str, error: UserError, fix: str = "") -> Finding:
-    return Finding(
-        area,
-        check,
-        ERROR,
-        str(error),
-        cost="the run does not start",
-        fix=fix or "what the message names",
-    )
+    return Finding(area, check, ERROR, str(error), cost="the run does not start", fix=fix)

@@ -17,25 +17,33 @@ def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """The settings that are not the defaults: {"name", "value", "default"}, in the flags' order."""
     defaults = flags.config_from_argv(["--workdir=-"]).to_dict()
     return [
-        {"name": name, "value": _text(config[name]), "default": _text(default)}
+        {"name": name, "value": text(config[name]), "default": text(default)}
         for name, default in defaults.items()
         if name in config and config[name] != default and name not in OF_ONE_MACHINE
     ]
 
 
-def _text(value: Any) -> str:
-    return "–" if value is None else shown(value)
+def flag(name: str, value: Any) -> str:
+    """A setting's flag as it is typed."""
+    return f"--no{name}" if value is False else f"--{name}"
+
+
+def text(value: Any) -> str:
+    """A setting for who reads it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not set" if value is None else shown(value) or "not set"
 
 
 def command(config: Mapping[str, Any]) -> str:
     """The shortest `graft train …` with these settings; "" where none are known."""
     if not config:
         return ""
-    words = [f"--workdir={config.get('workdir', '')}"]
+    words = ["--workdir=ANOTHER"]  # its own would resume, or say that it has ended
     for setting in changed(config):
         name, value = setting["name"], config[setting["name"]]
         if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no{name}")
+            words.append(flag(name, value))
         elif value is not None:
-            words.append(f"--{name}={setting['value']}")
+            words.append(f"--{name}={shown(value)}")
     return " ".join(["graft train", *map(shlex.quote, words)])

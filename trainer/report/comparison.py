@@ -14,7 +14,6 @@ from typing import Any
 
 from trainer import places, storage
 from trainer.errors import UserError
-from trainer.identity import shown
 from trainer.report import command_of, contents, curves
 
 _MAX_EXAMPLES = 60
@@ -139,7 +138,7 @@ def _differences(configs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for name in order:
         values = [config.get(name) for config in configs]
         if name not in command_of.OF_ONE_MACHINE and any(v != values[0] for v in values):
-            rows.append({"name": name, "values": ["–" if v is None else shown(v) for v in values]})
+            rows.append({"name": name, "values": list(map(command_of.text, values))})
     return rows
 
 

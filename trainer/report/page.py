@@ -14,13 +14,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from trainer.identity import shown
+from trainer.report import command_of
 from trainer.report.curves import Curves
 from trainer.report.evidence import Evidence
 
 _HERE = Path(__file__).parent
 _CHARTS = "chart.umd.min.js"
 _MAX_ROWS = 200  # of a table of classes
+_TFDS_ID = re.compile(
+    r"[^-]+-(?P<split>[^.]+)\.tfrecord-(?P<shard>\d+)-of-(?P<shards>\d+)__(?P<number>\d+)"
+)
 
 
 def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) -> str:
@@ -41,7 +44,13 @@ def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) 
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        percent=_percent, number=_number, duration=_duration, shown=shown, breakable=_breakable
+        percent=_percent,
+        number=_number,
+        duration=_duration,
+        setting=command_of.text,
+        flag=command_of.flag,
+        short_id=_short_id,
+        breakable=_breakable,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     program = _file("templates/page.js")
@@ -121,6 +130,15 @@ def _file(name: str) -> str:
 
 def _sha256(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _short_id(name: str) -> str:
+    """An example's id as it is shown: of those that TFDS makes, split, shard and number."""
+    found = _TFDS_ID.fullmatch(name)
+    if not found:
+        return name
+    shard = "" if found["shards"] == "00001" else f"{int(found['shard'])}/"
+    return f"{found['split']} {shard}{found['number']}"
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
