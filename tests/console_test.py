@@ -40,6 +40,16 @@ def test_lines():
     ]
 
 
+def test_figures_as_they_are_read():
+    stream = io.StringIO()
+    LineVoice(stream).advance("training", 1, 1, loss=123.4, images_per_sec=64.123, accuracy=1.0)
+    LineVoice(stream).advance("training", 1, 1, images_per_sec=12882.4)
+    assert stream.getvalue().splitlines() == [
+        "training 1/1  loss 123  images per sec 64.1  accuracy 1.0000",
+        "training 1/1  images per sec 12,882",
+    ]
+
+
 def test_json_lines():
     stream, clock = io.StringIO(), Clock()
     before = datetime.datetime.now(datetime.timezone.utc)

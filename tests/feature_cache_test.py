@@ -74,6 +74,11 @@ def counts(cache):
     return [(w["parts_cached"], w["parts_computed"]) for w in said(cache) if "parts_cached" in w]
 
 
+def first_line(cache):
+    """What is said of the first table."""
+    return next(line["message"] for line in said(cache) if "parts_cached" in line)
+
+
 def rows(table):
     return table.rows(tf.range(len(table.is_good), dtype=tf.int64)).numpy()
 
@@ -119,6 +124,10 @@ def test_the_second_time_nothing_is_computed(folder, tmp_path):
         assert_same(first.begin(split, 0, "float32")(), second.begin(split, 0, "float32")())
     assert counts(first) == [(0, 8), (0, 8)]
     assert counts(second) == [(8, 0), (8, 0)]
+    once, again = map(first_line, (first, second))
+    assert once.startswith(f"features   of 'train' are computed once, into {tmp_path}/")
+    assert again.startswith(f"features   of 'train' found in {tmp_path}/")
+    assert again.endswith(" (under 1 MB)")
     assert len(os.listdir(tmp_path)) == 2
 
 
@@ -163,6 +172,9 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_pa
     cache = open_cache(tmp_path, folder)
     assert_same(cache.begin("train", 0, "float32")(), expected)
     assert counts(cache) == [(7, 1)]
+    assert first_line(cache).startswith(
+        "features   of 'train' 7 of 8 parts found, the others computed, in "
+    )
     warnings = [line["message"] for line in said(cache) if line["severity"] == "WARNING"]
     # A manifest that is gone says nothing: so it is after a kill.
     is_silent = (damage, suffix) == ("remove data", ".json")
@@ -211,6 +223,8 @@ def test_views_are_the_augmentations_of_the_first_epochs(folder, tmp_path):
     cache = open_cache(tmp_path, folder, augment="light", seed=3)
     table = cache.begin("train", 3, "float32")()
     assert counts(cache) == [(0, 24)]
+    views = f"{NUM_TRAIN} images × 3 views"
+    assert first_line(cache).startswith(f"features   of 'train', {views}, are computed once, into ")
     every = rows(table).reshape([3, NUM_TRAIN, WIDTH])
     batches = cache.extraction.pipeline.training_batches("train", range(4), 1, 0)
     steps_per_epoch = NUM_TRAIN // 8

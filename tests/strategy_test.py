@@ -65,7 +65,7 @@ def test_build_on_three_devices():
     assert lines[:4] == [
         "OneDeviceStrategy 1 CPU",
         "OneDeviceStrategy 1 CPU",
-        "MirroredStrategy 3 CPU",
+        "MirroredStrategy 3 CPUs",
         "--num_logical_shards=8: must be a multiple of the number of devices, 3; use 9, and a "
         "--global_batch_size that it divides",
     ], process.stderr

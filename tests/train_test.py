@@ -231,7 +231,7 @@ sys.exit(task.main(sys.argv[1:]))
         )
         assert process.returncode == 0, process.stderr
         found[strategy] = metrics(workdir)
-    assert "on 2 CPU" in process.stdout
+    assert "on 2 CPUs in " in process.stdout
     one, two = found["one_device"], found["mirrored"]
     assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-4)
     assert two["eval"]["loss"] == pytest.approx(one["eval"]["loss"], rel=1e-4)

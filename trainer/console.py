@@ -228,7 +228,14 @@ def _is_json(value: Any) -> bool:
 
 
 def _formatted(figures: dict[str, float]) -> dict[str, str]:
+    """As they are read: a rate, which is never the same twice, with one decimal at the most."""
     return {
-        name.replace("_", " "): f"{value:.0f}" if abs(value) >= 100 else f"{value:.4f}"
+        name.replace("_", " "): f"{value:,.{_decimals(name, value)}f}"
         for name, value in figures.items()
     }
+
+
+def _decimals(name: str, value: float) -> int:
+    if abs(value) >= 100:
+        return 0
+    return 1 if name.endswith("_per_sec") else 4

@@ -112,9 +112,15 @@ class FeatureCache:
             return compute
 
         missing = read()
+        views = f", {facts['num_examples']:,} images × {num_views} views," if num_views else ""
+        size = f"about {num_bytes / 1e6:,.0f} MB" if num_bytes >= 10**6 else "under 1 MB"
+        state = f"{len(sizes) - len(missing)} of {len(sizes)} parts found, the others computed, in"
+        if not missing:
+            state = "found in"
+        elif len(missing) == len(sizes):
+            state = "are computed once, into"
         voice.say(
-            f"features   of {split!r}: {len(sizes) - len(missing)} of {len(sizes)} parts are in "
-            f"{directory} ({num_bytes / 1e6:,.0f} MB)",
+            f"features   of {split!r}{views} {state} {directory} ({size})",
             parts_cached=len(sizes) - len(missing),
             parts_computed=len(missing),
         )

@@ -50,13 +50,10 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
         with run.ledger.spending("evaluation"):
             board.show_training_images(run, summaries)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    run.voice.advance(
-        "training",
-        state.global_step,
-        plan.num_steps,
-        **state.running(),
-        images_per_sec=state.examples_per_sec,
-    )
+    figures = state.running()
+    if state.examples_per_sec:  # the first loop is not timed
+        figures = {**figures, "images_per_sec": state.examples_per_sec}
+    run.voice.advance("training", state.global_step, plan.num_steps, **figures)
     _tell_kubeflow(run, state, state.running())
 
 

@@ -81,10 +81,11 @@ def limit_threads(num_cores: int) -> None:
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """The strategy in a few words, such as `1 CPU` or `4 GPU`."""
+    """The strategy in a few words, such as `1 CPU` or `4 GPUs`."""
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
     kind = next((kind for kind in ("TPU", "GPU") if kind in kinds), "CPU")
-    return f"{strategy.num_replicas_in_sync} {kind}"
+    count = strategy.num_replicas_in_sync
+    return f"{count} {kind}{'s' if count > 1 else ''}"
 
 
 def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: AbstractSet[str]) -> str:
