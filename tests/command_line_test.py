@@ -60,9 +60,10 @@ def test_parse(argv, values, words):
     ("argv", "parts"),
     [
         (["--sizes=4"], ["sizes", "size", "--help"]),
-        (["--size=four"], ["--size=four", "--help"]),
+        (["--size=four"], ["--size=four: must be a whole number (--help"]),
+        (["--rate=a: b"], ["--rate=a: b: must be a number (--help"]),
         (["--kind=c"], ["--kind=c", "a|b"]),
-        (["--loud=maybe"], ["--loud=maybe"]),
+        (["--loud=maybe"], ["--loud=maybe: must be true or false"]),
         (["--size"], ["size"]),
         (["--flagfile=/nowhere/flags"], ["/nowhere/flags"]),
     ],
@@ -72,6 +73,13 @@ def test_parse_refuses(argv, parts):
         parse(argv, GROUPS)
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["--size=4", "--noloud"])
+def test_flags_of_another_command_come_after_dashes(word):
+    with pytest.raises(UserError, match=r"flag '\w+' \(flags of graft train come after --\)"):
+        parse([word], {}, GROUPS)
+    assert parse(["--", word], {}, GROUPS) == ({}, [word])
 
 
 def test_flagfile(tmp_path):

@@ -40,6 +40,7 @@ def test_one_of_each_label_is_named():
     several = looks("pqr") + looks("st", label=1)
     finding = found(train=several, validation=[])["contradictory_labels"]
     assert finding.items == ("p (a) = s (b) and 3 more",)
+    assert finding.message == "1 image is there more than once, with different labels"
 
 
 def test_other_content_and_what_is_broken_are_no_copies():

@@ -134,7 +134,7 @@ def test_no_report_where_none_is_asked_for(tiny_run, tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["eval"] == earlier["eval"]
     third = graft(*tiny_run, f"--workdir={tmp_path}")
-    assert "finished   already" in third.stdout
+    assert "finished   already at step " in third.stdout
     assert third.stdout.splitlines()[-1] == again.stdout.splitlines()[-1]
 
 

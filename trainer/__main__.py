@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(trainer.__doc__)
         print("\nusage: graft <command> [flags]    (graft <command> --help lists the flags)\n")
         for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:<11} {purpose}")
+            print(f"  {name:<12} {purpose}")
         return 0
     if argv[0] == "--version":
         print(f"graft {trainer.__version__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from absl import flags
 
 from trainer.errors import GraftError, UserError
 
+_RULES = {int: "a whole number", float: "a number", bool: "true or false"}
 HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
 
 
@@ -39,28 +41,39 @@ class Flag:
 Groups = dict[str, tuple[Flag, ...]]
 
 
-def parse(argv: Sequence[str], groups: Groups) -> tuple[dict[str, Any], list[str]]:
+def parse(
+    argv: Sequence[str], groups: Groups, behind: Groups | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Read `argv` (without the program's name): values by flag name, and what is no flag.
 
     `--flagfile=FILE` reads flags from a file, one a line.
+
+    Args:
+        argv: the words.
+        groups: the flags that there are.
+        behind: those of `graft train`, where they come after `--`.
 
     Raises:
         UserError: an unknown flag, or a value that is not of the flag's kind.
     """
     values = flags.FlagValues()
     values.set_gnu_getopt(True)  # flags may follow words
-    for flag in (flag for group in groups.values() for flag in group):
+    for flag in _by_name(groups).values():
         _define(flag, values)
     try:
         words = values(["graft", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        name, hint = error.flagname, "--help lists the flags"
+        if behind and {name, name.removeprefix("no")} & _by_name(behind).keys():
+            hint = "flags of graft train come after --"
+        raise UserError(f"{error} ({hint})") from error
     except flags.Error as error:
-        raise UserError(f"{error} (--help lists the flags)") from error
+        raise UserError(f"{_reason(error, groups)} (--help lists the flags)") from error
     except ValueError as error:  # absl's own, and a flag file that is no text
         raise UserError(f"{error} (--help lists the flags)") from error
     except OSError as error:
         raise UserError(f"--flagfile={error.filename}: {error.strerror}") from error
-    names = [flag.name for group in groups.values() for flag in group]
-    return {name: values[name].value for name in names}, list(words)
+    return {name: values[name].value for name in _by_name(groups)}, list(words)
 
 
 def parse_flags(argv: Sequence[str], groups: Groups) -> dict[str, Any]:
@@ -152,6 +165,19 @@ def _remove_generated() -> None:
         if name.startswith("__autograph_generated_file") and module.__file__:
             with contextlib.suppress(OSError):
                 os.remove(module.__file__)
+
+
+def _by_name(groups: Groups) -> dict[str, Flag]:
+    return {flag.name: flag for group in groups.values() for flag in group}
+
+
+def _reason(error: flags.Error, groups: Groups) -> str:
+    """What absl says; of a value that is not of its flag's kind, in Python's words, in ours."""
+    given = re.match(r"flag --(\w+)=(.*): (could not conv|invalid literal|\('Non-bool)", str(error))
+    flag = _by_name(groups).get(given[1]) if given else None
+    if given is None or flag is None or flag.kind not in _RULES:
+        return str(error)
+    return f"--{flag.name}={given[2]}: must be {_RULES[flag.kind]}"
 
 
 def _define(flag: Flag, values: flags.FlagValues) -> None:

@@ -21,6 +21,12 @@ def read(config: Config, state: RunState) -> dict[str, Any] | None:
     return None if metrics and config.report and not has_page(config, metrics) else metrics
 
 
+def said(config: Config, step: int) -> str:
+    """What to say of it."""
+    length = "num_steps" if config.num_steps else "num_epochs"
+    return f"finished   already at step {step:,}; a longer --{length} trains on"
+
+
 def has_page(config: Config, metrics: dict[str, Any]) -> bool:
     """Whether the report that belongs to `metrics` is there."""
     if not metrics.get("report"):

@@ -21,17 +21,31 @@ TRAINER: Groups = {
             "",
             "where everything is kept, local or gs://; the same workdir again resumes",
         ),
-        Flag("seed", 0, "of initial weights, order and augmentation", int),
-        Flag("strategy", "auto", "devices", choices=c.STRATEGIES),
-        Flag("precision", "auto", "of the training's arithmetic", choices=c.PRECISIONS),
-        Flag("deterministic", True, "same devices, same bits", bool),
-        Flag("cache_dir", "", "embedded data and backbones are prepared here, once"),
-        Flag("log_format", "auto", "auto: a progress bar on a terminal", choices=c.LOG_FORMATS),
-        Flag("log_progress_secs", 10.0, "between two lines of progress, if no bar", float),
+        Flag("seed", 0, "random seed of initial weights, order and augmentation", int),
+        Flag("strategy", "auto", "which devices to train on", choices=c.STRATEGIES),
+        Flag("precision", "auto", "precision of the arithmetic in training", choices=c.PRECISIONS),
+        Flag("deterministic", True, "the same bits on the same devices", bool),
+        Flag(
+            "cache_dir",
+            "",
+            "where data, backbones and features are kept (GRAFT_CACHE_DIR, else ~/.cache/graft)",
+        ),
+        Flag(
+            "log_format",
+            "auto",
+            "form of what is said; auto: a progress bar on a terminal, else text",
+            choices=c.LOG_FORMATS,
+        ),
+        Flag("log_progress_secs", 10.0, "seconds between two lines of progress, if no bar", float),
         Flag("log_every_steps", 10, "steps between two points of a training curve", int),
         Flag("profile_steps", [], "first and last step of a TensorBoard profile: 10,20", list),
         Flag("log_images", True, "pictures in TensorBoard, of examples and of mistakes", bool),
-        Flag("histograms_every_epochs", 0, "of the weights, in TensorBoard; 0: none", int),
+        Flag(
+            "histograms_every_epochs",
+            0,
+            "epochs between histograms of the weights, in TensorBoard; 0: none",
+            int,
+        ),
         Flag("embedding_points", 0, "validation images in TensorBoard's projector; 0: none", int),
         Flag("log_upload_secs", 10.0, "seconds between two uploads of the curves to gs://", float),
     ),
@@ -39,16 +53,20 @@ TRAINER: Groups = {
         Flag(
             "dataset",
             "",
-            "leaves (embedded, synthetic; the default), a TFDS name such as beans, a prepared "
+            "leaves (the default: embedded, synthetic), a TFDS name such as beans, a prepared "
             "TFDS directory, a folder of images by label, or Vertex AI import files (.csv, .jsonl)",
         ),
-        Flag("data_dir", "", "where TFDS keeps prepared data sets"),
+        Flag(
+            "data_dir",
+            "",
+            "where TFDS keeps prepared data sets (TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        ),
         Flag("train_split", "train", "name of the split to train on"),
         Flag("validation_split", "validation", "name of the split to choose the best weights by"),
         Flag("test_split", "", "name of a split to score once, at the end"),
         Flag("image_size", 0, "pixels a side; 0: what the backbone asks for", int),
         Flag("image_range", "auto", "pixel values the backbone expects: auto, or LOW,HIGH"),
-        Flag("augment", "none", "of training images", choices=c.AUGMENT_POLICIES),
+        Flag("augment", "none", "augmentation of training images", choices=c.AUGMENT_POLICIES),
         Flag("mixup_alpha", 0.0, "MixUp's Beta parameter; 0: off", float),
         Flag("cutmix_alpha", 0.0, "CutMix's Beta parameter; 0: off", float),
         Flag(
@@ -78,13 +96,20 @@ TRAINER: Groups = {
         Flag("num_steps", None, "length in steps, instead", int),
         Flag("global_batch_size", 32, "examples a step, over all devices", int),
         Flag("optimizer", "adam", "update rule", choices=c.OPTIMIZERS),
-        Flag("learning_rate", 1e-3, "at its highest", float),
-        Flag("learning_rate_schedule", "cosine", "after warm-up", choices=c.SCHEDULES),
+        Flag("learning_rate", 1e-3, "peak learning rate", float),
+        Flag(
+            "learning_rate_schedule",
+            "cosine",
+            "how the learning rate goes on after warm-up",
+            choices=c.SCHEDULES,
+        ),
         Flag("warmup_steps", 0, "steps of linear warm-up", int),
-        Flag("weight_decay", 0.0, "decoupled, per step and learning rate", float),
+        Flag("weight_decay", 0.0, "decoupled weight decay, per step and learning rate", float),
         Flag("gradient_clip_norm", 0.0, "global norm to clip at; 0: off", float),
         Flag("label_smoothing", 0.0, "share of each label spread over the classes", float),
-        Flag("class_weights", "none", "of the loss", choices=c.CLASS_WEIGHTS),
+        Flag(
+            "class_weights", "none", "weights of the classes in the loss", choices=c.CLASS_WEIGHTS
+        ),
     ),
     "Evaluation, checkpoints, export": (
         Flag("eval_every_epochs", 1, "epochs between evaluations", int),
@@ -104,14 +129,19 @@ TRAINER: Groups = {
         Flag(
             "worker_hosts",
             [],
-            "HOST:PORT of each, the chief first; else TF_CONFIG, CLUSTER_SPEC or a Kubernetes Job "
-            "say it",
+            "HOST:PORT of each worker, the chief first; else TF_CONFIG, CLUSTER_SPEC or a "
+            "Kubernetes Job say it",
             list,
         ),
         Flag("task_index", None, "which of --worker_hosts this process is", int),
         Flag("all_reduce_alg", "auto", "how gradients are added up", choices=c.ALL_REDUCE_ALGS),
-        Flag("rendezvous_timeout_secs", 300.0, "to wait for the other workers", float),
-        Flag("stall_timeout_secs", 120.0, "without a sign of life before all restart", float),
+        Flag("rendezvous_timeout_secs", 300.0, "seconds to wait for the other workers", float),
+        Flag(
+            "stall_timeout_secs",
+            120.0,
+            "seconds without a sign of life from a worker before all restart",
+            float,
+        ),
     ),
 }
 

@@ -24,7 +24,7 @@ FORMATS = ("table", "csv", "jsonl")
 FLAGS: Groups = {
     "Flags": (
         Flag("model", "", "an export, or the --workdir of a run; local or gs://"),
-        Flag("format", "table", "of what is printed", choices=FORMATS),
+        Flag("format", "table", "how it is printed", choices=FORMATS),
         Flag("top", 1, "classes printed for each image, the best first", int),
         Flag("batch_size", 32, "images scored at a time", int),
         Flag(

@@ -34,7 +34,7 @@ def _train(argv: Sequence[str]) -> int:
         speaker = Warnings(speaker)
     ended = finished.before_meeting(config) if cluster.is_of_a_job else None
     if ended is not None:
-        speaker.say(f"finished   already, with step {ended['global_step']:,}")
+        speaker.say(finished.said(config, ended["global_step"]))
     metrics = ended or _train_and_evaluate(config, speaker, started, cluster)
     evaluation = metrics["eval"]
     speaker.show(scores.table(evaluation), **scores.figures(evaluation))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -14,17 +13,22 @@ from trainer.errors import UserError
 from trainer.flags import at_home
 from trainer.launch import named_job
 from trainer.launch.kubernetes_run import KubernetesRun
+from trainer.quiet import import_tensorflow
 
 PURPOSE = "Open TensorBoard on the curves of a run, on this machine, until Ctrl-C."
 SYNOPSIS = "graft tensorboard --workdir=DIR[,DIR…] | --job=NAME [flags]"
 FLAGS: Groups = {
     "The run": (
-        Flag("workdir", [], "of the run, local or gs://; several with commas between them", list),
+        Flag("workdir", [], "directory of the run, local or gs://; several with commas", list),
         *named_job.JOB,
     ),
     "The page": (
-        Flag("port", None, "of its address (6006, or the next that is free); 0: any", int),
-        Flag("host", "localhost", "it listens on; it has no login, so that others can read it"),
+        Flag("port", None, "port to listen on (6006, or the next that is free); 0: any", int),
+        Flag(
+            "host",
+            "localhost",
+            "address to listen on; there is no login: who reaches it can read it",
+        ),
     ),
     "On Kubernetes": named_job.ON_KUBERNETES,
     "On Vertex AI": named_job.ON_VERTEX,
@@ -101,13 +105,11 @@ def _logs_of_job(values: dict[str, Any]) -> str:
 
 def _launch(arguments: Sequence[str], values: dict[str, Any]) -> str:
     """Start TensorBoard in threads of this process; returns its address."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        import_tensorflow()  # which TensorBoard does, and not in silence
         from tensorboard import program
     except ImportError as error:
-        raise UserError(
-            f"graft tensorboard: needs {error.name}: pip install tensorboard"
-        ) from error
+        raise UserError(f"tensorboard: needs {error.name}: pip install tensorboard") from error
     server = program.TensorBoard()
     try:
         server.configure(argv=["tensorboard", *arguments])

@@ -19,6 +19,7 @@ from trainer.config import Config
 from trainer.console import Voice
 from trainer.errors import UserError
 from trainer.finished import read as read_finished
+from trainer.finished import said as said_finished
 from trainer.goodput import open_ledger
 from trainer.profiling import Profiler
 from trainer.run import Run
@@ -94,7 +95,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         state.judge(config.early_stopping_patience)  # which may be another one now
         ended = read_finished(config, state)
         if ended is not None and _is_over(run, state):
-            voice.say(f"finished   already, with step {state.global_step:,}")
+            voice.say(said_finished(config, state.global_step))
             return ended
         voice.say(
             f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",

@@ -20,7 +20,7 @@ from trainer.launch.kubernetes_client import Unanswered
 PURPOSE = "Show how a run goes: phase, step, accuracy, time left, and the workers of its job."
 SYNOPSIS = "graft watch --workdir=DIR | --job=NAME [flags]"
 FLAGS: Groups = {
-    "The run": (Flag("workdir", "", "of the run, local or gs://"), *named_job.JOB),
+    "The run": (Flag("workdir", "", "directory of the run, local or gs://"), *named_job.JOB),
     "On Kubernetes": named_job.ON_KUBERNETES,
     "On Vertex AI": named_job.ON_VERTEX,
     "How": (

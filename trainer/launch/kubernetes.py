@@ -23,18 +23,29 @@ Object = dict[str, Any]
 
 FLAGS: Groups = {
     "On Kubernetes": (
-        Flag("overlay", [], "of k8s/overlays, several with commas (single; else workers)", list),
-        Flag("namespace", "", "where; else the context's"),
-        Flag("context", "", "of the kubeconfig; else its current one"),
+        Flag(
+            "overlay", [], "one of k8s/overlays, or several with commas (single or workers)", list
+        ),
+        Flag("namespace", "", "namespace of the job; else the context's"),
+        Flag("context", "", "context of the kubeconfig; else its current one"),
         Flag("cpu", "", "cores of each worker, such as 4 or 500m"),
-        Flag("memory", "", "of each worker, such as 8Gi"),
-        Flag("gpus_per_worker", None, "with overlay gpu (1) or gpus (4)", int),
-        Flag("gpu_type", "", "as GKE names it (nvidia-l4), with overlay gpu or gpus"),
+        Flag("memory", "", "memory of each worker, such as 8Gi"),
+        Flag("gpus_per_worker", None, "GPUs of each worker, with overlay gpu (1) or gpus (4)", int),
+        Flag("gpu_type", "", "GPU as GKE names it (nvidia-l4), with overlay gpu or gpus"),
         Flag("queue", "", "Kueue's LocalQueue (graft), with overlay kueue"),
-        Flag("service_account", "", "that is there already; else graft, which is made"),
+        Flag(
+            "service_account",
+            "",
+            "(Kubernetes) one that is there already; else graft, which is made",
+        ),
         Flag("claim", "", "PersistentVolumeClaim to mount at /runs, for a --workdir there"),
-        Flag("max_hours", None, "until the run is stopped for good (24)", float),
-        Flag("tensorboard", False, "a TensorBoard on the run's curves, within the cluster", bool),
+        Flag("max_hours", None, "hours until the run is stopped for good (24)", float),
+        Flag(
+            "tensorboard",
+            False,
+            "(Kubernetes) a TensorBoard on the run's curves, within the cluster",
+            bool,
+        ),
     ),
 }
 

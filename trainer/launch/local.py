@@ -21,8 +21,13 @@ SYNOPSIS = "graft launch --num_workers=N -- --workdir=DIR [flags of graft train]
 FLAGS: Groups = {
     "Workers": (
         Flag("num_workers", 2, "processes", int),
-        Flag("max_restarts", 3, "of all workers, after one was lost or preempted", int),
-        Flag("grace_secs", 30.0, "for the others to save and leave, before they are killed", float),
+        Flag("max_restarts", 3, "restarts of all workers, after one was lost or preempted", int),
+        Flag(
+            "grace_secs",
+            30.0,
+            "seconds for the others to save and leave, before they are killed",
+            float,
+        ),
     ),
 }
 
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _launch(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
+    values, words = parse(argv, FLAGS, flags.TRAINER)
     for name, least in (("num_workers", 1), ("max_restarts", 0), ("grace_secs", 0)):
         if not least <= values[name] < 10**6:
             raise UserError(f"--{name}={values[name]}: must be a number, at least {least}")

@@ -13,16 +13,18 @@ from trainer.launch.kubernetes_run import KubernetesRun
 from trainer.launch.vertex_run import VertexRun
 
 JOB = (
-    Flag("job", "", "of `graft submit`, by its name; on Vertex AI also projects/…/customJobs/1"),
-    Flag("platform", "kubernetes", "that the job is on", choices=("kubernetes", "vertex")),
+    Flag("job", "", "name of a job of `graft submit`; on Vertex AI also projects/…/customJobs/1"),
+    Flag("platform", "kubernetes", "where the job is", choices=("kubernetes", "vertex")),
 )
 ON_KUBERNETES = (
-    Flag("namespace", "", "of the job; else the context's"),
-    Flag("context", "", "of the kubeconfig; else its current one"),
+    Flag("namespace", "", "namespace of the job; else the context's"),
+    Flag("context", "", "context of the kubeconfig; else its current one"),
 )
 ON_VERTEX = (
-    Flag("project", "", "of Google Cloud; else GOOGLE_CLOUD_PROJECT, or the credentials' own"),
-    Flag("region", "us-central1", "of the job"),
+    Flag(
+        "project", "", "project of Google Cloud; else GOOGLE_CLOUD_PROJECT, or the credentials' own"
+    ),
+    Flag("region", "us-central1", "region of the job"),
 )
 # In what `look` says of a job, the phases that it stays in.
 ENDED = ("succeeded", "failed", "cancelled", "deleted")

@@ -26,20 +26,20 @@ from trainer.launch.disturbance import NAMES, SIGNALS, STORAGE, Disturbance
 from trainer.launch.stage import Result, Stage
 
 PURPOSE = (
-    "Rehearse a run, small and on this machine: undisturbed, then with a random worker killed, "
-    "frozen, sent SIGTERM, and with its workdir gone. Exits with 0 if each run ends with the same "
+    "Rehearse a run, small and on this machine: undisturbed, then with a random worker killed,\n"
+    "frozen, sent SIGTERM, and with its workdir gone. Exits with 0 if each run ends with the same\n"
     "weights, else with 1."
 )
 SYNOPSIS = "graft rehearse --num_workers=N -- --workdir=DIR [flags of graft train]"
 FLAGS: Groups = {
     "The rehearsal": (
         Flag("num_workers", 2, "processes", int),
-        Flag("num_steps", 200, "of each run; the trainer's own length does not count", int),
-        Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; all that can be", list),
-        Flag("seed", None, "of which worker is disturbed, and when; drawn if not given", int),
-        Flag("stall_timeout_secs", 20.0, "after which a frozen worker is lost", float),
-        Flag("grace_secs", 10.0, "for the others to leave, before they are killed", float),
-        Flag("timeout_secs", 900.0, "for each run", float),
+        Flag("num_steps", 200, "length of each run; the trainer's own does not count", int),
+        Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; else all that can be", list),
+        Flag("seed", None, "random seed of who is disturbed, and when; else drawn", int),
+        Flag("stall_timeout_secs", 20.0, "seconds after which a frozen worker is lost", float),
+        Flag("grace_secs", 10.0, "seconds for the others to leave, before they are killed", float),
+        Flag("timeout_secs", 900.0, "seconds for each run", float),
         Flag("json", False, "print the result as JSON, all else on stderr", bool),
     ),
 }
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _rehearse(argv: Sequence[str]) -> int:
     from rich.console import Console
 
-    values, words = parse(argv, FLAGS)
+    values, words = parse(argv, FLAGS, flags.TRAINER)
     _check(values)
     given = parse_flags(words, flags.TRAINER)
     config = flags.config_from_values(given)

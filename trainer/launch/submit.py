@@ -23,9 +23,9 @@ PLATFORMS = {"kubernetes": "trainer.launch.kubernetes", "vertex": "trainer.launc
 
 FLAGS: Groups = {
     "The job": (
-        Flag("platform", None, "where", choices=tuple(PLATFORMS)),
+        Flag("platform", None, "where to run", choices=tuple(PLATFORMS)),
         Flag("image", "", "the container image that has the trainer"),
-        Flag("name", "", "of the job; else the last part of --workdir"),
+        Flag("name", "", "name of the job; else the last part of --workdir"),
         Flag("num_workers", 1, "processes that train", int),
         Flag(
             "dry_run", None, "show what would be sent, and send nothing", choices=("yaml", "json")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _submit(argv: Sequence[str]) -> int:
     platform = _platform(argv)
     module = importlib.import_module(PLATFORMS[platform])
-    values, words = parse(argv, {**FLAGS, **module.FLAGS})
+    values, words = parse(argv, {**FLAGS, **module.FLAGS}, flags.TRAINER)
     config = flags.config_from_argv(words, is_of_here=False)
     _refuse_placed(config.worker_hosts, config.task_index)
     request = Request(

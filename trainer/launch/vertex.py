@@ -17,33 +17,52 @@ from trainer.launch.request import Request
 
 FLAGS: Groups = {
     "Vertex AI": (
-        Flag("project", "", "of Google Cloud; else GOOGLE_CLOUD_PROJECT, or the credentials' own"),
+        Flag(
+            "project",
+            "",
+            "project of Google Cloud; else GOOGLE_CLOUD_PROJECT, or the credentials' own",
+        ),
         Flag("region", "us-central1", "where the job runs; best the bucket's own"),
-        Flag("machine_type", "n1-standard-8", "of each worker"),
-        Flag("accelerator_type", "", "of each worker, as NVIDIA_TESLA_T4; g2, a2, a3 have theirs"),
-        Flag("accelerator_count", 0, "of each worker", int),
+        Flag("machine_type", "n1-standard-8", "machine of each worker"),
+        Flag(
+            "accelerator_type", "", "GPU of each worker, as NVIDIA_TESLA_T4; g2, a2, a3 have theirs"
+        ),
+        Flag("accelerator_count", 0, "GPUs of each worker", int),
         Flag(
             "scheduling",
             "standard",
             "spot: cheaper, and taken back at any time; flex_start: waits for GPUs",
             choices=tuple(vertex_job.SCHEDULING),
         ),
-        Flag("max_wait_secs", 0, "that flex_start waits; 0: until there is room", int),
-        Flag("max_run_secs", vertex_job.LONGEST_SECS, "until the job is ended", int),
-        Flag("boot_disk_size_gb", 100, "of each worker", int),
-        Flag("service_account", "", "that the job runs as"),
+        Flag("max_wait_secs", 0, "seconds that flex_start waits; 0: until there is room", int),
+        Flag("max_run_secs", vertex_job.LONGEST_SECS, "seconds until the job is ended", int),
+        Flag("boot_disk_size_gb", 100, "disk of each worker, in GB", int),
+        Flag("service_account", "", "(Vertex AI) service account that the job runs as"),
         Flag("network", "", "projects/PROJECT_NUMBER/global/networks/NAME, peered"),
-        Flag("tensorboard", "", "projects/…/tensorboards/ID, to show the curves as they grow"),
+        Flag(
+            "tensorboard",
+            "",
+            "(Vertex AI) projects/…/tensorboards/ID, to show the curves as they grow",
+        ),
     ),
     "Vertex AI: tuning": (
         Flag("tune", [], "what trials draw: learning_rate=1e-4..1e-2:log,optimizer=adam|sgd", list),
-        Flag("tune_metric", "accuracy", "of the validation split", choices=("accuracy", "loss")),
-        Flag("max_trials", 16, "in all", int),
-        Flag("parallel_trials", 4, "at once; more learn less from each other", int),
+        Flag(
+            "tune_metric",
+            "accuracy",
+            "figure of the validation split to tune by",
+            choices=("accuracy", "loss"),
+        ),
+        Flag("max_trials", 16, "trials in all", int),
+        Flag("parallel_trials", 4, "trials at once; more learn less from each other", int),
     ),
     "Vertex AI: the model": (
         Flag("model_name", "", "upload the export as a Model of this name"),
-        Flag("serving_image", "", "that serves it; else Vertex AI's own TensorFlow image for CPUs"),
+        Flag(
+            "serving_image",
+            "",
+            "image that serves it; else Vertex AI's own TensorFlow image for CPUs",
+        ),
     ),
 }
 
