@@ -4,6 +4,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 from tests.board import DEADLINE_SECS, Board
@@ -25,10 +26,11 @@ def write_run(root):
 @contextlib.contextmanager
 def opened(*words):
     """The page that a process of `graft` with `words` serves, once the run's loss is on it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", *words], stdout=subprocess.PIPE, text=True
-    )
-    with process:
+    command = [sys.executable, "-m", "trainer", *words]
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             lines = iter(process.stdout.readline, "")
@@ -41,6 +43,8 @@ def opened(*words):
             yield board
         finally:
             process.terminate()
+        said.seek(0)
+        assert "oneDNN" not in said.read()
     assert process.returncode == -15
 
 
