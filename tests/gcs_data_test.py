@@ -1,5 +1,6 @@
 """Data and backbones read from a bucket by TensorFlow's own reader, against the same ones here."""
 
+import json
 import random
 import re
 import tarfile
@@ -107,8 +108,9 @@ def test_a_backbone_and_a_run_all_in_the_bucket(gcs, folder, backbone, tmp_path)
 def features(process):
     """How many parts were known already, by split."""
     assert process.returncode == 0, process.stderr
-    found = re.findall(r"features   of '(\w+)': (\d+) of \d+ parts are in", process.stdout)
-    return {split: int(known) for split, known in found}
+    lines = map(json.loads, process.stdout.splitlines())
+    known = [line["parts_cached"] for line in lines if "parts_cached" in line]
+    return dict(zip(("validation", "train"), known, strict=True))
 
 
 def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, tmp_path):
@@ -121,6 +123,7 @@ def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, 
             f"--cache_dir={tmp_path / 'cache'}",
             "--num_steps=2",
             "--global_batch_size=8",
+            "--log_format=json",
             **gcs.environment,
         )
 

@@ -41,7 +41,7 @@ def test_a_job_its_pools_and_its_run(vertex_ai, run, capsys):
         "pool 0     1 × g2-standard-8 with 1 NVIDIA_L4",
         "pool 1     3 × g2-standard-8 with 1 NVIDIA_L4",
     ]
-    assert lines[3].endswith(f"stopped, or busy with features or export; {BUCKET}")
+    assert lines[3].endswith(f"killed, or busy with features or export; {BUCKET}")
     assert lines[4:7] == [
         "step       40 of 96, 28 s left",
         "training   loss 0.2500, accuracy 0.8750, 64 images a second",

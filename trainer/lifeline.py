@@ -27,6 +27,8 @@ BEAT_SECS = 2.0
 _POLL_SECS = 0.1
 # So many that are missing say that the other is the one to blame.
 _MISSED_BEATS = 2
+# So long the others wait for what the chief says of a step that does not end.
+_CHIEFS_WORD_SECS = 10.0
 _FACTS_IN_MESSAGE = 400
 
 
@@ -160,7 +162,7 @@ class Lifeline:
         silence = now - heard_at
         idle = now - self._progress_at if self._is_progress_expected else 0.0
         # The chief first: it hears all the others, and knows which of them is to blame.
-        grace = 0.0 if self.cluster.is_chief else BEAT_SECS
+        grace = 0.0 if self.cluster.is_chief else _CHIEFS_WORD_SECS
         if silence <= self._timeout_secs and idle <= self._timeout_secs + grace:
             return
         faulthandler.dump_traceback(all_threads=True)
