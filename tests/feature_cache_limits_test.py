@@ -55,7 +55,7 @@ def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken,
     tables = []
     for _ in range(2):
         cache = open_cache(tmp_path, broken, skip=True)
-        tables.append(cache.begin("train", 0, "float32")())
+        tables.append(cache.table("train", 0, "float32"))
         assert cache.extraction.pipeline.bad_images.before_step(0) == reasons
     assert_same(*tables)
     assert counts(cache) == [(8, 0)]
@@ -71,23 +71,23 @@ def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken,
 def test_a_bad_image_is_named_the_first_time(broken, tmp_path):
     cache = open_cache(tmp_path, broken)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        cache.begin("train", 0, "float32")()
+        cache.table("train", 0, "float32")
     error = cache.extraction.pipeline.bad_images.user_error(caught.value)
     assert error is not None
     assert any(f"the image {name} cannot be decoded" in str(error) for name in BAD)
 
 
 def test_a_bad_image_is_named_where_the_cache_was_filled_by_a_run_that_skips(broken, tmp_path):
-    open_cache(tmp_path, broken, skip=True).begin("train", 0, "float32")()
+    open_cache(tmp_path, broken, skip=True).table("train", 0, "float32")
     first = min(BAD)
     cache = open_cache(tmp_path, broken)
     with pytest.raises(UserError, match=f"the image {first} cannot be .*--bad_images=skip"):
-        cache.begin("train", 0, "float32")()
+        cache.table("train", 0, "float32")
 
 
 def test_what_a_network_makes_of_no_image_does_not_count(broken, tmp_path):
     cache = open_cache(tmp_path, broken, skip=True, features=lambda x: colours(x) / colours(x))
-    found = rows(cache.begin("train", 0, "float32")())
+    found = rows(cache.table("train", 0, "float32"))
     # Without an image there is no color to divide by.
     assert np.isfinite(found).all()
     assert (found == 0).all(1).sum() == len(BAD)
@@ -98,12 +98,12 @@ def test_larger_than_the_memory_that_is_made_small_here_reads_from_disk(
     views, folder, tmp_path, monkeypatch
 ):
     settings = {"augment": "light"} if views else {}
-    expected = open_cache(tmp_path / "a", folder, **settings).begin("train", views, "float32")()
+    expected = open_cache(tmp_path / "a", folder, **settings).table("train", views, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     monkeypatch.setattr(known_parts, "_from_memory", None)
     for _ in range(2):  # computed, and read
         cache = open_cache(tmp_path / "b", folder, **settings)
-        table = cache.begin("train", views, "float32")()
+        table = cache.table("train", views, "float32")
         assert_same(table, expected)
     assert counts(cache) == [(8 * max(views, 1), 0)]
     # In a pipeline, as batches ask for them.
@@ -118,11 +118,11 @@ def test_rows_on_the_disk_are_not_kept_in_memory_that_is_made_small_here(
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     wide = {"features": lambda x: tf.tile(colours(x), [1, 4000]), "num_features": 24_000}
     num_bytes = NUM_TRAIN * 24_000 * 4
-    open_cache(tmp_path, folder, **wide).begin("train", 0, "float32")()
+    open_cache(tmp_path, folder, **wide).table("train", 0, "float32")
     cache = open_cache(tmp_path, folder, **wide)
     tracemalloc.start()
     try:
-        table = cache.begin("train", 0, "float32")()
+        table = cache.table("train", 0, "float32")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -145,13 +145,13 @@ def test_a_stop_keeps_what_is_committed(folder, tmp_path):
             return super().requested
 
     with pytest.raises(Preempted, match="stopped by SIGTERM while computing features") as caught:
-        open_cache(tmp_path, folder, stop=StopAfter(1)).begin("train", 0, "float32")()
+        open_cache(tmp_path, folder, stop=StopAfter(1)).table("train", 0, "float32")
     assert caught.value.exit_code == 143
     committed = [path for path in parts_of(tmp_path) if path.suffix == ".json"]
     assert len(committed) == 5  # of 6, 6, 7, 6, 6 and 7, … out of 32
     times = {path: path.stat().st_mtime_ns for path in committed}
     cache = open_cache(tmp_path, folder)
-    assert_features_of(cache.begin("train", 0, "float32")(), cache, "train")
+    assert_features_of(cache.table("train", 0, "float32"), cache, "train")
     assert counts(cache) == [(5, 3)]
     assert {path: path.stat().st_mtime_ns for path in committed} == times
 
@@ -166,7 +166,7 @@ def test_fewer_records_than_the_description_says_are_an_error(tmp_path):
     source = open_prepared(str(directory), 16)
     assert source.num_examples("train") == 32
     with pytest.raises(UserError, match="holds fewer images than its description says"):
-        open_cache(tmp_path / "cache", source).begin("train", 0, "float32")()
+        open_cache(tmp_path / "cache", source).table("train", 0, "float32")
 
 
 WAY_OUT = "; make room, name another --feature_cache, or train without one (--feature_cache=off)"
@@ -175,7 +175,7 @@ WAY_OUT = "; make room, name another --feature_cache, or train without one (--fe
 @pytest.mark.parametrize("flag", ["feature_cache", "cache_dir"])
 def test_a_cache_that_cannot_be_written_is_named_with_its_flag(folder, flag):
     with pytest.raises(UserError) as caught:
-        open_cache("/proc/graft", folder, flag=flag).begin("train", 0, "float32")()
+        open_cache("/proc/graft", folder, flag=flag).table("train", 0, "float32")
     message = str(caught.value)
     assert re.match(rf"--{flag}=/proc/graft/51-\w+: must be a writable directory \(", message)
     assert message.endswith(WAY_OUT)
@@ -185,7 +185,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_flag(folder, flag):
 def test_a_full_disk_is_named_with_a_way_out(folder, small_disk, free_pages):
     (small_disk / "other").write_bytes(bytes((16 - free_pages) * 4096))
     with pytest.raises(UserError) as caught:
-        open_cache(small_disk, folder).begin("train", 0, "float32")()
+        open_cache(small_disk, folder).table("train", 0, "float32")
     message = str(caught.value)
     assert re.match(rf"{small_disk}/51-\S+: No space left on device; it needs \d+ bytes;", message)
     assert message.endswith(WAY_OUT)
@@ -203,7 +203,7 @@ cache = open_cache(sys.argv[2], sys.argv[1], strategy=tf.distribute.MirroredStra
 if len(sys.argv) > 4:
     print("ready", flush=True)
     sys.stdin.readline()
-table = cache.begin("train", 0, "float32")()
+table = cache.table("train", 0, "float32")
 print(counts(cache), rows(table).tobytes().hex(), table.labels.tolist())
 """
 
@@ -218,7 +218,7 @@ def script(*arguments):
 
 
 def test_mirrored_on_two_and_three_devices_makes_the_same_table(folder, tmp_path):
-    expected = open_cache(tmp_path / "1", folder).begin("train", 0, "float32")()
+    expected = open_cache(tmp_path / "1", folder).table("train", 0, "float32")
     processes = [script(folder, tmp_path / str(n), n) for n in (2, 3)]
     for process in processes:
         output, _ = process.communicate(timeout=240)
@@ -243,6 +243,6 @@ def test_two_processes_that_fill_one_cache_at_once_do_no_harm(folder, tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs[0].partition("]")[2] == outputs[1].partition("]")[2]
     cache = open_cache(tmp_path, folder)
-    assert_features_of(cache.begin("train", 0, "float32")(), cache, "train")
+    assert_features_of(cache.table("train", 0, "float32"), cache, "train")
     assert counts(cache) == [(8, 0)]
     assert [line for line in said(cache) if line["severity"] == "WARNING"] == []

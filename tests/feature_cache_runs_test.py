@@ -110,11 +110,6 @@ def test_one_split_to_train_and_to_validate_with_is_not_evaluated_augmented(trai
     assert_same(cached, uncached)
 
 
-def test_what_is_trained_on_and_evaluated_is_computed_once_if_it_is_the_same(train, tmp_path):
-    computed, _ = train("once", "--validation_split=train", f"--feature_cache={tmp_path}/cache")
-    assert computed == [(0, 8)]
-
-
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory, backbone):
     """Images that take a while to decode: 300 to train on, in parts of 37 or 38.

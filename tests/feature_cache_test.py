@@ -106,7 +106,7 @@ def assert_features_of(table, cache, split):
 
 def test_a_table_holds_the_features_in_the_order_of_the_split(folder, tmp_path):
     cache = open_cache(tmp_path, folder)
-    table = cache.begin("train", 0, "float32")()
+    table = cache.table("train", 0, "float32")
     assert table.num_views == 1
     assert table.is_good.tolist() == [True] * NUM_TRAIN
     assert_features_of(table, cache, "train")
@@ -121,7 +121,7 @@ def test_the_second_time_nothing_is_computed(folder, tmp_path):
     extraction = dataclasses.replace(second.extraction, features=never)
     second = dataclasses.replace(second, extraction=extraction)
     for split in ("train", "validation"):
-        assert_same(first.begin(split, 0, "float32")(), second.begin(split, 0, "float32")())
+        assert_same(first.table(split, 0, "float32"), second.table(split, 0, "float32"))
     assert counts(first) == [(0, 8), (0, 8)]
     assert counts(second) == [(8, 0), (8, 0)]
     once, again = map(first_line, (first, second))
@@ -139,7 +139,7 @@ def test_records_have_the_same_table_however_many_files(tmp_path, beans_data_dir
     for source, root in zip(sources, ("a", "b"), strict=True):
         cache = open_cache(tmp_path / root, source)
         for split in ("train", "validation", "train[7:20]"):
-            assert_features_of(cache.begin(split, 0, "float32")(), cache, split)
+            assert_features_of(cache.table(split, 0, "float32"), cache, split)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -148,7 +148,7 @@ def test_fewer_images_than_parts(count, folder, copy, tmp_path):
         for path in sorted((copy / "validation" / label).iterdir())[count:]:
             path.unlink()
     cache = open_cache(tmp_path / "cache", copy)
-    table = cache.begin("validation", 0, "float32")()
+    table = cache.table("validation", 0, "float32")
     assert_features_of(table, cache, "validation")
     assert counts(cache) == [(0, 3 * count)]
 
@@ -160,7 +160,7 @@ def parts_of(root):
 @pytest.mark.parametrize("suffix", [".json", ""])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove data"])
 def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_path):
-    expected = open_cache(tmp_path, folder).begin("train", 0, "float32")()
+    expected = open_cache(tmp_path, folder).table("train", 0, "float32")
     before = {path: path.read_bytes() for path in parts_of(tmp_path)}
     damaged = next(path for path in before if (path.suffix == ".json") == (suffix == ".json"))
     content = bytearray(before[damaged])
@@ -170,7 +170,7 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_pa
     else:
         damaged.write_bytes(content if damage == "flip" else content[:-3])
     cache = open_cache(tmp_path, folder)
-    assert_same(cache.begin("train", 0, "float32")(), expected)
+    assert_same(cache.table("train", 0, "float32"), expected)
     assert counts(cache) == [(7, 1)]
     assert first_line(cache).startswith(
         "features   of 'train' 7 of 8 parts found, the others computed, in "
@@ -184,11 +184,11 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_pa
 
 
 def test_an_image_replaced_in_place_is_seen(copy, tmp_path):
-    open_cache(tmp_path / "cache", copy).begin("train", 0, "float32")()
+    open_cache(tmp_path / "cache", copy).table("train", 0, "float32")
     one, other = copy / "train" / "red" / "000.png", copy / "train" / "blue" / "001.png"
     one.write_bytes(other.read_bytes())
     cache = open_cache(tmp_path / "cache", copy)
-    assert_features_of(cache.begin("train", 0, "float32")(), cache, "train")
+    assert_features_of(cache.table("train", 0, "float32"), cache, "train")
     assert counts(cache) == [(0, 8)]
 
 
@@ -196,7 +196,7 @@ def test_what_features_depend_on_is_told_apart(folder, tmp_path):
     def directories(*tables, **changes):
         before = set(os.listdir(tmp_path))
         for table in tables:
-            open_cache(tmp_path, folder, **changes).begin(*table)()
+            open_cache(tmp_path, folder, **changes).table(*table)
         return len(set(os.listdir(tmp_path)) - before)
 
     plain = ("validation", 0, "float32")
@@ -214,14 +214,14 @@ def test_what_features_depend_on_is_told_apart(folder, tmp_path):
 
 
 def test_what_is_evaluated_is_never_augmented(folder, tmp_path):
-    plain = open_cache(tmp_path / "a", folder).begin("validation", 0, "float32")()
+    plain = open_cache(tmp_path / "a", folder).table("validation", 0, "float32")
     augmenting = open_cache(tmp_path / "b", folder, augment="light")
-    assert_same(augmenting.begin("validation", 0, "float32")(), plain)
+    assert_same(augmenting.table("validation", 0, "float32"), plain)
 
 
 def test_views_are_the_augmentations_of_the_first_epochs(folder, tmp_path):
     cache = open_cache(tmp_path, folder, augment="light", seed=3)
-    table = cache.begin("train", 3, "float32")()
+    table = cache.table("train", 3, "float32")
     assert counts(cache) == [(0, 24)]
     views = f"{NUM_TRAIN} images × 3 views"
     assert first_line(cache).startswith(f"features   of 'train', {views}, are computed once, into ")

@@ -200,7 +200,7 @@ def test_what_a_killed_process_leaves_goes_a_day_later(moment, tmp_path):
 
 def test_a_cache_is_swept_where_something_is_missing_and_only_there(tmp_path):
     folder = write_folder(tmp_path / "data", train=17, validation=3)
-    open_cache(tmp_path / "cache", folder).begin("train", 0, "float32")()
+    open_cache(tmp_path / "cache", folder).table("train", 0, "float32")
     (directory,) = (tmp_path / "cache").iterdir()
     place = Place(str(directory))
     orphan = "part-00003-of-00008.0123abcd"
@@ -208,11 +208,11 @@ def test_a_cache_is_swept_where_something_is_missing_and_only_there(tmp_path):
     place.age(*place.names())
     before = place.names()
     whole = open_cache(tmp_path / "cache", folder)
-    whole.begin("train", 0, "float32")()
+    whole.table("train", 0, "float32")
     assert place.names() == before
     (directory / "part-00005-of-00008.json").unlink()
     filled = open_cache(tmp_path / "cache", folder)
-    filled.begin("train", 0, "float32")()
+    filled.table("train", 0, "float32")
     assert counts(whole) + counts(filled) == [(8, 0), (7, 1)]
     assert place.names() == before - {orphan}
 
@@ -221,5 +221,5 @@ def test_a_bucket_is_not_listed_where_nothing_is_missing(gcs, tmp_path):
     folder = write_folder(tmp_path / "data", train=17, validation=3)
     for lists in (2, 0):  # whether it may be written to, and the sweep
         gcs.proxy.reset()
-        open_cache("gs://bucket/features", folder).begin("train", 0, "float32")()
+        open_cache("gs://bucket/features", folder).table("train", 0, "float32")
         assert gcs.proxy.count("GET", matching="/o?") == lists

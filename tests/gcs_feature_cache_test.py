@@ -66,14 +66,14 @@ def assert_same_batches(cache, table, expected):
 def test_as_in_memory_whether_computed_fetched_or_found(views, gcs, folder, tmp_path, monkeypatch):
     settings = {"augment": "light"} if views else {}
     num_parts = 8 * max(views, 1)
-    expected = open_cache(tmp_path / "a", folder, **settings).begin("train", views, "float32")()
+    expected = open_cache(tmp_path / "a", folder, **settings).table("train", views, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     monkeypatch.setattr(known_parts, "_from_memory", None)
     # Computed here; of another machine, which fetches each part once; and again there.
     for copies, computes, fetches in ((1, num_parts, 0), (2, 0, num_parts), (2, 0, 0)):
         gcs.proxy.reset()
         cache = open_cache(ROOT, folder, copies=tmp_path / str(copies), **settings)
-        table = cache.begin("train", views, "float32")()
+        table = cache.table("train", views, "float32")
         assert counts(cache) == [(num_parts - computes, computes)]
         assert len(fetched(gcs)) == len(set(fetched(gcs))) == fetches
         assert_same(table, expected)
@@ -89,16 +89,16 @@ def test_as_in_memory_whether_computed_fetched_or_found(views, gcs, folder, tmp_
 
 
 def test_what_was_computed_in_memory_is_fetched(gcs, folder, tmp_path, monkeypatch):
-    expected = open_cache(ROOT, folder).begin("train", 0, "float32")()
+    expected = open_cache(ROOT, folder).table("train", 0, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
     cache = open_cache(ROOT, folder, copies=tmp_path)
-    assert_same(cache.begin("train", 0, "float32")(), expected)
+    assert_same(cache.table("train", 0, "float32"), expected)
     assert counts(cache) == [(8, 0)]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
 def test_a_damaged_copy_is_fetched_anew_and_no_other(damage, gcs, folder, tmp_path, small_memory):
-    expected = open_cache(ROOT, folder, copies=tmp_path).begin("train", 0, "float32")()
+    expected = open_cache(ROOT, folder, copies=tmp_path).table("train", 0, "float32")
     expected_rows = rows(expected)
     damaged = data_files(tmp_path)[3]
     content = bytearray(damaged.read_bytes())
@@ -113,20 +113,20 @@ def test_a_damaged_copy_is_fetched_anew_and_no_other(damage, gcs, folder, tmp_pa
         damaged.write_bytes(content if damage == "flip" else content[:-4])
     gcs.proxy.reset()
     cache = open_cache(ROOT, folder, copies=tmp_path)
-    np.testing.assert_array_equal(rows(cache.begin("train", 0, "float32")()), expected_rows)
+    np.testing.assert_array_equal(rows(cache.table("train", 0, "float32")), expected_rows)
     assert fetched(gcs) == [name]
     assert counts(cache) == [(8, 0)]
     assert [line for line in said(cache) if line["severity"] == "WARNING"] == []
 
 
 def test_a_part_that_is_damaged_in_the_bucket_is_computed_anew(gcs, folder, tmp_path, small_memory):
-    expected = open_cache(ROOT, folder, copies=tmp_path / "1").begin("train", 0, "float32")()
+    expected = open_cache(ROOT, folder, copies=tmp_path / "1").table("train", 0, "float32")
     path = next(name for name in gcs.names("features/") if "part-00003" in name)
     content = bytearray(gcs.read(path))
     content[7] ^= 1
     gcs.write(path, bytes(content))
     cache = open_cache(ROOT, folder, copies=tmp_path / "2")
-    assert_same(cache.begin("train", 0, "float32")(), expected)
+    assert_same(cache.table("train", 0, "float32"), expected)
     assert counts(cache) == [(7, 1)]
     (warning,) = [line["message"] for line in said(cache) if line["severity"] == "WARNING"]
     assert f"gs://bucket/{path}: its checksum does not match; computing it anew" in warning
@@ -139,11 +139,11 @@ def test_one_part_at_a_time_is_in_memory(gcs, folder, tmp_path, small_memory):
         "augment": "light",
     }
     num_bytes = 4 * NUM_TRAIN * 12_000 * 4
-    open_cache(ROOT, folder, copies=tmp_path / "1", **wide).begin("train", 4, "float32")()
+    open_cache(ROOT, folder, copies=tmp_path / "1", **wide).table("train", 4, "float32")
     cache = open_cache(ROOT, folder, copies=tmp_path / "2", **wide)
     tracemalloc.start()
     try:
-        table = cache.begin("train", 4, "float32")()
+        table = cache.table("train", 4, "float32")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -155,7 +155,7 @@ def test_one_part_at_a_time_is_in_memory(gcs, folder, tmp_path, small_memory):
 
 
 def test_a_stop_while_copying_keeps_what_is_copied(gcs, folder, tmp_path, small_memory):
-    expected = open_cache(ROOT, folder, copies=tmp_path / "1").begin("train", 0, "float32")()
+    expected = open_cache(ROOT, folder, copies=tmp_path / "1").table("train", 0, "float32")
 
     class StopAtOnce(StopRequest):
         @property
@@ -164,13 +164,13 @@ def test_a_stop_while_copying_keeps_what_is_copied(gcs, folder, tmp_path, small_
             return True
 
     with pytest.raises(Preempted, match="stopped by SIGTERM while copying features"):
-        open_cache(ROOT, folder, copies=tmp_path / "2", stop=StopAtOnce()).begin(
+        open_cache(ROOT, folder, copies=tmp_path / "2", stop=StopAtOnce()).table(
             "train", 0, "float32"
-        )()
+        )
     assert len(data_files(tmp_path / "2")) == 1
     gcs.proxy.reset()
     cache = open_cache(ROOT, folder, copies=tmp_path / "2")
-    assert_same(cache.begin("train", 0, "float32")(), expected)
+    assert_same(cache.table("train", 0, "float32"), expected)
     assert len(fetched(gcs)) == 7
 
 
@@ -178,12 +178,10 @@ def test_a_full_disk_is_named_before_anything_is_fetched(
     gcs, folder, tmp_path, small_disk, small_memory
 ):
     wide = {"features": lambda x: tf.tile(colours(x), [1, 400]), "num_features": 2_400}
-    expected = open_cache(ROOT, folder, copies=tmp_path / "1", **wide).begin(
-        "train", 0, "float32"
-    )()
+    expected = open_cache(ROOT, folder, copies=tmp_path / "1", **wide).table("train", 0, "float32")
     gcs.proxy.reset()
     with pytest.raises(UserError) as caught:
-        open_cache(ROOT, folder, copies=small_disk, **wide).begin("train", 0, "float32")()
+        open_cache(ROOT, folder, copies=small_disk, **wide).table("train", 0, "float32")
     assert caught.value.exit_code == 2
     (directory,) = small_disk.iterdir()
     assert str(caught.value).startswith(f"{directory}: {NUM_TRAIN * 2_400 * 4:,} bytes are needed")
@@ -192,14 +190,14 @@ def test_a_full_disk_is_named_before_anything_is_fetched(
     # What is there already needs no room.
     subprocess.run(["mount", "-o", "remount,size=640k", str(small_disk)], check=True)
     cache = open_cache(ROOT, folder, copies=small_disk, **wide)
-    assert_same(cache.begin("train", 0, "float32")(), expected)
+    assert_same(cache.table("train", 0, "float32"), expected)
     again = open_cache(ROOT, folder, copies=small_disk, **wide)
-    assert_same(again.begin("train", 0, "float32")(), expected)
+    assert_same(again.table("train", 0, "float32"), expected)
 
 
 def test_copies_that_cannot_be_written_are_named_with_their_flag(gcs, folder, small_memory):
     with pytest.raises(UserError, match=r"^--cache_dir=/proc/graft/51-\w+: must be a writable"):
-        open_cache(ROOT, folder).begin("train", 0, "float32")()
+        open_cache(ROOT, folder).table("train", 0, "float32")
 
 
 SMALL_MEMORY = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -26,36 +26,8 @@ _COLUMNS = ("label", "id", "is_good")
 # with a decoder; meanwhile the other threads work on the other batch.
 _AT_ONCE = 2
 
-_Batch = dict[str, tf.Tensor]
-
 # Features and _COLUMNS of a batch, for each replica.
 _Outputs = list[list[np.ndarray]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """Images on their way, see Extraction.begin.
-
-    Attributes:
-        split: one of the source's.
-        sizes: examples of each part.
-        shares: the parts that each replica computes, in order.
-        num_steps: batches a replica.
-        first: batch of the first replica; it takes half a second in which nobody needs Python.
-        others: batches after it.
-    """
-
-    split: str
-    sizes: Mapping[int, int]
-    shares: Sequence[Sequence[int]]
-    num_steps: int
-    first: Future[_Batch]
-    others: Iterator[_Batch]
-
-    def batches(self) -> Iterator[_Batch]:
-        """All of them, replica after replica and step after step; once."""
-        yield self.first.result()
-        yield from self.others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +39,7 @@ class Extraction:
         features: images float32 [n, height, width, 3] in [0, 1] -> float32 [n, num_features].
         stop: asked after every batch.
         workers: told of every batch.
-        before_reading: called before images are read.
+        before_reading: called before images are read for the first time.
     """
 
     pipeline: InputPipeline
@@ -78,44 +50,34 @@ class Extraction:
     workers: Workers
     before_reading: Callable[[], None]
 
-    def begin(self, split: str, sizes: Mapping[int, int], num_parts: int) -> Reading:
-        """Begin to read the images, in the background, for `parts` to go on with.
-
-        Args:
-            split: one of the source's.
-            sizes: examples of each part that is wanted, one at least; part `view * num_parts + i`
-                is the `view`-th look at the `i`-th part of the split.
-            num_parts: how many parts the split is cut into.
-        """
-        self.before_reading()
-        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
-        shares = [list(sizes)[replica::replicas] for replica in range(replicas)]
-        largest = max(sum(sizes[number] for number in share) for share in shares)
-        num_steps = -(-largest // EXTRACTION_BATCH)
-        dataset = self.pipeline.extraction_batches(split, shares, num_parts, num_steps)
-        with taken_as_deterministic():
-            batches = iter(dataset)
-        pool = ThreadPoolExecutor(1)
-        first = pool.submit(next, batches)
-        pool.shutdown(wait=False)
-        return Reading(split, sizes, shares, num_steps, first, batches)
-
-    def parts(self, reading: Reading, precision: str) -> Iterator[tuple[int, Part]]:
+    def parts(
+        self, split: str, sizes: Mapping[int, int], num_parts: int, precision: str
+    ) -> Iterator[tuple[int, Part]]:
         """Each part as soon as it is complete.
 
         Args:
-            reading: by `begin`, and used once.
+            split: one of the source's.
+            sizes: examples of each part that is wanted; part `view * num_parts + i` is the
+                `view`-th look at the `i`-th part of the split.
+            num_parts: how many parts the split is cut into.
             precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
 
         Raises:
             UserError: an image is bad and none may be.
             Preempted: a signal came.
         """
-        sizes, total = reading.sizes, sum(reading.sizes.values())
-        queues = [collections.deque(share) for share in reading.shares]
+        if not sizes:
+            return
+        self.before_reading()
+        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
+        shares = [list(sizes)[replica::replicas] for replica in range(replicas)]
+        totals = [sum(sizes[number] for number in share) for share in shares]
+        num_steps = -(-max(totals) // EXTRACTION_BATCH)
+        batches = self.pipeline.extraction_batches(split, shares, num_parts, num_steps)
+        queues = [collections.deque(share) for share in shares]
         collected: list[list[list[np.ndarray]]] = [[] for _ in queues]
         done = 0
-        for outputs in self._outputs(reading, precision):
+        for outputs in self._outputs(batches, num_steps, precision):
             for replica, queue in enumerate(queues):
                 collected[replica].append(outputs[replica])
                 while queue and sum(len(c[0]) for c in collected[replica]) >= sizes[queue[0]]:
@@ -125,25 +87,28 @@ class Extraction:
                     yield number, self._part(*(column[:size] for column in joined))
                     collected[replica] = [[column[size:] for column in joined]]
                     done += size
-                    self.voice.advance("computing features", done, total)
+                    self.voice.advance("computing features", done, sum(totals))
 
-    def _outputs(self, reading: Reading, precision: str) -> Iterator[_Outputs]:
+    def _outputs(
+        self, dataset: tf.data.Dataset, num_steps: int, precision: str
+    ) -> Iterator[_Outputs]:
         """Step by step."""
-        batches = reading.batches()
+        with taken_as_deterministic():
+            batches = iter(dataset)
 
-        def compute(batch: _Batch) -> tuple[tf.Tensor, ...]:
+        def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             return self.features(batch["input"]), *(batch[key] for key in _COLUMNS)
 
         step = tf.function(lambda batch: self.strategy.run(compute, (batch,)), autograph=False)
 
-        def outputs(batch: _Batch) -> _Outputs:
+        def outputs(batch: dict[str, tf.Tensor]) -> _Outputs:
             columns = [self.strategy.experimental_local_results(x) for x in step(batch)]
             return [[x.numpy() for x in row] for row in zip(*columns, strict=True)]
 
         ahead: collections.deque[Future[_Outputs]] = collections.deque()
         # The arithmetic is chosen when a thread first computes: for as long as there are threads.
         with strategies.arithmetic(precision), ThreadPoolExecutor(_AT_ONCE) as pool:
-            for number in range(reading.num_steps):
+            for number in range(num_steps):
                 if self.stop.requested:
                     raise self.stop.error("while computing features; the same command goes on")
                 # Not a distributed data set: the workers have unequal shares, and it would wait.
@@ -152,7 +117,7 @@ class Extraction:
                 )
                 ahead.append(pool.submit(outputs, batch))
                 # The first one alone, since it also traces; later ones while one more waits.
-                is_end = number in (0, reading.num_steps - 1)
+                is_end = number in (0, num_steps - 1)
                 while ahead and (is_end or len(ahead) > _AT_ONCE):
                     self.workers.progress()
                     yield ahead.popleft().result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer import identity, machine, storage
@@ -53,16 +53,13 @@ class FeatureCache:
     computed_by: Mapping[str, Any]
     num_features: int
 
-    def begin(self, split: str, num_views: int, precision: str) -> Callable[[], FeatureTable]:
-        """Read the features of `split` that are known, and begin to read the others' images.
+    def table(self, split: str, num_views: int, precision: str) -> FeatureTable:
+        """The features of `split`, read where they are known and computed where not.
 
         Args:
             split: one of the source's.
             num_views: 0 for the images as they are, else how many augmented ones of each.
             precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
-
-        Returns:
-            what computes those that are missing, and returns all; raises the same.
 
         Raises:
             UserError: an image is bad and none may be, or all are; or the cache, or its copies,
@@ -74,7 +71,7 @@ class FeatureCache:
         if not num_views and pipeline.augment != "none":
             plain = dataclasses.replace(pipeline, augment="none")
             computed_plain = dataclasses.replace(extraction, pipeline=plain)
-            return dataclasses.replace(self, extraction=computed_plain).begin(split, 0, precision)
+            return dataclasses.replace(self, extraction=computed_plain).table(split, 0, precision)
         facts = self._facts(split, num_views, precision)
         directory = storage.join(self.root, f"{facts['num_examples']}-{identity.digest(facts)}")
         sizes, num_parts = _sizes(facts["num_examples"], max(num_views, 1))
@@ -100,16 +97,11 @@ class FeatureCache:
                         )
             return known.missing
 
-        def begin(missing: Sequence[int]) -> Callable[[], None]:
+        def compute(missing: Sequence[int]) -> None:
             wanted = {number: sizes[number] for number in missing}
-            reading = extraction.begin(split, wanted, num_parts) if wanted else None
-
-            def compute() -> None:
-                for number, part in extraction.parts(reading, precision) if reading else ():
-                    with _naming_a_way_out():
-                        known.write(number, part)
-
-            return compute
+            for number, part in extraction.parts(split, wanted, num_parts, precision):
+                with _naming_a_way_out():
+                    known.write(number, part)
 
         missing = read()
         views = f", {facts['num_examples']:,} images × {num_views} views," if num_views else ""
@@ -128,23 +120,16 @@ class FeatureCache:
             with _naming_a_way_out():
                 store.prepare(facts, self.flag)
         cluster = workers.cluster
-        own = begin([number for number in missing if number % cluster.num_workers == cluster.index])
-
-        def table() -> FeatureTable:
-            own()
-            workers.agree(f"features of {split} are computed")
-            # The other workers' share, unless they keep it where this one does not see it.
-            begin(read())()
-            for example_id, reason in known.bad_images():
-                pipeline.bad_images.must_be_known(example_id, reason)
-            found = known.table(max(num_views, 1))
-            if not found.is_good.any():
-                raise UserError(
-                    f"no image of split {split!r} can be decoded: {example_id}: {reason}"
-                )
-            return found
-
-        return table
+        compute([number for number in missing if number % cluster.num_workers == cluster.index])
+        workers.agree(f"features of {split} are computed")
+        # The other workers' share, unless they keep it where this one does not see it.
+        compute(read())
+        for example_id, reason in known.bad_images():
+            pipeline.bad_images.must_be_known(example_id, reason)
+        found = known.table(max(num_views, 1))
+        if not found.is_good.any():
+            raise UserError(f"no image of split {split!r} can be decoded: {example_id}: {reason}")
+        return found
 
     def _facts(self, split: str, num_views: int, precision: str) -> dict[str, Any]:
         pipeline, source = self.extraction.pipeline, self.extraction.pipeline.source

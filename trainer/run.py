@@ -86,7 +86,7 @@ class Run:
         """Read, or compute, the features that the run is trained on and evaluated with, if any.
 
         Raises:
-            UserError, Preempted: see FeatureCache.begin.
+            UserError, Preempted: see FeatureCache.table.
         """
         config, backbone = self.config, self.classifier.backbone
         if not config.caches_features:
@@ -109,12 +109,10 @@ class Run:
         )
         # Evaluated in the arithmetic of whoever loads the export, and without augmentation: other
         # features than those that are trained on, even where it is one split.
-        evaluated = (config.validation_split, 0, "float32")
-        trained = (config.train_split, config.feature_views, self.precision)
-        begun = {asked: cache.begin(*asked) for asked in dict.fromkeys((evaluated, trained))}
-        tables = {asked: table() for asked, table in begun.items()}
-        self.evaluation_features = self._feature_pipeline(tables[evaluated])
-        self.features = self._feature_pipeline(tables[trained])
+        evaluated = cache.table(config.validation_split, 0, "float32")
+        trained = cache.table(config.train_split, config.feature_views, self.precision)
+        self.evaluation_features = self._feature_pipeline(evaluated)
+        self.features = self._feature_pipeline(trained)
 
     def _feature_pipeline(self, table: FeatureTable) -> FeaturePipeline:
         pipeline = self.pipeline

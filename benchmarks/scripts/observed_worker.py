@@ -20,16 +20,16 @@ def main(argv: list[str]) -> int:
     """See the module."""
     import_tensorflow()
     from trainer import task, train
-    from trainer.extraction import Extraction, Reading
+    from trainer.extraction import Extraction
     from trainer.lifeline import Lifeline
     from trainer.train_step import TrainStep
 
     parts = Extraction.parts
 
-    def observed_parts(self: Any, reading: Reading, precision: str) -> Iterator[Any]:
-        for number, part in parts(self, reading, precision):
+    def observed_parts(self: Any, split: str, *arguments: Any) -> Iterator[Any]:
+        for number, part in parts(self, split, *arguments):
             yield number, part
-            _tell("part", split=reading.split, images=len(part.labels))
+            _tell("part", split=split, images=len(part.labels))
 
     holder: Any = Extraction
     holder.parts = observed_parts
