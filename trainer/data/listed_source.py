@@ -67,8 +67,10 @@ class ListedSource:
     def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
         """See Source."""
         examples = self.listing(split)
-        kept = [n for n, i in zip(examples.labels, examples.ids, strict=True) if i not in without]
-        return np.bincount(np.array(kept, np.int64), minlength=len(self.class_names))
+        labels = np.array(examples.labels, np.int64)
+        if without:
+            labels = labels[[example_id not in without for example_id in examples.ids]]
+        return np.bincount(labels, minlength=len(self.class_names))
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""
