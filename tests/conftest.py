@@ -1,5 +1,6 @@
 """What several test files share and is slow to make."""
 
+import os
 import signal
 import subprocess
 
@@ -10,6 +11,9 @@ from trainer import flags
 
 # Of a background job of a shell, every process would be deaf to Ctrl-C, those of the tests too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is compared here is float32's; a GPU would round it to TF32.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 @pytest.fixture(scope="session")

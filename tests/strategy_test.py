@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import strategy
+from trainer.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,11 @@ def test_arithmetic_holds_within_and_not_after(precision, float16, bfloat16):
 )
 def test_precision_follows_the_processor(name, is_frozen, num_gpus, flags, expected):
     assert strategy.choose_precision(name, is_frozen, num_gpus, flags) == expected
+
+
+def test_bfloat16_on_a_gpu_is_refused():
+    with pytest.raises(UserError, match=r"--precision=mixed_bfloat16: .*mixed_float16"):
+        strategy.choose_precision("mixed_bfloat16", True, 1, {"avx512_bf16"})
 
 
 def test_a_quota_limits_tensorflows_threads():

@@ -36,6 +36,19 @@ def test_what_is_used_up_is_the_users():
         raised(tf.errors.ResourceExhaustedError, "/data/a.jpg; Too many open files")
 
 
+def test_what_a_gpu_has_no_deterministic_kernel_for_is_named_with_the_flag():
+    message = (
+        "A deterministic GPU implementation of AdjustContrast is not currently available.\n"
+        "\t [[{{node contrast}}]]"
+    )
+    with pytest.raises(UserError) as caught:
+        raised(tf.errors.UnimplementedError, message)
+    assert str(caught.value) == (
+        "A deterministic GPU implementation of AdjustContrast is not currently available. "
+        "--nodeterministic does without it."
+    )
+
+
 def test_a_bug_stays_one():
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"):
         raised(tf.errors.InvalidArgumentError, "Incompatible shapes: [2] vs. [3]")

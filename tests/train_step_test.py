@@ -87,6 +87,16 @@ def test_a_step_is_what_it_is_by_hand(weights, class_weights, smoothing):
     np.testing.assert_allclose(before - after, 0.1 * 1.9 * gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_a_step_that_overflows_in_float16_changes_nothing_and_has_a_norm():
+    """A step in float32 that is scaled as in float16; what overflows there is 1e33 times less."""
+    rows, before, after = trained(
+        1e36 * FEATURES, TARGETS, (1, 1, 1), num_steps=2, precision="mixed_float16"
+    )
+    assert [row.gradient_norm for row in rows] == [0.0, 0.0]
+    assert np.isfinite([row.loss_sum for row in rows]).all()
+    np.testing.assert_array_equal(after, before)
+
+
 def test_clipping_bounds_the_update_and_reports_the_norm_before_it():
     free, start, _ = trained(FEATURES, TARGETS, (1, 1, 1), 1, learning_rate=1.0)
     rows, before, after = trained(

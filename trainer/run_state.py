@@ -14,7 +14,8 @@ class Row(NamedTuple):
         loss_sum: of the examples' losses as trained on, in nats.
         num_correct: examples whose highest score was at their (heaviest) label.
         num_seen: examples that could be decoded.
-        gradient_norm: global norm of the mean gradient, before clipping.
+        gradient_norm: global norm of the mean gradient, before clipping; 0 where it is not applied
+            since it overflows in float16.
     """
 
     loss_sum: float

@@ -94,7 +94,15 @@ def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: Abstr
     Only a frozen backbone: its features change, by 1 to 10 % of the largest one, but not what a
     head learns from them (docs/benchmarks.md); in fine-tuning the weights themselves would lose
     bits.
+
+    Raises:
+        UserError: bfloat16 is asked for on GPUs, for which TensorFlow's graph optimizer has none.
     """
+    if name == "mixed_bfloat16" and num_gpus:
+        raise UserError(
+            "--precision=mixed_bfloat16: TensorFlow has it for processors and TPUs; on a GPU use "
+            "mixed_float16, or float32, whose products are TF32's where the GPU has them"
+        )
     if name != "auto":
         return name
     has_bfloat16 = bool({"avx512_bf16", "amx_bf16"} & cpu_flags)

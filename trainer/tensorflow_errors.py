@@ -16,6 +16,7 @@ _PREFIXES = re.compile(
     r"|Error in user-defined function passed to \S+ transformation with iterator: \S+: "
 )
 _TOO_LARGE = re.compile(r"OOM when allocating tensor with shape(\[[\d,]*\])")
+_NOT_DETERMINISTIC = re.compile("deterministic GPU implementation of", re.IGNORECASE)
 _NODES = re.compile(r"\{\{[^}]*\}\} ?|\[Op:[^]]*\]( name: )?")
 
 
@@ -41,7 +42,7 @@ def peer(error: tf.errors.OpError) -> int | None:
 
 
 def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
-    """A file that is gone or closed to us, a full disk or memory, a bucket that is silent."""
+    """A file gone or closed to us, a full disk or memory, a silent bucket, a kernel not there."""
     if "retry attempts failed" in error.message:
         return StorageUnreachable(reason(error))
     if found := _TOO_LARGE.search(error.message):
@@ -49,6 +50,8 @@ def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
             f"not enough memory for a tensor of shape {found[1]} ({reason(error)}); ask for less, "
             "such as by --hidden_units or --global_batch_size, or take a larger machine"
         )
+    if _NOT_DETERMINISTIC.search(error.message):
+        return UserError(f"{reason(error)} --nodeterministic does without it.")
     kinds = (
         tf.errors.NotFoundError,
         tf.errors.PermissionDeniedError,

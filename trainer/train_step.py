@@ -135,6 +135,9 @@ class TrainStep:
         norm = tf.linalg.global_norm(gradients)
         if self._clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+        if hasattr(self._optimizer, "get_unscaled_gradients"):
+            # Gradients that overflow in float16 are not applied: the scale is halved instead.
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         self._optimizer.apply_gradients(
             zip(gradients, variables, strict=True), skip_gradients_aggregation=True
         )

@@ -86,15 +86,13 @@ def _hidden_gpus() -> Finding | None:
 
 
 def _devices(config: Config, is_distributed: bool) -> Finding:
-    precision = strategies.choose_precision(
-        config.precision,
-        config.freeze_backbone,
-        len(tf.config.list_physical_devices("GPU")),
-        strategies.cpu_flags(),
-    )
-    if is_distributed:
-        return Finding("machine", "devices", OK, f"trains in {precision}, with other workers")
+    num_gpus = len(tf.config.list_physical_devices("GPU"))
     try:
+        precision = strategies.choose_precision(
+            config.precision, config.freeze_backbone, num_gpus, strategies.cpu_flags()
+        )
+        if is_distributed:
+            return Finding("machine", "devices", OK, f"trains in {precision}, with other workers")
         strategy = strategies.build(config.strategy, config.logical_shards)
     except UserError as error:
         cost = "the run does not start"

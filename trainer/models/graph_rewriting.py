@@ -1,5 +1,6 @@
 """What the rewriting of a backbone's graph, for inference or for training, has in common."""
 
+import contextlib
 from collections import Counter
 
 import numpy as np
@@ -78,6 +79,15 @@ def pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
     kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     kept.node.extend(node for node in graph.node if node.name in reached)
     return kept
+
+
+def exactly() -> contextlib.AbstractContextManager[None]:
+    """Functions called within compute on the CPU, in full float32, whatever trains.
+
+    On a GPU a convolution rounds its inputs to TF32's 10 bits, which shows above the tolerance.
+    Source: https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
+    """
+    return tf.device("CPU:0")
 
 
 def check_same(actual: tf.Tensor, expected: tf.Tensor) -> None:

@@ -13,11 +13,12 @@ import tensorflow as tf
 from absl import logging
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from trainer.models import convolution_gradients
+from trainer.models import convolution_gradients, norm_gradient
 from trainer.models.graph_rewriting import (
     BIAS,
     WEIGHTS,
     check_same,
+    exactly,
     fold_into_bias,
     is_depthwise,
     node_name,
@@ -35,7 +36,7 @@ def rewrite(
     variables: Sequence[tf.Variable],
     image_size: tuple[int, int],
 ) -> Features | None:
-    """Makes the fast graph of a backbone that is trained on CPUs.
+    """Makes the fast graph of a backbone that is trained on CPUs or GPUs.
 
     Args:
         features: images, float32 [batch, height, width, 3], to features, float32 [batch, n]; not
@@ -46,17 +47,20 @@ def rewrite(
     Returns:
         A function that computes the same, but for rounding (1e-4 of the largest feature), of
         images and of the values of `variables`. None where the rewriting fails, changes the
-        features by more than that, or is of no use: kernels for other devices differ.
+        features by more than that, or is of no use, as on TPUs.
     """
-    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    if kinds - {"CPU", "GPU"}:
         return None
     spec = tf.TensorSpec([None, *image_size, 3], tf.float32, name="images")
     images = tf.random.stateless_uniform([2, *image_size, 3], [0, 0])
     try:
         concrete = tf.function(features, autograph=False).get_concrete_function(spec)
-        fast = _rewritten(concrete, variables, spec)
-        values = (variable.read_value() for variable in variables)
-        check_same(fast(images, *values), concrete(images))
+        attach = norm_gradient.attach if "GPU" in kinds else convolution_gradients.attach
+        fast = _rewritten(concrete, variables, spec, attach)
+        with exactly():
+            values = (variable.read_value() for variable in variables)
+            check_same(fast(images, *values), concrete(images))
     # An optimisation: whatever stands in its way, the backbone as it came is right.
     except Exception as error:
         logging.info("the backbone is trained as it came: %s", error)
@@ -64,7 +68,12 @@ def rewrite(
     return fast
 
 
-def _rewritten(concrete: Any, variables: Sequence[tf.Variable], spec: tf.TensorSpec) -> Features:
+def _rewritten(
+    concrete: Any,
+    variables: Sequence[tf.Variable],
+    spec: tf.TensorSpec,
+    attach_gradients: Callable[[tf.compat.v1.GraphDef], None],
+) -> Features:
     frozen = convert_variables_to_constants_v2(concrete)
     (source,), (result,) = frozen.inputs, frozen.outputs
     graph = pruned(without_detours(frozen.graph.as_graph_def()), result.name)
@@ -80,7 +89,7 @@ def _rewritten(concrete: Any, variables: Sequence[tf.Variable], spec: tf.TensorS
         references = [node_name(name) for name in (convolution.input[1], *norm.input[1:5])]
         norms.append((norm.name, references, norm.attr["epsilon"].f, is_depthwise(convolution)))
         fold_into_bias(norm, convolution)
-    convolution_gradients.attach(graph)
+    attach_gradients(graph)
     constants = {
         node.name: tf.make_ndarray(node.attr["value"].tensor)
         for node in graph.node
