@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -87,6 +88,26 @@ def test_arithmetic_holds_within_and_not_after(precision, float16, bfloat16):
     with strategy.arithmetic(precision):
         assert options() == (float16, bfloat16)
     assert options() == (False, False)
+
+
+def test_gradients_of_a_depthwise_convolution_are_not_in_bfloat16():
+    """Nothing is in bfloat16 on a processor that does not multiply it."""
+
+    @tf.function
+    def gradients(images, filters, dy):
+        with tf.GradientTape() as tape:
+            tape.watch([images, filters])
+            maps = tf.nn.depthwise_conv2d(images, filters, [1, 2, 2, 1], "SAME")
+            loss = tf.reduce_sum(maps * dy)
+        return tape.gradient(loss, [images, filters])
+
+    shapes = [4, 32, 32, 16], [3, 3, 16, 1], [4, 16, 16, 16]
+    values = [tf.random.stateless_normal(shape, [i, 7]) for i, shape in enumerate(shapes)]
+    expected = gradients(*values)
+    with strategy.arithmetic("mixed_bfloat16"):
+        found = tf.function(gradients.python_function)(*values)
+    for gradient, exact in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, exact, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
