@@ -124,10 +124,12 @@ class FeatureCache:
         workers.agree(f"features of {split} are computed")
         # The other workers' share, unless they keep it where this one does not see it.
         compute(read())
-        for example_id, reason in known.bad_images():
+        bad = list(known.bad_images())
+        for example_id, reason in bad:
             pipeline.bad_images.must_be_known(example_id, reason)
         found = known.table(max(num_views, 1))
-        if not found.is_good.any():
+        if bad and not found.is_good.any():
+            example_id, reason = bad[-1]
             raise UserError(f"no image of split {split!r} can be decoded: {example_id}: {reason}")
         return found
 

@@ -76,8 +76,9 @@ class TfdsSource:
         examples = self.examples(split, 0, 1, shuffle=False)
         pairs = examples.map(lambda example: (example["label"], example["id"]))
         for labels, ids in pairs.batch(1024).as_numpy_iterator():
-            is_kept = [i.decode("utf-8", "replace") not in without for i in ids]
-            counts += np.bincount(labels[is_kept], minlength=len(counts))
+            if without:
+                labels = labels[[i.decode("utf-8", "replace") not in without for i in ids]]
+            counts += np.bincount(labels, minlength=len(counts))
         return counts
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:

@@ -97,16 +97,17 @@ def load(
         _write(make(), directory, asked)
 
     with contextlib.suppress(_CannotBeFolded):
-        for use_prepared in (True, False, False):
+        for use_prepared in (True, False):
             directory = model_cache.cached(cache_dir, name, write, use_prepared)
             if made:
                 return made[-1]
             kept = _read(directory, asked)
             if kept is not None:
                 return FrozenBackbone(handle=handle, digest=digest, **kept)
-            if not use_prepared:  # damaged since it was written
-                shutil.rmtree(directory, ignore_errors=True)
-        make()  # and still there: it can only be read
+        shutil.rmtree(directory, ignore_errors=True)  # damaged since it was written
+        model_cache.cached(cache_dir, name, write, use_prepared=False)
+        if not made:
+            make()  # it is still there: that cache can only be read
     return made[-1]
 
 
