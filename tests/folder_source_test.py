@@ -91,14 +91,17 @@ def test_digest_is_of_names_and_labels_not_of_the_place(tmp_path):
     ("paths", "message"),
     [
         ([], "no images; expected <label>/*.jpg or <split>/<label>/*.jpg below it (.bmp, .gif, "),
-        (["1.png", "2.png"], "no images; expected"),
+        (["1.png", "2.png"], "no images; its own are of no class; expected <label>/*.jpg or"),
         (["a/notes.txt", "b/.1.png"], "no images; expected"),
         (["train/a/notes.txt", "validation/a/notes.txt"], "no images; expected"),
         (["a/1.png"], " holds 1 class (a); a classifier needs two"),
         (["train/a/1.png"], " holds 1 class (a); a classifier needs two"),
         (["train/a/1.png", "train/b/notes.txt"], ": class 'b' has no image in the training split"),
         (["a/1.png", "a/2.png", "b/x.txt"], ": class 'b' has no image in the training split"),
-        (["train/a/notes.txt", "train/b/x.txt", "val/a/1.png"], ": class 'a' has no image in the"),
+        (
+            ["train/a/notes.txt", "train/b/x.txt", "val/a/1.png"],
+            ": class 'a' has no image in the training split, and some in 'validation'; add",
+        ),
         (
             ["train/a/1.png", "train/b/1.png", "validation/c/1.png"],
             ": label 'c' of split 'validation' is not in train",

@@ -158,7 +158,7 @@ def test_split_by_hash_is_for_good_and_a_fifth_validates():
     [
         ((), (), r"x holds 0 class \(\); a classifier needs two"),
         (("a",), (0, 0), r"x holds 1 class \(a\); a classifier needs two"),
-        (("a", "b"), (0, 0), "x: class 'b' has no image in the training split"),
+        (("a", "b"), (0, 0), "x: class 'b' has no image in the training split, and none in"),
         (("a", "b"), (), "x: class 'a' has no image in the training split"),
     ],
 )

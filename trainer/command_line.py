@@ -95,6 +95,7 @@ def usage(synopsis: str, purpose: str, groups: Groups) -> str:
         lines += ["", title]
         for flag in members:
             lines += _usage_lines(flag)
+    lines += ["", "--flagfile=FILE reads flags from a file, one a line."]
     return "\n".join(lines)
 
 
@@ -176,7 +177,7 @@ def _reason(error: flags.Error, groups: Groups) -> str:
     given = re.match(r"flag --(\w+)=(.*): (could not conv|invalid literal|\('Non-bool)", str(error))
     flag = _by_name(groups).get(given[1]) if given else None
     if given is None or flag is None or flag.kind not in _RULES:
-        return str(error)
+        return str(error).removeprefix("ERROR:: ")
     return f"--{flag.name}={given[2]}: must be {_RULES[flag.kind]}"
 
 

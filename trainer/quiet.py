@@ -61,7 +61,7 @@ def _import_in_silence() -> None:
         os.dup2(said.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(kept, said.read())
             raise

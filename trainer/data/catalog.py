@@ -47,8 +47,9 @@ def _open_source(config: Config, progress: Callable[[int, int], None] | None) ->
             return tfds_open.open_prepared(dataset, buffer)
         return folder_source.open_folder(dataset)
     if tf.io.gfile.exists(dataset) or dataset.startswith((".", "/", "~", "gs://")):
+        found = "" if tf.io.gfile.exists(dataset) else "nothing is there; it "
         raise UserError(
-            f"--dataset={dataset}: must be a directory, a .csv or .jsonl import file, or a "
+            f"--dataset={dataset}: {found}must be a directory, a .csv or .jsonl import file, or a "
             "TFDS name"
         )
     return tfds_open.open_named(dataset, config.data_dir, buffer)

@@ -47,8 +47,10 @@ def open_folder(root: str) -> ListedSource:
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: file names must be UTF-8; {error.object!r} is not") from error
     if not any(found for labels in splits.values() for found in labels.values()):
+        own = any(is_image(entry) for entry in tf.io.gfile.listdir(root))
         raise UserError(
-            f"{name}: no images; expected <label>/*.jpg or <split>/<label>/*.jpg below it "
+            f"{name}: no images; {'its own are of no class; ' if own else ''}"
+            "expected <label>/*.jpg or <split>/<label>/*.jpg below it "
             f"({', '.join(SUFFIXES)})"
         )
     class_names = tuple(sorted(splits["train"]))

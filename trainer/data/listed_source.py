@@ -166,9 +166,14 @@ def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[s
         if any(unicodedata.category(character) == "Cc" for character in class_name):
             raise UserError(f"{name}: class {class_name!r} must hold no control characters")
     counts = np.bincount(splits["train"].labels, minlength=len(class_names))
-    for class_name, count in zip(class_names, counts, strict=True):
-        if not count:
-            raise UserError(f"{name}: class {class_name!r} has no image in the training split")
+    for index, class_name in enumerate(class_names):
+        if not counts[index]:
+            others = [split for split in splits if index in splits[split].labels]
+            raise UserError(
+                f"{name}: class {class_name!r} has no image in the training split, and "
+                f"{'some in ' + repr(others[0]) if others else 'none in another'}; add some, or "
+                "leave the class out"
+            )
 
 
 def split_by_hash(example_id: str) -> str:
