@@ -70,12 +70,12 @@ def test_sigterm_while_waiting_leaves_at_once(start):
 
 def test_a_worker_that_was_started_anew_is_welcome(start):
     hosts = localhosts(3)
-    chief = start(hosts, 0, speed=40, timeout_secs=4000)
-    first = start(hosts, 1, speed=40, timeout_secs=4000)
+    chief, first = (start(hosts, index, speed=4, timeout_secs=400) for index in (0, 1))
     first.wait_for("waiting")
     first.process.kill()
     first.process.wait()
-    release([chief, start(hosts, 1), start(hosts, 2)])
+    # At the chief's speed: of a slower clock it would not hear often enough.
+    release([chief, *(start(hosts, index, speed=4, timeout_secs=400) for index in (1, 2))])
 
 
 def test_a_killed_chief_is_waited_for(start):

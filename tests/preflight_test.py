@@ -36,7 +36,7 @@ def test_by_name_and_over_ipv6(start):
 
 def test_a_late_worker_is_waited_for_with_a_line_every_ten_seconds(start):
     hosts = localhosts(3)
-    early = [start(hosts, index, timeout_secs=4000, speed=40) for index in (0, 1)]
+    early = [start(hosts, index, timeout_secs=400, speed=4) for index in (0, 1)]
     reason = f"worker 2 ({hosts[2]}): nothing listens on its port\n"
     for worker in early:
         first, second = worker.wait_for("waiting"), worker.wait_for("waiting")
@@ -45,7 +45,7 @@ def test_a_late_worker_is_waited_for_with_a_line_every_ten_seconds(start):
         waited = [int(line.split()[1]) for line in (first, second)]
         assert waited[0] >= 10
         assert waited[1] - waited[0] >= 10
-    release([*early, start(hosts, 2)])
+    release([*early, start(hosts, 2, timeout_secs=400, speed=4)])
 
 
 def test_an_absent_worker_is_named_by_all(start):

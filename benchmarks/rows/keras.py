@@ -11,8 +11,8 @@ ABOUT = """\
 `benchmarks/scripts/keras_fit.py`: `hub.KerasLayer` and the same head, with a parallel and
 prefetching input pipeline that keeps decoded images in memory when the head alone is trained.
 Fine-tuning is counted between two training steps, without start, tracing, validation or export,
-in float32 on both sides. `fit` updates the statistics of the batch normalisations; Graft does so
-with `--nofreeze_batch_norm` and keeps them by default."""
+in float32 on both sides but for the row that says otherwise. `fit` updates the statistics of the
+batch normalisations; Graft does so with `--nofreeze_batch_norm` and keeps them by default."""
 
 _PEER = "`tf_keras` `fit`"
 _STEPS = 24
@@ -34,6 +34,9 @@ def rows(setting: Setting) -> list[Row]:
             "tuned with statistics": lambda pair: setting.graft(
                 f"statistics-{pair}", freeze_batch_norm="false", **tuned
             ),
+            "tuned in bfloat16": lambda pair: setting.graft(
+                f"bfloat16-{pair}", precision="mixed_bfloat16", **tuned
+            ),
             "fit": lambda pair: setting.script(
                 "keras_fit", "tuned", setting.data, setting.backbone, _STEPS
             ),
@@ -43,6 +46,7 @@ def rows(setting: Setting) -> list[Row]:
     for name, measure, reach in (
         ("tuned", "fine-tuning, images a second", "≥ 1.5×"),
         ("tuned with statistics", "the same with `--nofreeze_batch_norm`", ""),
+        ("tuned in bfloat16", "the same with `--precision=mixed_bfloat16`", ""),
     ):
         ours = [readings.steady_images_per_sec(sample, BATCH_SIZE) for sample in samples[name]]
         table.append(Row(measure, ours, _PEER, fit, "graft/peer", reach, digits=1))
