@@ -110,6 +110,13 @@ def test_gradients_of_a_depthwise_convolution_are_not_in_bfloat16():
         np.testing.assert_allclose(gradient, exact, rtol=1e-5, atol=1e-4)
 
 
+def test_float16_keeps_all_that_tensorflow_converts(monkeypatch):
+    name = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
+    monkeypatch.delenv(name, raising=False)
+    with strategy.arithmetic("mixed_float16"):
+        assert name not in os.environ
+
+
 @pytest.mark.parametrize(
     ("name", "is_frozen", "num_gpus", "flags", "expected"),
     [

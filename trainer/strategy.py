@@ -92,8 +92,7 @@ def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: Abstr
     """`auto` resolved: bfloat16 where a frozen backbone runs on a CPU that multiplies it.
 
     Only a frozen backbone: its features change, by 1 to 10 % of the largest one, but not what a
-    head learns from them (docs/benchmarks.md); in fine-tuning the weights themselves would lose
-    bits.
+    head learns from them (docs/benchmarks.md). Fine-tuning in it is on request (docs/design.md).
 
     Raises:
         UserError: bfloat16 is asked for on GPUs, for which TensorFlow's graph optimizer has none.
@@ -143,11 +142,12 @@ def arithmetic(precision: str) -> Iterator[None]:
     if precision not in options:
         yield
         return
-    # oneDNN takes 200 ms in bfloat16 for what takes 6 in float32, where the stride is 2.
-    os.environ.setdefault(
-        "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE",
-        "DepthwiseConv2dNativeBackpropFilter,DepthwiseConv2dNativeBackpropInput",
-    )
+    if precision == "mixed_bfloat16":
+        # oneDNN takes 200 ms in bfloat16 for what takes 6 in float32, where the stride is 2.
+        os.environ.setdefault(
+            "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE",
+            "DepthwiseConv2dNativeBackpropFilter,DepthwiseConv2dNativeBackpropInput",
+        )
     tf.config.optimizer.set_experimental_options({options[precision]: True})
     try:
         yield
