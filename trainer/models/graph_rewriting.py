@@ -1,7 +1,7 @@
 """What the rewriting of a backbone's graph, for inference or for training, has in common."""
 
-import contextlib
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -81,22 +81,19 @@ def pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
     return kept
 
 
-def exactly() -> contextlib.AbstractContextManager[None]:
-    """Functions called within compute on the CPU, in full float32, whatever trains.
-
-    On a GPU a convolution rounds its inputs to TF32's 10 bits, which shows above the tolerance.
-    Source: https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
-    """
-    return tf.device("CPU:0")
-
-
-def check_same(actual: tf.Tensor, expected: tf.Tensor) -> None:
+def check_same(actual: Callable[[], tf.Tensor], expected: Callable[[], tf.Tensor]) -> None:
     """Whether rewritten features, float32 [n, width], are the original's but for rounding.
+
+    Both are computed on the CPU, whatever trains: on a GPU a convolution rounds its inputs to
+    TF32's 10 bits, which shows above the tolerance. Source:
+    https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
 
     Raises:
         ValueError: they differ by more than 1e-4 of the largest feature.
     """
-    difference = np.abs(actual.numpy() - expected.numpy()).max() / np.abs(expected.numpy()).max()
+    with tf.device("CPU:0"):
+        found, known = actual().numpy(), expected().numpy()
+    difference = np.abs(found - known).max() / np.abs(known).max()
     if not difference <= _TOLERANCE:
         raise ValueError(f"folded, it differs by {difference:g}")
 
