@@ -23,8 +23,8 @@ FLOORS = {
     1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
     "report.matrix report.command_of report.findings report.contents report.page "
     "report.comparison graph_file "
-    "tensorflow_errors strategy summary_records summaries checkpoints optimizers profiling "
-    "mistakes pictures confusion_picture embedding",
+    "tensorflow_errors strategy summary_records summaries checkpoints fused_updates optimizers "
+    "profiling mistakes pictures confusion_picture embedding",
     2: "evaluate extraction feature_cache export train_step run assembly report.pictures "
     "report.gather report.write resume hparams board board_files progress finish",
     3: "train",

@@ -120,7 +120,10 @@ def test_an_image_that_is_gone(folder, tmp_path):
         (["--dataset=d", "--output_dir={exists}/"], "graft: --output_dir={exists}: must not exist"),
         (["--dataset=d", "--output_dir=o", "--shard_mb=0"], "graft: --shard_mb=0: must be at lea"),
         (["--dataset=d", "--output_dir=o", "more"], "graft: more: not a flag"),
-        (["--dataset=/nowhere", "--output_dir={new}"], "graft: --dataset=/nowhere: nothing is there"),
+        (
+            ["--dataset=/nowhere", "--output_dir={new}"],
+            "graft: --dataset=/nowhere: nothing is there",
+        ),
     ],
 )
 def test_refusals(flags, message, tmp_path, capfd):

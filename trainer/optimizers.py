@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from trainer import fused_updates
 from trainer.config import Config
 
 
@@ -62,13 +63,9 @@ def build(config: Config, num_steps: int) -> tf_keras.optimizers.Optimizer:
     schedule = learning_rate(config, num_steps)
     decay = config.weight_decay or None
     if config.optimizer == "sgd":
-        optimizer: Any = tf_keras.optimizers.SGD(
-            schedule, momentum=0.9, nesterov=True, weight_decay=decay
-        )
-    elif config.optimizer == "adamw":
-        optimizer = tf_keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    else:
-        optimizer = tf_keras.optimizers.Adam(schedule, weight_decay=decay)
+        optimizer: Any = fused_updates.SGD(schedule, momentum=0.9, weight_decay=decay)
+    else:  # adam and adamw are one: the decay is decoupled for each
+        optimizer = fused_updates.Adam(schedule, weight_decay=decay)
     if config.precision == "mixed_float16":
         optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
