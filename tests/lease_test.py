@@ -155,3 +155,14 @@ def test_a_local_workdir_has_a_lock(tmp_path):
         pytest.raises(UserError, match="another process trains here"),
     ):
         lease.held(str(tmp_path), print).__enter__()
+
+
+def test_of_a_refused_run_nothing_is_left(tmp_path):
+    with pytest.raises(UserError, match="no"), lease.held(str(tmp_path / "run"), print):
+        raise UserError("no")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no"), lease.held(str(tmp_path / "run"), print):
+        raise UserError("no")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]

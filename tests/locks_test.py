@@ -72,3 +72,31 @@ def test_a_bare_file_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with locked("lock"):
         assert not is_free(tmp_path / "lock")
+
+
+COUNTER = """
+import sys, time
+from trainer.locks import locked
+directory, times = sys.argv[1], int(sys.argv[2])
+for _ in range(times):
+    with locked(f"{directory}/lock", is_kept=False):
+        with open(f"{directory}/count") as stream:
+            count = int(stream.read())
+        time.sleep(0.001)
+        with open(f"{directory}/count", "w") as stream:
+            stream.write(str(count + 1))
+"""
+
+
+def test_a_lock_that_is_taken_away_is_still_one_process_at_a_time(tmp_path):
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", COUNTER, str(tmp_path), "100"]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert (tmp_path / "count").read_text() == "400"
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_that_is_gone_already(tmp_path):
+    with locked(str(tmp_path / "new" / "lock"), is_kept=False):
+        (tmp_path / "new" / "lock").unlink()

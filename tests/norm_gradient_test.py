@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tests.training_graph_test import BATCH_NORM, IMAGES, gradient_errors, load, sequential
+from tests.trained_networks import BATCH_NORM, IMAGES, gradient_errors, load, sequential
 from trainer.models import norm_gradient
 
 EPSILON = 0.01

@@ -94,6 +94,12 @@ def _assemble(
         strategy = strategies.build(
             config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
         )
+    precision = strategies.choose_precision(
+        config.precision,
+        config.freeze_backbone,
+        len(tf.config.list_logical_devices("GPU")),
+        strategies.cpu_flags(),
+    )
     uploader = Uploader()
     if storage.is_remote(config.workdir) and workers.is_chief:
         now = ledger.publish
@@ -111,12 +117,6 @@ def _assemble(
         classifier = Classifier(backbone, head)
         optimizer = optimizers.build(config, plan.num_steps)
         optimizer.build(classifier.trainable_variables)
-    precision = strategies.choose_precision(
-        config.precision,
-        config.freeze_backbone,
-        len(tf.config.list_logical_devices("GPU")),
-        strategies.cpu_flags(),
-    )
     voice.say(
         f"model      {config.backbone}: {classifier.num_params:,} parameters, "
         f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)} in "

@@ -33,6 +33,8 @@ _LOOK_SECS = 1.0
 def held(workdir: str, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Hold `workdir`; gives a function that raises if it was lost meanwhile.
 
+    A local directory in which nothing is left in the end is not kept.
+
     Args:
         workdir: local or gs://.
         say: told that a lease is waited for.
@@ -42,8 +44,12 @@ def held(workdir: str, say: Callable[[str], None]) -> Iterator[Callable[[], None
     """
     refusal = f"--workdir={workdir}: another process trains here"
     if not is_remote(workdir):
-        with locked(os.path.join(workdir, ".lock"), refusal):
-            yield lambda: None
+        try:
+            with locked(os.path.join(workdir, ".lock"), refusal, is_kept=False):
+                yield lambda: None
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(workdir)  # of a run that was refused: where anything is, it stays
         return
     lease = Lease(f"{workdir.rstrip('/')}/.lease", refusal, say)
     lease.acquire()

@@ -47,6 +47,7 @@ class TrainStep:
         is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
         self._times_input = not (from_features or is_tpu)
         self._optimizer = optimizer
+        self._scales_losses = hasattr(optimizer, "get_scaled_loss")  # as float16 needs it
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._run = tf.function(self._many_steps, autograph=False)
 
@@ -114,12 +115,12 @@ class TrainStep:
             losses *= weights * tf.linalg.matvec(targets, self._class_weights)
             loss_sum = tf.reduce_sum(losses)
             objective = loss_sum + self._regularization()
-            if hasattr(self._optimizer, "get_scaled_loss"):
+            if self._scales_losses:
                 objective = self._optimizer.get_scaled_loss(objective)
         gradients = tape.gradient(
             objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        if hasattr(self._optimizer, "get_unscaled_gradients"):
+        if self._scales_losses:
             gradients = self._optimizer.get_unscaled_gradients(gradients)
         hits = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
         num_correct = tf.reduce_sum(tf.cast(hits, tf.float32) * weights)
@@ -135,7 +136,7 @@ class TrainStep:
         norm = tf.linalg.global_norm(gradients)
         if self._clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
-        if hasattr(self._optimizer, "get_unscaled_gradients"):
+        if self._scales_losses:
             # Gradients that overflow in float16 are not applied: the scale is halved instead.
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         self._optimizer.apply_gradients(
