@@ -28,7 +28,7 @@ FLOORS = {
     2: "evaluate extraction feature_cache export train_step run assembly report.pictures "
     "report.gather report.write resume hparams board board_files progress finish",
     3: "train",
-    4: "task __main__ predict pack doctor watch tensorboard compare",
+    4: "task __main__ predict pack packing doctor watch tensorboard compare",
 }
 FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
 FLOOR_OF_PACKAGE = {

@@ -15,7 +15,8 @@ from trainer.console import LineVoice
 from trainer.data.folder_source import open_folder
 from trainer.data.tfds_open import open_prepared
 from trainer.errors import UserError
-from trainer.pack import main, pack
+from trainer.pack import main
+from trainer.packing import pack
 
 SPLITS = ("train", "validation", "test")
 
@@ -102,6 +103,24 @@ def test_none_of_the_splits(source, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_broken_images_are_packed_and_named(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    broken = sorted((copy / "train" / "red").iterdir())[:5]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:-30])
+    (copy / "train" / "green" / "000.png").write_bytes(b"no image")
+    source, stream = open_folder(str(copy)), io.StringIO()
+    pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineVoice(stream))
+    (line,) = [line for line in stream.getvalue().splitlines() if "decoded" in line]
+    assert line.startswith(
+        "warning: 6 of 60 train images cannot be decoded, and are packed as they"
+    )
+    assert "are: train/green/000.png (not a JPEG, PNG, GIF, BMP or WebP image" in line
+    assert line.endswith(" and 3 more; training leaves them out with --bad_images=skip")
+    ours = open_prepared(str(tmp_path / "out"), 16)
+    assert contents(ours, "train") == contents(source, "train")
+
+
 def test_an_image_that_is_gone(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     source = open_folder(str(copy))
@@ -144,7 +163,7 @@ PACKER = """
 import sys, time
 from trainer.console import LineVoice
 from trainer.data.folder_source import open_folder
-from trainer.pack import pack
+from trainer.packing import pack
 
 class Waiting(LineVoice):
     def advance(self, task, done, total, **figures):

@@ -116,9 +116,18 @@ def _of_file(path: str, label: int, example_id: str) -> Look:
 def _of_bytes(encoded: bytes, label: int, example_id: str, place: str) -> Look:
     digest = hashlib.blake2b(encoded, digest_size=16).digest()
     width, height = _size(encoded)
-    if (not width or not _is_whole(encoded)) and (problem := _verdict(encoded)):
+    if problem := _problem(encoded, width):
         return Look(example_id, place, label, digest, problem=problem)
     return Look(example_id, place, label, digest, width, height)
+
+
+def problem(encoded: bytes) -> str:
+    """Why training cannot use an image file; "" where it can. Pillow may warn besides."""
+    return _problem(encoded, _size(encoded)[0])
+
+
+def _problem(encoded: bytes, width: int) -> str:
+    return _verdict(encoded) if not width or not _is_whole(encoded) else ""
 
 
 def _size(encoded: bytes) -> tuple[int, int]:
