@@ -24,8 +24,8 @@ def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]
     Raises:
         UserError: another process holds it, and there is a refusal.
     """
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     while True:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(path, "w") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
