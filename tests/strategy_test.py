@@ -110,6 +110,21 @@ def test_gradients_of_a_depthwise_convolution_are_not_in_bfloat16():
         np.testing.assert_allclose(gradient, exact, rtol=1e-5, atol=1e-4)
 
 
+def test_figures_beside_gradients_are_not_in_bfloat16():
+    """Nothing is in bfloat16 on a processor that does not multiply it."""
+
+    @tf.function
+    def buffer(features, kernel, figure):
+        products = tf.matmul(features, kernel)
+        return tf.concat([tf.reshape(products, [-1]), tf.stack([figure, figure])], 0) + 0.0
+
+    features, kernel = (tf.random.stateless_normal([64, 64], [i, 7]) for i in range(2))
+    with strategy.arithmetic("mixed_bfloat16"):
+        found = buffer(features, kernel, tf.constant(257.0))
+    np.testing.assert_array_equal(found[-2:], 257)  # which bfloat16 rounds to 256
+    np.testing.assert_allclose(found[:-2], tf.reshape(features @ kernel, [-1]), atol=0.5)
+
+
 def test_float16_keeps_all_that_tensorflow_converts(monkeypatch):
     name = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE"
     monkeypatch.delenv(name, raising=False)
