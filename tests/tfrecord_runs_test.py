@@ -1,5 +1,6 @@
 """Where records of a TFRecord file begin, found without reading them."""
 
+import os
 import struct
 
 import pytest
@@ -105,6 +106,33 @@ def test_a_file_that_is_gone_gives_no_place_but_the_first(tmp_path):
 
 def test_what_is_far_away_is_not_asked():
     assert tfrecord_runs.offsets("gs://no-such-bucket/x.tfrecord", [3, 0]) == [-1, 0]
+
+
+def test_one_record_alone(path):
+    for count in (22, 0, 7):
+        assert tfrecord_runs.read_one(str(path), count) == RECORDS[count]
+    with pytest.raises(StopIteration):
+        tfrecord_runs.read_one(str(path), len(RECORDS))
+
+
+def test_one_record_of_a_file_that_has_changed(path):
+    assert tfrecord_runs.read_one(str(path), 2) == RECORDS[2]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in RECORDS[::-1]:
+            writer.write(record)
+    os.utime(path, ns=(1, 1))
+    assert tfrecord_runs.read_one(str(path), 2) == RECORDS[-3]
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        tfrecord_runs.read_one(str(path), 2)
+
+
+def test_one_record_behind_a_damaged_one(path):
+    content = bytearray(path.read_bytes())
+    content[as_written(RECORDS)[5]] ^= 0xFF  # its length
+    path.write_bytes(content)
+    with pytest.raises(tf.errors.DataLossError):
+        tfrecord_runs.read_one(str(path), 8)
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 3, 7, 40])

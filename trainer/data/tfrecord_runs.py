@@ -5,10 +5,13 @@ The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_fo
 
 from __future__ import annotations
 
+import array
 import contextlib
+import functools
+import itertools
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -40,38 +43,53 @@ def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor)
 def offsets(path: str, counts: Sequence[int]) -> list[int]:
     """The bytes at which these records of a TFRecord file begin; -1 where that is not to be known.
 
-    The file is walked through once. A record is its length (8 bytes), the length's checksum (4),
-    the data, and theirs (4).
+    The file is walked through once.
     """
-    found, position = {0: 0}, 0
+    found = {0: 0}
     wanted = set(counts) if "://" not in path else set()
-    with (
-        contextlib.suppress(OSError, OverflowError, struct.error),
-        open(path, "rb", buffering=0) as file,
-    ):
-        size = os.fstat(file.fileno()).st_size
-        for count in range(1, max(wanted, default=0) + 1):
-            position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
-            # Reading from beyond the end would be an end like any other.
-            if position >= size:  # missing or damaged, which reading it will tell
-                break
+    with contextlib.suppress(OSError, OverflowError, struct.error):
+        last = max(wanted, default=-1)
+        for count, position in enumerate(itertools.islice(_begins(path), last + 1)):
             if count in wanted:
                 found[count] = position
     return [found.get(count, -1) for count in counts]
 
 
+def _begins(path: str) -> Iterator[int]:
+    """Where each record begins: its length (8 bytes), its checksum (4), the data, and theirs (4).
+
+    Raises:
+        OSError, OverflowError, struct.error: the file is missing or damaged.
+    """
+    with open(path, "rb", buffering=0) as file:
+        position, size = 0, os.fstat(file.fileno()).st_size
+        # Reading from beyond the end would be an end like any other.
+        while position < size:
+            yield position
+            position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
+
+
 def read_one(path: str, count: int) -> bytes:
-    """Record `count` of a TFRecord file.
+    """Record `count` of a TFRecord file; safe to call from many threads.
 
     Raises:
         OSError, OpError, StopIteration: the file is missing or ends before.
     """
-    (position,) = offsets(path, [count])
-    if position < 0:
+    index = _index(path, os.stat(path).st_mtime_ns) if "://" not in path else ()
+    if count >= len(index):
         return next(tf.data.TFRecordDataset(path).skip(count).take(1).as_numpy_iterator())
     with open(path, "rb") as file:
-        length, _ = struct.unpack("<QI", os.pread(file.fileno(), 12, position))
-        return os.pread(file.fileno(), length, position + 12)
+        length, _ = struct.unpack("<QI", os.pread(file.fileno(), 12, index[count]))
+        return os.pread(file.fileno(), length, index[count] + 12)
+
+
+@functools.lru_cache(maxsize=64)
+def _index(path: str, mtime: int) -> Sequence[int]:
+    """Where each record of a local file begins, up to where it is damaged; kept while it stays."""
+    found = array.array("Q")
+    with contextlib.suppress(OSError, OverflowError, struct.error):
+        found.extend(_begins(path))
+    return found
 
 
 def cut(runs: list[Run], shard: int, num_shards: int) -> list[Run]:

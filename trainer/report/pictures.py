@@ -1,6 +1,6 @@
 """Single examples of a source: their ids, fingerprints and small pictures.
 
-A `may_go_on` is asked after every batch, and raises what else is to be done.
+A `may_go_on` is asked before every batch or example, and raises what else is to be done.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.data.as_written import as_written, untuned
-from trainer.data.source import Source
+from trainer.data.source import Example, Source
 from trainer.report.evidence import Picture
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
-_MAX_SHARDS = 512  # an example is sought in its shard
+_NUM_THREADS = 8
+
+T = TypeVar("T")
 
 
 def identities(
@@ -32,19 +36,24 @@ def fingerprints(
     source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
 ) -> np.ndarray:
     """Fingerprints of some examples' files, int64 [n]: equal for equal bytes, else hardly ever."""
-    return _identities(_examples_at(source, split, places), may_go_on)[1]
+
+    def fingerprint(example: Example) -> int:
+        return int(_fingerprint(tf.constant(example.encoded)))
+
+    return np.array(_of_each(source, split, places, fingerprint, may_go_on), np.int64)
 
 
 def read(
     source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
 ) -> list[Picture]:
     """The examples at `places`, to be shown."""
-    found = []
-    for example in _examples_at(source, split, places).as_numpy_iterator():
-        name = example["id"].decode("utf-8", "replace")
-        found.append(Picture(name, int(example["label"]), thumbnail(example["encoded"])))
-        may_go_on()
-    return found
+
+    def picture(example: Example) -> Picture:
+        return Picture(example.id, example.label, thumbnail(example.encoded))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of sizes, and of metadata that nobody reads
+        return _of_each(source, split, places, picture, may_go_on)
 
 
 def thumbnail(encoded: bytes) -> str:
@@ -52,8 +61,7 @@ def thumbnail(encoded: bytes) -> str:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(encoded)) as image:
-            warnings.simplefilter("ignore")  # of sizes, and of metadata that nobody reads
+        with Image.open(io.BytesIO(encoded)) as image:
             image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
             small = ImageOps.exif_transpose(image).convert("RGBA")
             small.thumbnail((_SIDE, _SIDE))
@@ -71,7 +79,7 @@ def _identities(
     examples: tf.data.Dataset, may_go_on: Callable[[], None]
 ) -> tuple[list[str], np.ndarray]:
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return example["id"], tf.strings.to_hash_bucket_fast(example["encoded"], 2**63 - 1)
+        return example["id"], _fingerprint(example["encoded"])
 
     mapped = examples.map(as_written(identity)).batch(256)
     ids: list[str] = []
@@ -83,20 +91,22 @@ def _identities(
     return ids, np.concatenate(prints)
 
 
-def _examples_at(source: Source, split: str, places: Sequence[int]) -> tf.data.Dataset:
-    """The examples at `places`, in that order."""
-    num_examples = source.num_examples(split)
-    num_shards = min(num_examples, _MAX_SHARDS)
-    # The inverse of shard_bounds.
-    shards = [((place + 1) * num_shards - 1) // num_examples for place in places]
-    skips = [
-        place - shard * num_examples // num_shards
-        for place, shard in zip(places, shards, strict=True)
-    ]
+def _fingerprint(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(encoded, 2**63 - 1)
 
-    @as_written
-    def one(shard: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
-        return source.examples(split, shard, num_shards, shuffle=False).skip(skip).take(1)
 
-    where = (np.array(shards, np.int64), np.array(skips, np.int64))
-    return untuned(tf.data.Dataset.from_tensor_slices(where).flat_map(one))
+def _of_each(
+    source: Source,
+    split: str,
+    places: Sequence[int],
+    make: Callable[[Example], T],
+    may_go_on: Callable[[], None],
+) -> list[T]:
+    """What `make` makes of the examples at `places`, several at a time: a bucket is far."""
+
+    def at(place: int) -> T:
+        may_go_on()
+        return make(source.example(split, place))
+
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(at, places))
