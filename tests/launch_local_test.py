@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.commands import graft, refused
-from trainer.launch import local
 from trainer.launch.local import verdict
 
 DEADLINE_SECS = 60
@@ -102,25 +101,6 @@ def test_lines_come_with_a_prefix(launch):
         "0 │ an error: größe",
         "0 │ \N{REPLACEMENT CHARACTER} and no end of line",
     ]
-
-
-def test_an_error_of_all_is_said_once_an_attempt(capfd):
-    tell = local.teller(2)
-    for worker in (1, 0, 1, 0):  # the second time in another attempt
-        tell(worker, "graft: --dataset=/x: nothing is there")
-        tell(worker, f"graft: worker {worker} stops")
-        tell(worker, "a line")
-    assert (
-        capfd.readouterr().out.splitlines()
-        == [
-            "1 │ graft: --dataset=/x: nothing is there",
-            "1 │ graft: worker 1 stops",
-            "1 │ a line",
-            "0 │ graft: worker 0 stops",
-            "0 │ a line",
-        ]
-        * 2
-    )
 
 
 def test_each_worker_has_its_place_and_its_share_of_the_devices(launch):

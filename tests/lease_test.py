@@ -158,11 +158,14 @@ def test_a_local_workdir_has_a_lock(tmp_path):
 
 
 def test_of_a_refused_run_nothing_is_left(tmp_path):
-    with pytest.raises(UserError, match="no"), lease.held(str(tmp_path / "run"), print):
+    run = tmp_path / "run"
+    for is_new in (True, False):
+        with pytest.raises(UserError, match="no"), lease.held(str(run), print, is_new):
+            raise UserError("no")
+        assert run.exists() is not is_new
+        run.mkdir(exist_ok=True)
+        assert not list(run.iterdir())
+    (run / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no"), lease.held(str(run), print, True):
         raise UserError("no")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="no"), lease.held(str(tmp_path / "run"), print):
-        raise UserError("no")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
+    assert [path.name for path in run.iterdir()] == ["checkpoints"]

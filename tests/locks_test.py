@@ -97,6 +97,18 @@ def test_a_lock_that_is_taken_away_is_still_one_process_at_a_time(tmp_path):
     assert not (tmp_path / "lock").exists()
 
 
+def test_a_lock_that_another_holds_by_now_stays(tmp_path):
+    path = tmp_path / "run" / "lock"
+    first = locked(str(path), is_kept=False)
+    first.__enter__()
+    path.unlink()
+    with hold(path) as second:
+        assert second.stdout.readline() == "held\n"
+        first.__exit__(None, None, None)
+        assert not is_free(path)
+        second.communicate("\n")
+
+
 def test_a_lock_that_is_gone_already(tmp_path):
     with locked(str(tmp_path / "new" / "lock"), is_kept=False):
         (tmp_path / "new" / "lock").unlink()

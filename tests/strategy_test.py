@@ -110,19 +110,23 @@ def test_gradients_of_a_depthwise_convolution_are_not_in_bfloat16():
         np.testing.assert_allclose(gradient, exact, rtol=1e-5, atol=1e-4)
 
 
-def test_figures_beside_gradients_are_not_in_bfloat16():
+def test_sums_beside_gradients_are_not_in_bfloat16():
     """Nothing is in bfloat16 on a processor that does not multiply it."""
 
-    @tf.function
     def buffer(features, kernel, figure):
         products = tf.matmul(features, kernel)
         return tf.concat([tf.reshape(products, [-1]), tf.stack([figure, figure])], 0) + 0.0
 
     features, kernel = (tf.random.stateless_normal([64, 64], [i, 7]) for i in range(2))
-    with strategy.arithmetic("mixed_bfloat16"):
-        found = buffer(features, kernel, tf.constant(257.0))
-    np.testing.assert_array_equal(found[-2:], 257)  # which bfloat16 rounds to 256
-    np.testing.assert_allclose(found[:-2], tf.reshape(features @ kernel, [-1]), atol=0.5)
+    exact = tf.reshape(features @ kernel, [-1])
+    has_bfloat16 = bool({"avx512_bf16", "amx_bf16"} & strategy.cpu_flags())
+    for num_replicas, expected in ((1, 256 if has_bfloat16 else 257), (2, 257)):
+        with strategy.arithmetic("mixed_bfloat16", num_replicas):
+            found = tf.function(buffer)(features, kernel, tf.constant(257.0))
+        np.testing.assert_array_equal(found[-2:], expected)
+        np.testing.assert_allclose(found[:-2], exact, atol=0.5)
+        assert np.array_equal(found[:-2], exact) is not has_bfloat16
+    assert not [name for name in os.environ if name.endswith("CLEARLIST_REMOVE")]
 
 
 def test_float16_keeps_all_that_tensorflow_converts(monkeypatch):

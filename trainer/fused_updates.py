@@ -13,7 +13,7 @@ import tf_keras
 
 
 class Adam(tf_keras.optimizers.Adam):
-    """Kingma and Ba, 2015 (arXiv:1412.6980), in the form before their section 2.1.
+    """Kingma and Ba, 2015 (arXiv:1412.6980), in the form given just before the paper's section 2.1.
 
     With `weight_decay` it is AdamW (Loshchilov and Hutter, 2019, arXiv:1711.05101). Slots and
     checkpoints are Keras's.

@@ -30,14 +30,15 @@ _LOOK_SECS = 1.0
 
 
 @contextlib.contextmanager
-def held(workdir: str, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def held(
+    workdir: str, say: Callable[[str], None], is_new: bool = False
+) -> Iterator[Callable[[], None]]:
     """Hold `workdir`; gives a function that raises if it was lost meanwhile.
-
-    A local directory in which nothing is left in the end is not kept.
 
     Args:
         workdir: local or gs://.
         say: told that a lease is waited for.
+        is_new: whether a local one was made for this: if nothing is in it in the end, it goes.
 
     Raises:
         UserError: another process holds it.
@@ -48,8 +49,9 @@ def held(workdir: str, say: Callable[[str], None]) -> Iterator[Callable[[], None
             with locked(os.path.join(workdir, ".lock"), refusal, is_kept=False):
                 yield lambda: None
         finally:
-            with contextlib.suppress(OSError):
-                os.rmdir(workdir)  # of a run that was refused: where anything is, it stays
+            if is_new:
+                with contextlib.suppress(OSError):
+                    os.rmdir(workdir)  # of a run that was refused: where anything is, it stays
         return
     lease = Lease(f"{workdir.rstrip('/')}/.lease", refusal, say)
     lease.acquire()

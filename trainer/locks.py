@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from trainer.errors import UserError
 
+_ATTEMPTS = 100
+
 
 @contextlib.contextmanager
 def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]:
@@ -24,20 +26,28 @@ def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]
     Raises:
         UserError: another process holds it, and there is a refusal.
     """
+    failures = 0
     while True:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w") as stream:
+        try:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            stream = open(path, "w")  # noqa: SIM115 - it is closed below
+        except (FileNotFoundError, FileExistsError):
+            failures += 1
+            if failures == _ATTEMPTS:
+                raise
+            continue  # another process takes the directory away, or makes it, between the two
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
             except BlockingIOError as error:
                 raise UserError(refusal) from error
             if not _is_at(path, stream.fileno()):
-                continue  # its last holder has taken it away between the two
+                continue  # its last holder has taken it away meanwhile
             try:
                 yield
             finally:
-                if not is_kept:
-                    with contextlib.suppress(FileNotFoundError):
+                if not is_kept and _is_at(path, stream.fileno()):
+                    with contextlib.suppress(OSError):
                         os.unlink(path)
             return
 
@@ -46,5 +56,5 @@ def _is_at(path: str, file: int) -> bool:
     """Whether the open `file` is the one that whoever opens `path` now gets."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file))
-    except FileNotFoundError:
+    except OSError:
         return False

@@ -14,6 +14,9 @@ from trainer import shares
 from trainer.cluster import Cluster
 from trainer.errors import UserError
 
+# What the graph optimizer converts where its neighbours are converted, less these operations.
+_KEPT_AS_IT_IS = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_REMOVE"
+
 
 def build(
     name: str,
@@ -128,8 +131,10 @@ def cpu_flags() -> AbstractSet[str]:
 
 
 @contextlib.contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
+def arithmetic(precision: str, num_replicas: int = 1) -> Iterator[None]:
     """Functions called within compute in `precision`, whatever SavedModel they come from.
+
+    Several replicas exchange what they have in float32.
 
     TensorFlow's graph optimizer converts what is safe; a Keras policy would not reach a backbone
     that is loaded: its dtypes are in its graph. Outside it is float32. Source:
@@ -142,20 +147,24 @@ def arithmetic(precision: str) -> Iterator[None]:
     if precision not in options:
         yield
         return
-    # The step's figures, a loss or a number of examples, are stacked to be exchanged beside the
-    # gradients; left alone, the buffer that holds them all would be in half precision.
-    os.environ.setdefault("TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_DENYLIST_ADD", "Pack")
     if precision == "mixed_bfloat16":
         # oneDNN takes 200 ms in bfloat16 for what takes 6 in float32, where the stride is 2.
         os.environ.setdefault(
             "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE",
             "DepthwiseConv2dNativeBackpropFilter,DepthwiseConv2dNativeBackpropInput",
         )
+    # The buffer that replicas exchange is one array put together of all gradients, which are in
+    # half precision, and of the step's sums, which must not be: 257 examples would count as 256.
+    is_exact = num_replicas > 1 and _KEPT_AS_IT_IS not in os.environ
+    if is_exact:
+        os.environ[_KEPT_AS_IT_IS] = "ConcatV2"
     tf.config.optimizer.set_experimental_options({options[precision]: True})
     try:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({options[precision]: False})
+        if is_exact:
+            del os.environ[_KEPT_AS_IT_IS]
 
 
 def _multi_worker(

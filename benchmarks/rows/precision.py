@@ -41,15 +41,14 @@ def rows(setting: Setting) -> list[Row]:
             digits=4,
         ),
         Row("the same, lowest cosine", [cosine], "float32", digits=4),
-        _accuracies(setting, f"after {setting.epochs} epochs", frozen),
-        _accuracies(setting, f"after {_TUNED_EPOCHS} epochs of fine-tuning", tuned),
+        _accuracies(setting, "frozen", f"after {setting.epochs} epochs", frozen),
+        _accuracies(setting, "tuned", f"after {_TUNED_EPOCHS} epochs of fine-tuning", tuned),
     ]
 
 
-def _accuracies(setting: Setting, when: str, flags: dict[str, object]) -> Row:
+def _accuracies(setting: Setting, name: str, when: str, flags: dict[str, object]) -> Row:
     def graft(precision: str, seed: int) -> list[str]:
-        workdir = f"{precision}-{seed}-{flags['num_epochs']}"
-        return setting.graft(workdir, precision=precision, seed=seed, **flags)
+        return setting.graft(f"{name}-{precision}-{seed}", precision=precision, seed=seed, **flags)
 
     precisions = ("mixed_bfloat16", "float32")
     samples = in_turn(_SEEDS, {name: functools.partial(graft, name) for name in precisions})

@@ -116,8 +116,8 @@ def _of_file(path: str, label: int, example_id: str) -> Look:
 def _of_bytes(encoded: bytes, label: int, example_id: str, place: str) -> Look:
     digest = hashlib.blake2b(encoded, digest_size=16).digest()
     width, height = _size(encoded)
-    if problem := _problem(encoded, width):
-        return Look(example_id, place, label, digest, problem=problem)
+    if why := _problem(encoded, width):
+        return Look(example_id, place, label, digest, problem=why)
     return Look(example_id, place, label, digest, width, height)
 
 

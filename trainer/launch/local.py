@@ -117,22 +117,16 @@ def verdict(exits: Mapping[int, int]) -> int:
 
 
 def teller(num_workers: int) -> Callable[[int | None, str], None]:
-    """Prints lines behind a prefix that says whose they are, in colours on a terminal.
-
-    Of an error that all workers meet one line is printed, that of the first.
-    """
+    """Prints lines behind a prefix that says whose they are, in colours on a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
     width = len(str(num_workers - 1))
-    errors: dict[str, int] = {}  # by whom each was said
 
     def tell(worker: int | None, line: str) -> None:
         who, style = "launch", "bold"
         if worker is not None:
-            if line.startswith("graft: ") and errors.setdefault(line, worker) != worker:
-                return
             who, style = f"{worker:>{width}}", _COLORS[worker % len(_COLORS)]
         console.print(Text.assemble((f"{who} │ ", style), line), soft_wrap=True)
 
