@@ -27,6 +27,7 @@ from trainer.storage import is_remote
 HEARTBEAT_SECS = 15.0
 STALE_SECS = 45.0
 _LOOK_SECS = 1.0
+_REQUEST_SECS = 15.0  # no longer than a heartbeat, or two would be under way
 
 
 @contextlib.contextmanager
@@ -153,7 +154,7 @@ class Lease:
                     "application/json",
                     if_generation_match=generation,
                     checksum="crc32c",
-                    **call(HEARTBEAT_SECS),
+                    **call(_REQUEST_SECS),
                 )
                 self._generation = int(blob.generation)
                 return True
@@ -172,10 +173,10 @@ class Lease:
         blob = gcs_client.blob(self._path)
         with calling(self._path, "read"):
             try:
-                blob.reload(**call(HEARTBEAT_SECS))
+                blob.reload(**call(_REQUEST_SECS))
                 generation = int(blob.generation)
                 blob = gcs_client.blob(self._path, generation)
-                return json.loads(downloaded(blob, call(HEARTBEAT_SECS))), generation
+                return json.loads(downloaded(blob, call(_REQUEST_SECS))), generation
             except NotFound:
                 return {}, None  # or renewed just now: the next look will tell
             except ValueError:
