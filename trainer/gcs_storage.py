@@ -26,11 +26,12 @@ from trainer.manifest import MANIFEST, Manifest, crc32c, parse
 _STRETCH, _LISTED_AT_ONCE = 5_000, 8
 
 
-def ensure_directory(path: str, flag: str) -> None:
+def ensure_directory(path: str, flag: str) -> bool:
     """See storage."""
     from trainer import bucket_check
 
     bucket_check.check(path, flag)
+    return False
 
 
 def write_atomically(path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:

@@ -18,8 +18,9 @@ from trainer.errors import UserError
 from trainer.manifest import MANIFEST, Damaged, Manifest, crc32c, parse
 
 
-def ensure_directory(path: str, flag: str) -> None:
+def ensure_directory(path: str, flag: str) -> bool:
     """See storage."""
+    is_new = not os.path.exists(path)
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -28,6 +29,7 @@ def ensure_directory(path: str, flag: str) -> None:
         raise UserError(
             f"--{flag}={path}: must be a writable directory ({error.strerror})"
         ) from error
+    return is_new
 
 
 def write_atomically(path: str, content: bytes) -> None:

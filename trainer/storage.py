@@ -29,15 +29,18 @@ def join(directory: str, *names: str) -> str:
     return "/".join((str(directory).rstrip("/"), *names))
 
 
-def ensure_directory(path: str, flag: str) -> None:
+def ensure_directory(path: str, flag: str) -> bool:
     """Make `path` and prove that it can be written to.
+
+    Returns:
+        whether a local directory was made.
 
     Raises:
         UserError: it cannot; the message names `flag`, the path and the cause.
     """
     if "://" in path and not is_remote(path):
         raise UserError(f"--{flag}={path}: must be a local directory or gs://BUCKET/DIRECTORY")
-    _backend(path).ensure_directory(path, flag)
+    return _backend(path).ensure_directory(path, flag)
 
 
 def write_atomically(path: str, content: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -56,8 +55,7 @@ def train_and_evaluate(
         Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
         PeerLost: another worker does not come, or is gone.
     """
-    is_new = not os.path.exists(config.workdir)
-    storage.ensure_directory(config.workdir, "workdir")
+    is_new = storage.ensure_directory(config.workdir, "workdir")
     alone = lease.held(config.workdir, voice.say, is_new)
     with alone if cluster.is_chief else contextlib.nullcontext() as check_lease:
         ledger = open_ledger(config.workdir, started, cluster.is_chief)
@@ -137,7 +135,6 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
     )
     loop_length = steps.LoopLength()
-    num_replicas = run.strategy.num_replicas_in_sync
     train_step = TrainStep(
         config,
         run.strategy,
@@ -210,7 +207,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         profiler.at(step)
         began = time.monotonic()
         spending = run.ledger.spending("tracing" if is_first_loop else "step")
-        with spending, strategies.arithmetic(run.precision, num_replicas):
+        with spending, strategies.arithmetic(run.precision, run.strategy.num_replicas_in_sync):
             rows, waited = train_step.run(batches, step, boundary - step)
         took = time.monotonic() - began
         is_finite = bool(np.isfinite(rows[-1].loss_sum))

@@ -1,6 +1,6 @@
 """Single examples of a source: their ids, fingerprints and small pictures.
 
-A `may_go_on` is asked before every batch or example, and raises what else is to be done.
+A `may_go_on` is asked with every batch or example, and raises what else is to be done.
 """
 
 from __future__ import annotations
