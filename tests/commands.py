@@ -6,22 +6,54 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-DEADLINE_SECS = 240
+from tests import warm
 
+DEADLINE_SECS = 240
 
 _OF_A_CLOCK = ("wall_secs", "examples_per_sec", "input_wait", "goodput")
 
 
-def graft(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `graft ARGUMENTS` to its end; stdout and stderr are kept apart."""
-    return python("-m", "trainer", *arguments, **environment)
+def graft(
+    *arguments: Any, prepare: warm.Preparation | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `graft ARGUMENTS` to its end, as tests/warm.py does; stdout and stderr are kept apart."""
+    return _ended(arguments, environment, prepare)
+
+
+def script(program: str, *arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -c PROGRAM ARGUMENTS` to its end, as tests/warm.py does: TensorFlow is there."""
+    return _ended(arguments, environment, program=program)
+
+
+def _ended(
+    arguments: Sequence[Any],
+    environment: Mapping[str, str],
+    prepare: warm.Preparation | None = None,
+    program: str = "",
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        everything = {**os.environ, **environment}
+        process = warm.Process(
+            arguments, stdout, stderr, everything, prepare=prepare, program=program
+        )
+        try:
+            code = process.wait(DEADLINE_SECS)
+        finally:
+            process.kill()
+        texts = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+    return subprocess.CompletedProcess(process.args, code, *texts)
 
 
 def python(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python ARGUMENTS` to its end; stdout and stderr are kept apart."""
+    """Run `python ARGUMENTS` to its end, from Python's start; stdout and stderr are kept apart."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
@@ -32,15 +64,13 @@ def python(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def start(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
-    """Start `graft ARGUMENTS`; what it says is thrown away."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **environment},
-    )
+def start(
+    *arguments: Any, prepare: warm.Preparation | None = None, **environment: str
+) -> warm.Process:
+    """Start `graft ARGUMENTS`, as tests/warm.py does; what it says is thrown away."""
+    with open(os.devnull, "w") as nowhere:
+        everything = {**os.environ, **environment}
+        return warm.Process(arguments, nowhere, nowhere, everything, prepare=prepare)
 
 
 def metrics(workdir: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What several test files share and is slow to make."""
 
 import os
+import random
 import signal
 import subprocess
 
@@ -9,11 +10,33 @@ import pytest
 from tests import tiny
 from trainer import flags
 
+pytest_plugins = ["tests.tiers", "tests.durations"]
+
 # Of a background job of a shell, every process would be deaf to Ctrl-C, those of the tests too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is compared here is float32's; a GPU would round it to TF32.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+@pytest.fixture
+def rng(request):
+    """A random generator; GRAFT_TEST_SEED=N repeats what it drew."""
+    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"GRAFT_TEST_SEED={seed}")
+    request.node.user_properties.append(("seed", seed))  # for tests/durations.py
+    return random.Random(seed)
+
+
+@pytest.fixture
+def gates(tmp_path_factory):
+    """Make a Gate: by itself before steps that follow some others."""
+    from tests.gates import STEPS, Gate
+
+    def make(function=STEPS, number=7):
+        return Gate(tmp_path_factory.mktemp("gate"), function, number)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -3,34 +3,33 @@
 import collections
 import itertools
 import json
-import sys
-from pathlib import Path
 
 from tests import tiny
 from tests.gang import gang
+from tests.id_recorder import IdRecorder
 
 NUM_EXAMPLES, BATCH_SIZE, NUM_STEPS = 90, 16, 60
 STEPS_PER_EPOCH = NUM_EXAMPLES // BATCH_SIZE
 
 
-def given(arguments, workdir, monkeypatch, *attempts):
+def given(arguments, workdir, *attempts):
     """The ids of every step, sorted, of a run by so many workers up to such a step each."""
+    recorder = IdRecorder(workdir.parent / f"{workdir.name}.ids")
     for attempt, (num_workers, num_steps) in enumerate(attempts):
-        monkeypatch.setenv("GRAFT_TEST_IDS", str(workdir.parent / f"{workdir.name}.ids"))
         words = [*arguments, f"--num_steps={num_steps}", f"--workdir={workdir}"]
-        enter = [[sys.executable, str(Path(__file__).with_name("id_worker.py"))]] * num_workers
         logs = workdir.parent / f"{workdir.name}-{attempt}"
-        with gang(num_workers, words, logs, enter=enter) as workers:
+        prepare = dict.fromkeys(range(num_workers), recorder)
+        with gang(num_workers, words, logs, prepare=prepare) as workers:
             for worker in workers:
                 assert worker.end() == 0, worker.errors
     steps: dict[int, list[str]] = collections.defaultdict(list)
-    for line in (workdir.parent / f"{workdir.name}.ids").read_text().splitlines():
+    for line in recorder.path.read_text().splitlines():
         step, ids = json.loads(line)
         steps[step] += ids
     return {step: sorted(ids) for step, ids in steps.items()}
 
 
-def test_one_then_four_then_two_workers_take_each_example_once(tmp_path, monkeypatch):
+def test_one_then_four_then_two_workers_take_each_example_once(tmp_path):
     arguments = [
         f"--dataset={tiny.write_folder(tmp_path / 'folder', train=30, validation=3)}",
         f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
@@ -41,7 +40,7 @@ def test_one_then_four_then_two_workers_take_each_example_once(tmp_path, monkeyp
         "--noreport",
     ]
     changing = (1, 17), (4, 43), (2, NUM_STEPS)  # in the middle of epochs
-    ours = given(arguments, tmp_path / "changing", monkeypatch, *changing)
+    ours = given(arguments, tmp_path / "changing", *changing)
     assert list(map(len, (ours[step] for step in range(NUM_STEPS)))) == [BATCH_SIZE] * NUM_STEPS
     epochs = [
         [*itertools.chain(*(ours[step] for step in range(first, first + STEPS_PER_EPOCH)))]
@@ -54,4 +53,4 @@ def test_one_then_four_then_two_workers_take_each_example_once(tmp_path, monkeyp
         assert len(epoch) == len(set(epoch)) == STEPS_PER_EPOCH * BATCH_SIZE
         left_out.append(frozenset(every - set(epoch)))
     assert len(set(left_out)) == len(epochs)  # another remainder each
-    assert ours == given(arguments, tmp_path / "one", monkeypatch, (1, NUM_STEPS))
+    assert ours == given(arguments, tmp_path / "one", (1, NUM_STEPS))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
+from tests import warm
+from tests.warm import Preparation
 from trainer.cluster import Cluster
-from trainer.launch.devices import core_shares, free_ports
+from trainer.launch.devices import core_shares, listen_on_free_ports
 
 DEADLINE_SECS = 240
 
@@ -23,7 +27,13 @@ class Worker:
     """One process of `graft train`; what it says goes into files of `logs`."""
 
     def __init__(
-        self, arguments: Sequence[Any], cluster: Cluster, logs: Path, enter: Sequence[str] = ()
+        self,
+        arguments: Sequence[Any],
+        cluster: Cluster,
+        logs: Path,
+        enter: Sequence[str] = (),
+        prepare: Preparation | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
         cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
@@ -33,13 +43,21 @@ class Worker:
             open(self._output, "w") as output,
             open(self._errors, "w") as errors,
         ):
-            self.process = subprocess.Popen(
-                [*enter, sys.executable, "-m", "trainer", "train", *map(str, arguments)],
-                stdout=output,
-                stderr=errors,
-                env={**os.environ, "TF_CONFIG": cluster.to_tf_config()},
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
-            )
+            environment = {**os.environ, "TF_CONFIG": cluster.to_tf_config()}
+            words = ["train", *map(str, arguments)]
+            self.process: subprocess.Popen[bytes] | warm.Process
+            if enter:
+                self.process = subprocess.Popen(
+                    [*enter, sys.executable, "-m", "trainer", *words],
+                    stdout=output,
+                    stderr=errors,
+                    env=environment,
+                    preexec_fn=lambda: os.sched_setaffinity(0, cores),
+                )
+            else:
+                self.process = warm.Process(
+                    words, output, errors, environment, cores, prepare, listening
+                )
 
     def end(self) -> int:
         """Its exit code."""
@@ -64,20 +82,26 @@ def gang(
     *own: Sequence[Any],
     addresses: Sequence[str] = (),
     enter: Sequence[Sequence[str]] = (),
+    prepare: Mapping[int, Preparation] = MappingProxyType({}),
 ) -> Iterator[list[Worker]]:
     """`num_workers` workers with `arguments`, and with those of their `own`; all end in the end.
 
-    They are at `addresses`, or on loopback; `enter` has the words that bring each to its host.
+    They are at `addresses`, or on loopback; `enter` has the words that bring each to its host;
+    `prepare` says what a worker does first.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    addresses = tuple(addresses or (f"127.0.0.1:{port}" for port in free_ports(num_workers)))
+    sockets = [] if addresses else listen_on_free_ports(num_workers)
+    addresses = addresses or [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     workers: list[Worker] = []
     try:
         for index in range(num_workers):
-            more = own[index] if own else ()
-            cluster = Cluster(addresses, index, "gang")
-            words = [*arguments, *more]
-            workers.append(Worker(words, cluster, logs, enter[index] if enter else ()))
+            words = [*arguments, *(own[index] if own else ())]
+            cluster = Cluster(tuple(addresses), index, "gang")
+            host = enter[index] if enter else ()
+            listening = sockets[index] if sockets else None
+            workers.append(Worker(words, cluster, logs, host, prepare.get(index), listening))
+            if listening is not None:
+                listening.close()  # it is the worker's now
         yield workers
     finally:
         for worker in workers:

@@ -48,14 +48,19 @@ def test_visible_gpus(environment, expected, tmp_path):
     assert devices.visible_gpus(environment, tmp_path) == expected
 
 
-def test_free_ports_are_different_and_free():
-    ports = devices.free_ports(20)
-    assert len(set(ports)) == 20
+def ports(count):
     with contextlib.ExitStack() as stack:
-        for port in ports:
-            stack.enter_context(socket.create_server(("", port)))
+        found = [stack.enter_context(one) for one in devices.listen_on_free_ports(count)]
+        for one in found:
+            with pytest.raises(OSError, match="in use"):
+                socket.create_server(("", one.getsockname()[1]))
+        return {one.getsockname()[1] for one in found}
+
+
+def test_ports_are_different_and_taken():
+    assert len(ports(20)) == 20
 
 
 def test_without_a_range_of_its_own_the_system_gives_ports(monkeypatch):
     monkeypatch.setattr(devices, "_LOWEST_PORT", 2**16)
-    assert len(set(devices.free_ports(3))) == 3
+    assert len(ports(3)) == 3

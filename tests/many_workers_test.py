@@ -14,19 +14,14 @@ import pytest
 
 from tests import tiny
 from tests.commands import graft, metrics
-from tests.gang import (
-    DEADLINE_SECS,
-    boundaries,
-    curve,
-    gang,
-    pictures,
-    train,
-    wait_for_training,
-)
+from tests.gang import DEADLINE_SECS, boundaries, curve, gang, pictures, train
+from tests.ports import free_ports
 from tests.same_run import assert_same_weights
-from trainer.launch.devices import free_ports
+from tests.tiers import GANG
 
-NUM_STEPS = 600
+pytestmark = [pytest.mark.integration, GANG]
+
+NUM_STEPS = 60
 STALL_SECS = 30
 
 
@@ -46,8 +41,9 @@ def arguments(tmp_path_factory):
         "--num_logical_shards=4",
         "--learning_rate_schedule=constant",
         "--log_every_steps=1",
-        "--eval_every_epochs=40",
-        "--checkpoint_every_steps=50",
+        "--eval_every_epochs=4",
+        "--checkpoint_every_steps=5",
+        f"--num_steps={NUM_STEPS}",
         f"--stall_timeout_secs={STALL_SECS}",
         "--rendezvous_timeout_secs=60",
     ]
@@ -56,7 +52,7 @@ def arguments(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(arguments, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("single") / "run"
-    process = graft("train", *arguments, "--num_steps=60", f"--workdir={workdir}")
+    process = graft("train", *arguments, f"--workdir={workdir}")
     assert process.returncode == 0, process.stderr
     return workdir
 
@@ -65,7 +61,7 @@ def single(arguments, tmp_path_factory):
 def pair(arguments, tmp_path_factory):
     """Two workers, undisturbed."""
     workdir = tmp_path_factory.mktemp("pair") / "run"
-    train(2, [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={workdir}"], workdir / "said")
+    train(2, [*arguments, f"--workdir={workdir}"], workdir / "said")
     return workdir
 
 
@@ -82,19 +78,17 @@ def assert_same_curves(workdir, single):
         assert {key for key in expected if key[1] != "worst_mistakes"} <= same
 
 
-@pytest.mark.parametrize("num_workers", [2, 4])
-def test_every_step_is_that_of_one_worker(arguments, single, tmp_path, num_workers):
-    train(num_workers, [*arguments, "--num_steps=60", f"--workdir={tmp_path}"], tmp_path / "said")
-    assert_same_curves(tmp_path, single)
-    ours, theirs = metrics(tmp_path), metrics(single)
+def test_every_step_is_that_of_one_worker(pair, single):
+    assert_same_curves(pair, single)
+    ours, theirs = metrics(pair), metrics(single)
     assert ours["eval"]["confusion_matrix"] == theirs["eval"]["confusion_matrix"]
     assert ours["eval"]["num_examples"] == 21
-    assert answers(tmp_path) == answers(single)
+    assert answers(pair) == answers(single)
     assert ours["eval"]["loss"] == pytest.approx(theirs["eval"]["loss"], rel=1e-4)
 
 
 def test_one_then_four_then_two_workers(arguments, single, tmp_path):
-    for num_workers, num_steps in ((1, 17), (4, 43), (2, 60)):
+    for num_workers, num_steps in ((1, 17), (4, 43), (2, NUM_STEPS)):
         words = [*arguments, f"--num_steps={num_steps}", f"--workdir={tmp_path}"]
         train(num_workers, words, tmp_path / "said")
     ours, theirs = curve(tmp_path), curve(single)
@@ -103,33 +97,34 @@ def test_one_then_four_then_two_workers(arguments, single, tmp_path):
         assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
 
 
-@pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
-    arguments, pair, tmp_path, killed
+    arguments, pair, gates, tmp_path
 ):
-    words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
-    with gang(2, words, tmp_path / "said") as workers:
-        wait_for_training(workers)
-        workers[killed].process.kill()
+    gate = gates()
+    words = [*arguments, f"--workdir={tmp_path}"]
+    with gang(2, words, tmp_path / "said", prepare={0: gate}) as workers:
+        gate.wait(*(worker.process for worker in workers))
+        workers[0].process.kill()
         began = time.monotonic()
-        assert workers[1 - killed].end() == 138
+        assert workers[1].end() == 138
         assert time.monotonic() - began < STALL_SECS
-        assert "): is gone\n" in workers[1 - killed].errors
+        assert "): is gone\n" in workers[1].errors
     train(2, words, tmp_path / "said")
     assert_same_weights(tmp_path, pair, NUM_STEPS)
     assert metrics(tmp_path) == metrics(pair)
     assert_the_ledger_adds_up(tmp_path)
 
 
-@pytest.mark.parametrize("asked", [0, 1])
-def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path, asked):
+def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, gates, tmp_path):
+    gate = gates()
     rare = [word for word in arguments if "checkpoint" not in word]
     words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
-    words += [f"--num_steps={NUM_STEPS}", "--log_progress_secs=0"]
-    with gang(2, words, tmp_path / "said") as workers:
-        wait_for_training(workers)
-        workers[asked].process.send_signal(signal.SIGTERM)
+    words += ["--log_progress_secs=0"]
+    with gang(2, words, tmp_path / "said", prepare={1: gate}) as workers:
+        gate.wait(*(worker.process for worker in workers))
+        workers[1].process.send_signal(signal.SIGTERM)
         before = boundaries(workers[0])
+        gate.open()
         assert [worker.end() for worker in workers] == [143, 143]
         # Who had voted for a boundary already asks at the next one.
         assert boundaries(workers[0]) - before <= 2
@@ -140,10 +135,11 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, tmp_path,
     assert_same_weights(tmp_path, pair, NUM_STEPS)
 
 
-def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_path):
-    words = [*arguments, "--num_steps=100000", f"--workdir={tmp_path}"]
-    with gang(2, words, tmp_path / "said") as workers:
-        wait_for_training(workers)
+def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, gates, tmp_path):
+    gate = gates()
+    words = [*arguments, "--stall_timeout_secs=10", f"--workdir={tmp_path}"]
+    with gang(2, words, tmp_path / "said", prepare={1: gate}) as workers:
+        gate.wait(*(worker.process for worker in workers))
         workers[1].process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         assert workers[0].end() == 138
@@ -151,7 +147,7 @@ def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, tmp_
 
 
 def test_workers_that_differ_are_refused(arguments, tmp_path):
-    words = [*arguments, "--num_steps=5", f"--workdir={tmp_path}"]
+    words = [*arguments, f"--workdir={tmp_path}"]
     with gang(2, words, tmp_path / "said", [], ["--seed=7"]) as workers:
         assert [worker.end() for worker in workers] == [2, 2]
         for worker in workers:
@@ -181,8 +177,9 @@ def test_a_worker_alone_names_who_is_missing(arguments, tmp_path):
     assert f"worker 1 (127.0.0.1:{other}): nothing listens on its port" in process.stderr
 
 
-def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_path):
-    words = [*arguments, f"--num_steps={NUM_STEPS}", f"--workdir={tmp_path}"]
+def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, tmp_path):
+    # So many that most are left when the kill comes.
+    words = [*arguments, "--num_steps=900", "--checkpoint_every_steps=50", f"--workdir={tmp_path}"]
     command = [sys.executable, "-m", "trainer", "launch", "--num_workers=2", "--", *words]
     process: Any
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -198,7 +195,7 @@ def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, pair, tmp_pat
     assert "launch │ left with 137; restarting all, 1 of 3\n" in output
     assert "0 │ resuming   after step " in output
     assert "0 │ done       accuracy " in output
-    assert_same_weights(tmp_path, pair, NUM_STEPS)
+    assert metrics(tmp_path)["global_step"] == 900
 
 
 def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
@@ -207,8 +204,14 @@ def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
     broken = [folder / "validation" / name for name in ("blue/000.png", "red/002.png")]
     for path in broken:
         path.write_bytes(path.read_bytes()[:100])
-    words = [f"--dataset={folder}", *arguments[1:], "--bad_images=skip", "--num_steps=3"]
-    train(2, [*words, f"--workdir={tmp_path}"], tmp_path / "said")
+    words = [
+        f"--dataset={folder}",
+        *arguments[1:],
+        "--bad_images=skip",
+        "--num_steps=3",
+        "--noreport",
+    ]
+    train(2, [*words, "--noreport", f"--workdir={tmp_path}"], tmp_path / "said")
     found = metrics(tmp_path)
     assert found["eval"]["num_examples"] == 7
     assert found["num_skipped"] == 2

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.launch.devices import free_ports
+from tests.ports import free_ports
 
 DEADLINE_SECS = 60
 

@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from tests.meeting import localhosts, release, workers
+from tests.ports import free_ports
 from trainer import preflight
 from trainer.cluster import Cluster
 from trainer.errors import Preempted, UserError
-from trainer.launch.devices import free_ports
 from trainer.preemption import StopRequest
 
 

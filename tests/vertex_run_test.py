@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, python, refused
-from trainer.launch.devices import free_ports
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="module")

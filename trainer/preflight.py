@@ -18,6 +18,7 @@ Nobody gets as far as `start` before everybody has got as far as `closed`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import time
@@ -41,6 +42,8 @@ _BACKLOG = 1024  # the kernel answers for a worker that is still opening its dat
 def hold_port(cluster: Cluster) -> socket.socket:
     """Listen on this worker's port, so that the others see it; as early as can be.
 
+    A socket that `graft launch` handed down is taken over: nobody can take its port meanwhile.
+
     Returns:
         The listening socket, for `meet`. To leave without meeting, close it.
 
@@ -48,8 +51,15 @@ def hold_port(cluster: Cluster) -> socket.socket:
         UserError: the port is taken, or may not be listened on.
     """
     _, port = host_and_port(cluster.address)
+    if cluster.listening_fd is not None:
+        with contextlib.suppress(OSError):  # of a variable that outlived its descriptor
+            inherited = socket.socket(fileno=cluster.listening_fd)
+            inherited.set_inheritable(False)
+            if inherited.getsockname()[1] == port:
+                return inherited
+            inherited.detach()
     try:
-        return _listen(port)
+        return listen(port)
     except OSError as error:
         cause = error.strerror
         if error.errno == errno.EADDRINUSE:
@@ -100,7 +110,7 @@ def meet(
     return Lifeline(cluster, board, streams, stop, stall_timeout_secs, clock)
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """On all addresses, as TensorFlow's server will; IPv4 alone where a machine has no IPv6."""
     if socket.has_dualstack_ipv6():
         try:

@@ -1,4 +1,4 @@
-"""What this machine has to divide among workers: cores, GPUs, free ports."""
+"""What this machine has to divide among workers: cores, GPUs, ports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from trainer import preflight
 
 _LOWEST_PORT = 15000
 _TRIES = 1000
@@ -53,23 +55,22 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
     return sorted((match[1] for match in found if match), key=int)
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listens on, and that no outgoing connection is given."""
+def listen_on_free_ports(count: int) -> list[socket.socket]:
+    """Listen on `count` ports that no outgoing connection is given; each is a worker's to inherit.
+
+    They are not closed and opened anew by the worker: another process could take one meanwhile.
+    """
     rng = random.SystemRandom()
     candidates = range(_LOWEST_PORT, _first_ephemeral_port())
-    with contextlib.ExitStack() as stack:
-        found: list[int] = []
-        for _ in range(_TRIES):
-            if len(found) == count or not candidates:
-                break
-            with contextlib.suppress(OSError):
-                port = rng.choice(candidates)
-                stack.enter_context(socket.create_server(("", port)))
-                found.append(port)
-        while len(found) < count:  # any that the system gives
-            server = stack.enter_context(socket.create_server(("", 0)))
-            found.append(server.getsockname()[1])
-        return found
+    found: list[socket.socket] = []
+    for _ in range(_TRIES):
+        if len(found) == count or not candidates:
+            break
+        with contextlib.suppress(OSError):
+            found.append(preflight.listen(rng.choice(candidates)))
+    while len(found) < count:  # any that the system gives
+        found.append(preflight.listen(0))
+    return found
 
 
 def _first_ephemeral_port() -> int:

@@ -7,10 +7,11 @@ import ctypes
 import os
 import selectors
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
-from trainer.cluster import Cluster
+from trainer.cluster import LISTENING_FD, Cluster
 from trainer.launch import devices
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -39,18 +40,22 @@ class Gang:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._partial = [b""] * num_workers
         self._selector = selectors.DefaultSelector()
-        addresses = tuple(f"127.0.0.1:{port}" for port in devices.free_ports(num_workers))
+        listening = devices.listen_on_free_ports(num_workers)
+        addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in listening)
         cores = devices.core_shares(sorted(os.sched_getaffinity(0)), num_workers)
         gpus = devices.gpu_shares(devices.visible_gpus(environment), num_workers)
         for index in range(num_workers):
             own = {
                 "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),
+                LISTENING_FD: str(listening[index].fileno()),
                 "PYTHONUNBUFFERED": "1",
             }
             if gpus[index] is not None:
                 own["CUDA_VISIBLE_DEVICES"] = str(gpus[index])
-            self._processes.append(_start(command, {**environment, **own}, cores[index]))
-            stream = self._processes[index].stdout
+            with listening[index] as inherited:
+                process = _start(command, {**environment, **own}, cores[index], inherited)
+            self._processes.append(process)
+            stream = process.stdout
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream, selectors.EVENT_READ, index)
@@ -120,7 +125,10 @@ class Gang:
 
 
 def _start(
-    command: Sequence[str], environment: Mapping[str, str], cores: set[int]
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    cores: set[int],
+    inherited: socket.socket,
 ) -> subprocess.Popen[bytes]:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
@@ -139,6 +147,7 @@ def _start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         bufsize=0,
+        pass_fds=[inherited.fileno()],
         # A session of its own: Ctrl-C on a terminal comes once, from the launcher.
         start_new_session=True,
         preexec_fn=before_exec,

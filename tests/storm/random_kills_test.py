@@ -1,7 +1,5 @@
 """Two workers, one of them killed or asked to stop at any moment of a run, time and again."""
 
-import os
-import random
 import signal
 import time
 
@@ -10,7 +8,7 @@ from tests.gang import curve, gang, train
 from tests.same_run import assert_same_weights
 
 NUM_STEPS = 600
-NUM_ROUNDS = 14
+NUM_KILLS = 14
 # By then even the slowest moments of a run are over: meeting, tracing, steps, evaluation, save.
 LATEST_SECS = 15
 LEAVING_SECS = 30  # what Kubernetes grants by default, even to a worker that is still tracing
@@ -35,15 +33,12 @@ def arguments(directory):
     ]
 
 
-def test_no_moment_is_a_bad_one(tmp_path):
-    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"GRAFT_TEST_SEED={seed}")
-    rng = random.Random(seed)
+def test_no_moment_is_a_bad_one(tmp_path, rng, storm_round):
     words = arguments(tmp_path)
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     train(2, [*words, f"--workdir={undisturbed}"], tmp_path / "said")
     words.append(f"--workdir={disturbed}")
-    for _ in range(NUM_ROUNDS):
+    for _ in range(NUM_KILLS):
         disturb(words, tmp_path / "said", rng)
     train(2, words, tmp_path / "said")
     assert_same_weights(disturbed, undisturbed, NUM_STEPS)
