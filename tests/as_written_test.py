@@ -9,6 +9,9 @@ import pytest
 
 from tests import tiny
 
+pytestmark = pytest.mark.integration
+
+# Read as TensorFlow starts: the processes here are started from nothing.
 LOG = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "meta_optimizer=1"}
 # One line for each graph that the optimizer is given.
 ASKED = re.compile(r"Starting optimization for grappler item: (\S+)")
@@ -39,7 +42,9 @@ def optimized(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("flags", [(), ("--feature_cache=off", "--augment=light")])
+@pytest.mark.parametrize(
+    "flags", [(), ("--feature_cache=off", "--augment=light", "--export_formats=")]
+)
 def test_the_steps_are_optimized_and_the_pipelines_are_not(optimized, flags):
     graphs = optimized(*flags)
     assert any("many_steps" in graph for graph in graphs)

@@ -2,25 +2,19 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import script
 from tests.saved_models import IMAGES, load, save, tiny
 from trainer.errors import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
 
-
-@pytest.fixture(scope="module")
-def embedded_cache(tmp_path_factory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-def test_embedded_backbone(embedded_cache):
+@pytest.mark.integration
+def test_embedded_backbone(tmp_path):
+    embedded_cache = str(tmp_path)
     loaded = load("efficientnet_lite0", embedded_cache)
     assert (loaded.image_size, loaded.value_range) == ((224, 224), (0.0, 1.0))
     assert loaded.num_features == 1280
@@ -196,6 +190,7 @@ assert np.abs(before(images) - alone(images)).max() > 1e-2
 """
 
 
+@pytest.mark.integration
 def test_two_replicas_fine_tune_as_one_does(tmp_path):
     import tf_keras
 
@@ -214,6 +209,5 @@ def test_two_replicas_fine_tune_as_one_does(tmp_path):
         variables=network.variables,
         trainable=network.trainable_variables,
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", TWO_REPLICAS, handle, str(tmp_path / "export")]
-    assert subprocess.run(command, env=environment).returncode == 0
+    process = script(TWO_REPLICAS, handle, tmp_path / "export")
+    assert process.returncode == 0, process.stderr

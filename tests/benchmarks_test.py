@@ -127,6 +127,7 @@ def test_the_figures_of_a_gang():
     assert gangs.stalls(sample) == [16.0]
 
 
+@pytest.mark.integration
 def test_processes_run_in_turn(tmp_path):
     order = tmp_path / "order"
 
@@ -143,11 +144,13 @@ def test_processes_run_in_turn(tmp_path):
     assert all(0 < s.wall_secs < 60 and s.peak_mb > 1 for s in samples["a"])
 
 
+@pytest.mark.integration
 def test_a_process_that_fails_is_no_figure():
     with pytest.raises(RuntimeError, match=r"exit code 3\nfor a reason"):
         run([sys.executable, "-c", "print('for a reason'); raise SystemExit(3)"])
 
 
+@pytest.mark.integration
 def test_an_unknown_group_is_named():
     with pytest.raises(RuntimeError, match=r"--rows=seeds: none of seed, start, "):
         run([sys.executable, "-m", "benchmarks.run", "--rows=seeds"])

@@ -13,6 +13,8 @@ from tests import board, gang, tiny
 from tests.commands import graft, metrics
 from trainer.data.folder_source import open_folder
 
+pytestmark = pytest.mark.integration
+
 RECALLS = [f"recall/{name}" for name in tiny.COLORS]
 
 
@@ -26,6 +28,7 @@ def words(tmp_path_factory):
         "--num_epochs=4",
         "--hidden_units=5",
         "--export_formats=",
+        "--noreport",
     ]
 
 

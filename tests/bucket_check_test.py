@@ -78,18 +78,27 @@ def test_no_name_of_a_bucket(gcs):
     assert refused("gs://-x/run").startswith("--workdir=gs://-x/run: no name of a bucket (")
 
 
-def test_a_quota(gcs):
+def test_a_quota(gcs, impatient):
     gcs.proxy.plan = lambda request: "429"
     assert "the quota of gs://bucket or of its project is used up" in refused()
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "delay:30"])
-def test_not_reachable(gcs, fault):
+def test_not_reachable(gcs, impatient, fault):
+    assert_not_reachable(gcs, fault)
+
+
+def test_not_reachable_for_as_long_as_a_run_waits(gcs):
+    assert_not_reachable(gcs, "503")  # others: tests/storm/bucket_check_test.py
+
+
+def assert_not_reachable(gcs, fault):
+    """Refused before the deadline."""
     gcs.proxy.plan = lambda request: fault
     assert "cannot be reached to list, asked as nobody (anonymous)" in refused()
 
 
-def test_nobody_listens(gcs, monkeypatch):
+def test_nobody_listens(gcs, impatient, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -110,6 +119,13 @@ class Tokens(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A call is not waited for as long as by a run."""
+    monkeypatch.setattr(bucket_check, "_MOST_SECS_OF_A_CALL", 1.0)
+    monkeypatch.setattr(bucket_check, "DEADLINE_SECS", 8.0)
 
 
 @pytest.fixture

@@ -9,14 +9,18 @@ import pytest
 
 from tests import tiny
 from tests.commands import graft, metrics, start
-from tests.same_run import assert_same_weights, wait_until
+from tests.same_run import assert_same_weights
 
 try:
     import mfusepy  # noqa: F401
 except (ImportError, OSError):  # no libfuse on this machine
     pytest.skip("needs mfusepy and libfuse", allow_module_level=True)
 
-NUM_STEPS = 400
+pytestmark = pytest.mark.integration
+
+NUM_STEPS = 50
+# Once for each of the two files of a checkpoint when it is written; the manifest is not, by then.
+AFTER_A_FILE = "trainer.local_storage:crc32c"
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def mount(tmp_path):
             process.wait(20)
 
 
-def test_a_run_on_a_mounted_bucket_is_killed_and_ends_as_a_local_one(mount, tmp_path):
+def test_a_run_on_a_mounted_bucket_is_killed_and_ends_as_a_local_one(mount, tmp_path, gates, rng):
     words = [
         "train",
         f"--dataset={tiny.write_folder(tmp_path / 'folder', train=30, validation=4)}",
@@ -49,17 +53,23 @@ def test_a_run_on_a_mounted_bucket_is_killed_and_ends_as_a_local_one(mount, tmp_
         "--nofreeze_backbone",
         "--global_batch_size=16",
         f"--num_steps={NUM_STEPS}",
-        "--checkpoint_every_steps=20",
-        "--eval_every_epochs=20",
+        "--checkpoint_every_steps=10",
+        "--eval_every_epochs=5",
     ]
     local = tmp_path / "local"
     assert graft(*words, f"--workdir={local}").returncode == 0
-    process = start(*words, f"--workdir={mount / 'run'}")
+    gate = gates(AFTER_A_FILE, 2 * rng.randrange(2, 5))
+    process = start(*words, f"--workdir={mount / 'run'}", prepare=gate)
     try:
-        wait_until((mount / "run/checkpoints/step_00000060").exists)
+        gate.wait(process)
     finally:
         process.kill()
         process.wait()
+    names = sorted(path.name for path in (mount / "run/checkpoints").iterdir())
+    assert [(mount / "run/checkpoints" / name / "MANIFEST.json").exists() for name in names] == [
+        *([True] * (len(names) - 1)),
+        False,
+    ]
     assert not (mount / "run/metrics.json").exists()
     again = graft(*words, f"--workdir={mount / 'run'}")
     assert again.returncode == 0, again.stderr

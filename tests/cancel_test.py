@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.commands import graft, refused
+from tests import in_process
+from tests.commands import refused
 from tests.run_status_test import workdir
 from tests.watch_test import job, pod
 from trainer.launch import cancel
@@ -94,8 +95,9 @@ def test_refused(cluster_api, capsys, conditions, words, fault, message):
     assert cluster_api.objects == before
 
 
-def test_without_a_kubeconfig(tmp_path):
-    process = graft("cancel", "--job=pets", KUBECONFIG=str(tmp_path / "none"))
+def test_without_a_kubeconfig(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    process = in_process.graft(capsys, "cancel", "--job=pets")
     refused(process, "no cluster: ", "KUBECONFIG names the file")
 
 

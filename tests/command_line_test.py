@@ -130,6 +130,7 @@ def test_run_passes_the_exit_code_on():
     assert run(lambda: 7) == 7
 
 
+@pytest.mark.integration
 def test_a_closed_pipe_ends_in_silence():
     program = (
         "import sys\nfrom trainer.command_line import run\n"

@@ -9,6 +9,7 @@ import pytest
 
 from tests import evidence
 from tests.commands import graft, refused
+from tests.in_process import graft as graft_here
 from trainer.report import comparison, contents, page
 
 
@@ -67,6 +68,7 @@ def test_names_that_tell_runs_apart(tmp_path):
     assert len(set(comparison.build([runs[0], runs[0]])["names"])) == 2
 
 
+@pytest.mark.integration
 def test_the_command_writes_the_page(two, tmp_path):
     process = graft("compare", *two, f"--output={tmp_path / 'out.html'}")
     assert process.returncode == 0, process.stderr
@@ -76,14 +78,14 @@ def test_the_command_writes_the_page(two, tmp_path):
     assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
 
 
-def test_a_run_that_is_not_over_and_one_without_predictions(two, tmp_path):
+def test_a_run_that_is_not_over_and_one_without_predictions(two, tmp_path, capsys):
     young = tmp_path / "young"
     young.mkdir()
     shutil.copy(f"{two[0]}/config.json", young)
     found = comparison.build([comparison.read(workdir) for workdir in (two[0], str(young))])
     assert [cell["value"] for cell in found["figures"][0]["cells"]] == [pytest.approx(4 / 6), None]
     assert found["examples"]["num_common"] == 0
-    process = graft("compare", two[0], young, f"--output={tmp_path / 'out.html'}")
+    process = graft_here(capsys, "compare", two[0], young, f"--output={tmp_path / 'out.html'}")
     assert process.stdout.startswith("2 runs, no validation images in common; page in ")
     assert "no scored validation images in common" in page.comparison(found)
 
@@ -98,10 +100,12 @@ def test_figures_that_are_not_finite(two):
     page.comparison(found)
 
 
-def test_what_is_refused(two, tmp_path):
-    refused(graft("compare", two[0]), "graft: compare: name two runs or more")
-    refused(graft("compare", two[0], tmp_path / "none"), f"{tmp_path}/none", "no run")
-    refused(graft("compare", *two, "--output="), "--output")
-    refused(graft("compare", *two, f"--output={two[0]}/config.json/x.html"), "config.json")
+def test_what_is_refused(two, tmp_path, capsys):
+    refused(graft_here(capsys, "compare", two[0]), "graft: compare: name two runs or more")
+    refused(graft_here(capsys, "compare", two[0], tmp_path / "none"), f"{tmp_path}/none", "no run")
+    refused(graft_here(capsys, "compare", *two, "--output="), "--output")
+    refused(
+        graft_here(capsys, "compare", *two, f"--output={two[0]}/config.json/x.html"), "config.json"
+    )
     (tmp_path / "x" / "two" / "metrics.json").write_text("{")
-    refused(graft("compare", *two), "metrics.json", "not JSON")
+    refused(graft_here(capsys, "compare", *two), "metrics.json", "not JSON")

@@ -163,6 +163,7 @@ def screen(output, width=80):
     return [line.rstrip() for line in lines]
 
 
+@pytest.mark.integration
 def test_a_terminal_is_left_clean():
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+UID, REVISION = 10001, "0123abcd"
 IMAGE, BASE = "graft-test", "graft-test-base"
 # Part of the index's configuration that a build is given: it must not be found in the image.
 MARKER = "graft-build-secret-5c0e"
@@ -67,7 +68,7 @@ class Engine:
             "build",
             "--network=host",
             f"--build-arg=BASE={self.base}",
-            "--build-arg=REVISION=0123abcd",
+            f"--build-arg=REVISION={REVISION}",
             *_secrets(scratch),
             f"--tag={IMAGE}",
             f"--file={context / 'Dockerfile'}",

@@ -6,9 +6,12 @@ import pytest
 
 from tests import tiny
 from tests.gang import gang, wait_for_training
+from tests.tiers import GANG
 from tests.two_hosts import ADDRESSES, two_hosts
 
-STALL_SECS = 10
+pytestmark = [pytest.mark.integration, GANG]
+
+STALL_SECS = 6
 # Both workers see it after STALL_SECS, and then write down all stacks and leave.
 LEAVING_SECS = 30
 
@@ -37,7 +40,7 @@ def test_both_leave_within_the_stall_timeout(arguments, tmp_path):
             arguments,
             tmp_path / "said",
             addresses=[f"{address}:2222" for address in ADDRESSES],
-            enter=hosts.enter,
+            prepare=dict(enumerate(hosts.enter)),
         ) as workers,
     ):
         wait_for_training(workers)

@@ -16,6 +16,13 @@ _decode = tf.function(
     input_signature=[tf.TensorSpec([], tf.string)],
 )
 
+_SIZE = (70, 60)
+_decode_window = tf.function(
+    lambda encoded, window: decode_and_resize(encoded, _SIZE, window),
+    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([4])],
+)
+_orientation = tf.function(exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+
 
 def levels(data):
     return _decode(tf.constant(data)).numpy() * 255
@@ -65,7 +72,7 @@ def oriented(orientation, byte_order="little", image=None, **options):
 def test_exif_orientation_is_honoured(orientation):
     stored = picture() if orientation < 5 else picture(WIDTH, HEIGHT)
     data = oriented(orientation, "big" if orientation % 2 else "little", image=stored)
-    assert int(exif_orientation(data)) == orientation
+    assert int(_orientation(data)) == orientation
     np.testing.assert_allclose(levels(data), as_pillow(data), atol=1)
 
 
@@ -74,16 +81,16 @@ def test_exif_that_is_missing_broken_or_behind_other_segments():
     good = oriented(6)
     at = good.index(b"\xff\xe1")
     comment = b"\xff\xfe" + struct.pack(">H", 2 + 300) + b"c" * 300
-    assert int(exif_orientation(plain)) == 1
-    assert int(exif_orientation(good[:at] + comment + good[at:])) == 6
-    assert int(exif_orientation(good.replace(b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\x7f"))) == 1
-    assert int(exif_orientation(oriented(77))) == 1
+    assert int(_orientation(plain)) == 1
+    assert int(_orientation(good[:at] + comment + good[at:])) == 6
+    assert int(_orientation(good.replace(b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\x7f"))) == 1
+    assert int(_orientation(oriented(77))) == 1
     rng = random.Random(3)
     for _ in range(50):  # no noise in the EXIF segment is worth losing an image for
         noisy = bytearray(good)
         for _ in range(4):
             noisy[rng.randrange(at + 10, at + 60)] = rng.randrange(256)
-        assert 1 <= int(exif_orientation(bytes(noisy))) <= 8
+        assert 1 <= int(_orientation(bytes(noisy))) <= 8
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -91,10 +98,8 @@ def test_a_window_equals_cropping_what_is_decoded(kind):
     image = picture(200, 300)
     data = encoded(image.quantize(256) if kind == "GIF" else image, kind)
     pixels = as_pillow(data)[40:140, 90:240]
-    expected = tf.image.resize(pixels, (70, 60)).numpy()
-    window = tf.constant([0.2, 0.3, 0.5, 0.5])
-    decode = tf.function(lambda encoded: decode_and_resize(encoded, (70, 60), window))
-    result = decode(tf.constant(data)).numpy() * 255
+    expected = tf.image.resize(pixels, _SIZE).numpy()
+    result = _decode_window(data, [0.2, 0.3, 0.5, 0.5]).numpy() * 255
     # Decoders interpolate colour at the edge of a crop from what they decode of it.
     np.testing.assert_allclose(result, expected, atol=4 if kind == "JPEG" else 1.5)
     assert np.abs(result - expected).mean() < 0.3
@@ -106,9 +111,8 @@ def test_a_window_is_of_the_upright_image(orientation):
     upright = as_pillow(data)
     height, width = upright.shape[:2]
     pixels = upright[: height // 2, width // 4 : width // 4 + width // 2]
-    expected = tf.image.resize(pixels, (64, 40)).numpy()
-    window = tf.constant([0.0, 0.25, 0.5, 0.5])
-    result = decode_and_resize(tf.constant(data), (64, 40), window).numpy() * 255
+    expected = tf.image.resize(pixels, _SIZE).numpy()
+    result = _decode_window(data, [0.0, 0.25, 0.5, 0.5]).numpy() * 255
     np.testing.assert_allclose(result, expected, atol=4)
 
 

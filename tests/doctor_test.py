@@ -11,6 +11,8 @@ from tests import tiny
 from tests.commands import graft
 from tests.pictures import encoded, picture
 
+pytestmark = pytest.mark.integration
+
 
 def noise(seed, size=64):
     return Image.effect_noise((size, size), 40 + seed).convert("RGB")

@@ -10,6 +10,8 @@ import tensorflow as tf
 from trainer.errors import UserError
 from trainer.models import efficientnet_lite0, handles
 
+pytestmark = pytest.mark.integration
+
 REFERENCE = pathlib.Path(__file__).parent / "data" / "efficientnet_lite0_reference.npz"
 
 
@@ -21,20 +23,25 @@ def saved_model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
+def loaded(saved_model):
+    """The model for tests that change no variable."""
+    return tf.saved_model.load(saved_model)
+
+
+@pytest.fixture(scope="module")
 def images() -> tf.Tensor:
     return tf.constant(np.load(REFERENCE)["images"] / np.float32(255))
 
 
-def test_features_are_those_of_pytorch(saved_model, images):
+def test_features_are_those_of_pytorch(loaded, images):
     expected = np.load(REFERENCE)["features"]
-    features = tf.saved_model.load(saved_model)(images).numpy()
+    features = loaded(images).numpy()
     assert features.shape == (2, 1280)
     assert features.dtype == np.float32
     assert np.abs(features - expected).max() < 1e-5 * expected.max()
 
 
-def test_has_the_interface_of_a_reusable_saved_model(saved_model):
-    loaded = tf.saved_model.load(saved_model)
+def test_has_the_interface_of_a_reusable_saved_model(loaded):
     assert len(loaded.trainable_variables) == 147
     assert len(loaded.variables) == 147 + 2 * 49
     assert list(loaded.regularization_losses) == []
@@ -56,8 +63,7 @@ def test_training_mode_updates_the_moving_statistics_and_has_gradients(saved_mod
     assert np.abs(loaded(images, training=False) - inference).max() > 1e-3
 
 
-def test_inference_mode_changes_no_variable_and_has_gradients(saved_model, images):
-    loaded = tf.saved_model.load(saved_model)
+def test_inference_mode_changes_no_variable_and_has_gradients(loaded, images):
     before = [v.numpy() for v in loaded.variables]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(loaded(images, training=False) ** 2)

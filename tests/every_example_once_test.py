@@ -4,11 +4,16 @@ import collections
 import itertools
 import json
 
+import pytest
+
 from tests import tiny
 from tests.gang import gang
 from tests.id_recorder import IdRecorder
+from tests.tiers import GANG
 
-NUM_EXAMPLES, BATCH_SIZE, NUM_STEPS = 90, 16, 60
+pytestmark = [pytest.mark.integration, GANG]
+
+NUM_EXAMPLES, BATCH_SIZE, NUM_STEPS = 90, 16, 30
 STEPS_PER_EPOCH = NUM_EXAMPLES // BATCH_SIZE
 
 
@@ -39,7 +44,7 @@ def test_one_then_four_then_two_workers_take_each_example_once(tmp_path):
         "--export_formats=",
         "--noreport",
     ]
-    changing = (1, 17), (4, 43), (2, NUM_STEPS)  # in the middle of epochs
+    changing = (1, 7), (4, 18), (2, NUM_STEPS)  # in the middle of epochs
     ours = given(arguments, tmp_path / "changing", *changing)
     assert list(map(len, (ours[step] for step in range(NUM_STEPS)))) == [BATCH_SIZE] * NUM_STEPS
     epochs = [

@@ -18,6 +18,8 @@ from trainer.export import check, export
 from trainer.models import frozen_backbone
 from trainer.models.classifier import Classifier, Head
 
+pytestmark = pytest.mark.integration
+
 CLASS_NAMES = ("blue", "green", "red")
 
 
@@ -34,6 +36,13 @@ def exported(classifier, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("run") / "export")
     formats = ("saved_model", "tflite")
     export(classifier, CLASS_NAMES, directory, formats, {"global_step": 3})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def without_webp(classifier, tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("run") / "export")
+    export(classifier, CLASS_NAMES, directory, ("saved_model_no_webp",), {})
     return directory
 
 
@@ -103,18 +112,16 @@ def test_check_compares_the_number_of_examples_and_of_hits(classifier, exported,
         ("WEBP", "^by the export, the image validation/red/001.png .*: not a JPEG, PNG, GIF or BM"),
     ],
 )
-def test_check_names_an_image_that_the_export_does_not_take(classifier, tmp_path, kind, message):
-    folder = tiny.write_folder(tmp_path / "folder", train=1, validation=3)
+def test_check_names_an_image_that_the_export_does_not_take(without_webp, tmp_path, kind, message):
+    folder = tiny.write_folder(tmp_path, train=1, validation=3)
     source = open_folder(str(folder))
     if kind == "text":
         (folder / "validation" / "red" / "001.png").write_text("no image")
     else:
         Image.new("RGB", (9, 9)).save(folder / "validation" / "red" / "001.png", kind)
-    directory = str(tmp_path / "export")
-    export(classifier, CLASS_NAMES, directory, ("saved_model_no_webp",), {})
     evaluation = Evaluation(1.0, np.zeros((3, 3), np.int64), CLASS_NAMES)
     with pytest.raises(UserError, match=message):
-        check(directory, source, "validation", evaluation, batch_size=4)
+        check(without_webp, source, "validation", evaluation, batch_size=4)
 
 
 def operations(directory):
@@ -125,13 +132,11 @@ def operations(directory):
     return {node.op for node in nodes}
 
 
-def test_without_webp_it_is_loaded_by_older_tensorflow(classifier, exported, tmp_path):
-    directory = str(tmp_path / "export")
-    export(classifier, CLASS_NAMES, directory, ("saved_model_no_webp",), {})
+def test_without_webp_it_is_loaded_by_older_tensorflow(exported, without_webp):
     # TensorFlow 2.15, which Vertex AI serves with, has all other operations.
-    assert "DecodeWebP" in operations(exported) - operations(directory)
-    assert operations(directory) < operations(exported)
-    predict = tf.saved_model.load(directory).signatures["serving_default"]
+    assert "DecodeWebP" in operations(exported) - operations(without_webp)
+    assert operations(without_webp) < operations(exported)
+    predict = tf.saved_model.load(without_webp).signatures["serving_default"]
     encoded = {}
     for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):
         buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
+from tests import jpegs
 from trainer import strategy as strategies
 from trainer.console import JsonVoice
 from trainer.data.decode_checked import BadImages
@@ -17,6 +17,8 @@ from trainer.extraction import Extraction
 from trainer.preemption import StopRequest
 from trainer.workers import Workers
 
+pytestmark = pytest.mark.integration
+
 SIZE = (32, 32)
 NUM_IMAGES, NUM_PARTS = 150, 4
 NAMES = "features", "labels"
@@ -25,7 +27,7 @@ SIZES = {0: 37, 1: 38, 2: 37, 3: 38}
 
 @pytest.fixture(scope="module")
 def extraction(tmp_path_factory):
-    root = tiny.write_folder(tmp_path_factory.mktemp("images"), train=50, validation=1)
+    root = jpegs.write_folder(tmp_path_factory.mktemp("images"), train=50, validation=1)
     pipeline = InputPipeline(open_folder(str(root)), 8, 4, 0, SIZE, BadImages(), "none")
     kernel = tf.random.stateless_normal([3, 3, 3, 16], [0, 0])
 
@@ -49,19 +51,27 @@ def side_by_side(extraction, precision):
     return [np.concatenate([getattr(part, name) for part in parts.values()]) for name in NAMES]
 
 
-def one_by_one(extraction, precision):
+@pytest.fixture(scope="module")
+def batches(extraction):
     num_steps = -(-NUM_IMAGES // EXTRACTION_BATCH)
-    batches = extraction.pipeline.extraction_batches("train", [[0, 1, 2, 3]], NUM_PARTS, num_steps)
+    return list(
+        extraction.pipeline.extraction_batches("train", [[0, 1, 2, 3]], NUM_PARTS, num_steps)
+    )
+
+
+def one_by_one(extraction, batches, precision):
     compute = tf.function(extraction.features, autograph=False)
     with strategies.arithmetic(precision):
         rows = [(compute(b["input"]).numpy(), b["label"].numpy()) for b in batches]
     return [np.concatenate(column)[:NUM_IMAGES] for column in zip(*rows, strict=True)]
 
 
-def test_every_batch_is_computed_in_the_arithmetic_that_is_asked_for(extraction):
+def test_every_batch_is_computed_in_the_arithmetic_that_is_asked_for(extraction, batches):
     found = {name: side_by_side(extraction, name) for name in ("mixed_bfloat16", "float32")}
     for precision, columns in found.items():
-        for column, expected in zip(columns, one_by_one(extraction, precision), strict=True):
+        for column, expected in zip(
+            columns, one_by_one(extraction, batches, precision), strict=True
+        ):
             np.testing.assert_array_equal(column, expected)
     if {"avx512_bf16", "amx_bf16"} & strategies.cpu_flags():
         half, single = found["mixed_bfloat16"][0], found["float32"][0]

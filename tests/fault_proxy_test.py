@@ -8,7 +8,7 @@ import pytest
 from google.api_core.exceptions import Forbidden, PreconditionFailed
 from google.cloud import storage as gcs_library
 
-from tests.commands import python
+from tests.commands import script
 
 CONTENT = b"0123456789" * 1000
 
@@ -88,7 +88,7 @@ print(tf.io.gfile.listdir("gs://bucket/dir"), len(tf.io.read_file("gs://bucket/d
 
 
 def test_tensorflow_finds_the_server_too(gcs):
-    process = python("-c", TENSORFLOW, **gcs.environment)
+    process = script(TENSORFLOW, **gcs.environment)
     assert process.stdout == "['file'] 100000\n", process.stderr
     assert gcs.read("dir/file") == b"x" * 100_000
     schemes = [request.scheme for request in gcs.proxy.requests if "dir" in request.target]

@@ -88,6 +88,7 @@ def test_what_does_not_go_together_is_refused_before_tensorflow_is_loaded(flags,
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.integration
 def test_a_refusal_is_one_line_and_leaves_nothing(tmp_path):
     run = tmp_path / "run"
     process = graft("train", f"--workdir={run}", "--feature_cache=on", "--augment=light")
@@ -96,6 +97,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing(tmp_path):
     assert not run.exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["no directory can be there", "a file"])
 def test_a_directory_that_cannot_be_written_is_refused(kind, tmp_path):
     file = tmp_path / "file"

@@ -1,18 +1,21 @@
 """The feature cache where images are bad, memory is small, devices are many, and a stop comes."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
+from tests import jpegs, tiny, warm
+from tests.commands import DEADLINE_SECS
 from tests.feature_cache_test import (
     NUM_TRAIN,
     assert_features_of,
@@ -30,39 +33,46 @@ from trainer.data.tfds_open import open_prepared
 from trainer.errors import Preempted, UserError
 from trainer.preemption import StopRequest
 
-BAD = {"train/red/000.png": b"", "train/blue/003.png": b"text", "train/green/016.png": b"BM"}
+pytestmark = pytest.mark.integration
+
+BAD = {"train/red/000.jpg": b"", "train/blue/003.jpg": b"text", "train/green/016.jpg": b"BM"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny.write_folder(tmp_path_factory.mktemp("größe 1"), train=17, validation=3)
+    return jpegs.write_folder(tmp_path_factory.mktemp("größe 1"), train=17, validation=3)
 
 
-@pytest.fixture
-def broken(folder, tmp_path):
-    root = shutil.copytree(folder, tmp_path / "broken")
+@pytest.fixture(scope="module")
+def broken(folder, tmp_path_factory):
+    root = shutil.copytree(folder, tmp_path_factory.mktemp("data") / "broken")
     for name, content in BAD.items():
         (root / name).write_bytes(content)
     return root
 
 
-def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken, tmp_path):
-    uncached = open_cache(tmp_path, broken, skip=True).extraction.pipeline
+@pytest.fixture(scope="module")
+def filled(broken, tmp_path_factory):
+    """A cache that a run has filled that skips what is bad, and its table; not to be changed."""
+    cache = open_cache(tmp_path_factory.mktemp("filled"), broken, skip=True)
+    return cache, cache.table("train", 0, "float32")
+
+
+def test_skip_records_the_same_images_in_the_first_run_and_in_the_second(broken, filled):
+    first, table = filled
+    uncached = open_cache(first.root, broken, skip=True).extraction.pipeline
     for _ in uncached.evaluation_batches("train", [0], 1).take(7):
         pass
     reasons = uncached.bad_images.before_step(0)
     assert list(reasons) == sorted(BAD)
-    tables = []
-    for _ in range(2):
-        cache = open_cache(tmp_path, broken, skip=True)
-        tables.append(cache.table("train", 0, "float32"))
+    second = open_cache(first.root, broken, skip=True)
+    assert_same(table, second.table("train", 0, "float32"))
+    for cache, expected in ((first, (0, 8)), (second, (8, 0))):
         assert cache.extraction.pipeline.bad_images.before_step(0) == reasons
-    assert_same(*tables)
-    assert counts(cache) == [(8, 0)]
-    table = tables[0]
+        assert counts(cache) == [expected]
     assert table.is_good.sum() == NUM_TRAIN - len(BAD)
     assert not rows(table)[~table.is_good].any()
-    source = cache.extraction.pipeline.source
+    source = first.extraction.pipeline.source
     examples = source.examples("train", 0, 1, shuffle=False).as_numpy_iterator()
     ids = [e["id"].decode() for e in examples]
     assert sorted(np.array(ids)[~table.is_good]) == sorted(BAD)
@@ -77,10 +87,9 @@ def test_a_bad_image_is_named_the_first_time(broken, tmp_path):
     assert any(f"the image {name} cannot be decoded" in str(error) for name in BAD)
 
 
-def test_a_bad_image_is_named_where_the_cache_was_filled_by_a_run_that_skips(broken, tmp_path):
-    open_cache(tmp_path, broken, skip=True).table("train", 0, "float32")
+def test_a_bad_image_is_named_where_the_cache_was_filled_by_a_run_that_skips(broken, filled):
     first = min(BAD)
-    cache = open_cache(tmp_path, broken)
+    cache = open_cache(filled[0].root, broken)
     with pytest.raises(UserError, match=f"the image {first} cannot be .*--bad_images=skip"):
         cache.table("train", 0, "float32")
 
@@ -191,8 +200,8 @@ def test_a_full_disk_is_named_with_a_way_out(folder, small_disk, free_pages):
     assert message.endswith(WAY_OUT)
 
 
-SCRIPT = """
-import sys
+PROGRAM = """
+import os, sys, time
 import tensorflow as tf
 replicas = int(sys.argv[3])
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -201,28 +210,38 @@ from tests.feature_cache_test import counts, open_cache, rows
 devices = [f"CPU:{i}" for i in range(replicas)]
 cache = open_cache(sys.argv[2], sys.argv[1], strategy=tf.distribute.MirroredStrategy(devices))
 if len(sys.argv) > 4:
-    print("ready", flush=True)
-    sys.stdin.readline()
+    open(sys.argv[4] + "ready", "x").close()
+    while not os.path.exists(os.path.dirname(sys.argv[4]) + "/go"):
+        time.sleep(0.001)
 table = cache.table("train", 0, "float32")
 print(counts(cache), rows(table).tobytes().hex(), table.labels.tolist())
 """
 
 
-def script(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@contextlib.contextmanager
+def started(*arguments):
+    """PROGRAM, and a function that waits for its end and returns what it has printed."""
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = warm.Process(arguments, stdout, stderr, os.environ, program=PROGRAM)
+
+        def output():
+            code = process.wait(DEADLINE_SECS)
+            for stream in (stdout, stderr):
+                stream.seek(0)
+            assert code == 0, stderr.read()
+            return stdout.read()
+
+        try:
+            yield process, output
+        finally:
+            process.kill()
 
 
 def test_mirrored_on_two_and_three_devices_makes_the_same_table(folder, tmp_path):
     expected = open_cache(tmp_path / "1", folder).table("train", 0, "float32")
-    processes = [script(folder, tmp_path / str(n), n) for n in (2, 3)]
-    for process in processes:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0
+    with started(folder, tmp_path / "2", 2) as two, started(folder, tmp_path / "3", 3) as three:
+        outputs = [output() for _, output in (two, three)]
+    for output in outputs:
         assert output.startswith("[(0, 8)]")
         _, features, labels = output.removeprefix("[(0, 8)]").split(" ", 2)
         found = np.frombuffer(bytes.fromhex(features), np.float32).reshape(NUM_TRAIN, -1)
@@ -231,18 +250,19 @@ def test_mirrored_on_two_and_three_devices_makes_the_same_table(folder, tmp_path
 
 
 def test_two_processes_that_fill_one_cache_at_once_do_no_harm(folder, tmp_path):
-    processes = [script(folder, tmp_path, 1, "wait") for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    root, signs = tmp_path / "cache", tmp_path / "signs"
+    signs.mkdir()
+    with (
+        started(folder, root, 1, signs / "one-") as one,
+        started(folder, root, 1, signs / "other-") as other,
+    ):
+        while len(list(signs.iterdir())) < 2:
+            assert [process.poll() for process, _ in (one, other)] == [None, None]
+            time.sleep(0.01)
+        (signs / "go").touch()
+        outputs = [output() for _, output in (one, other)]
     assert outputs[0].partition("]")[2] == outputs[1].partition("]")[2]
-    cache = open_cache(tmp_path, folder)
+    cache = open_cache(root, folder)
     assert_features_of(cache.table("train", 0, "float32"), cache, "train")
     assert counts(cache) == [(8, 0)]
     assert [line for line in said(cache) if line["severity"] == "WARNING"] == []

@@ -1,19 +1,22 @@
 """Whole runs with the feature cache: the same result as without it, and nothing computed twice."""
 
 import json
-import os
-import random
 import signal
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests import tiny
 from tests.commands import DEADLINE_SECS, graft, metrics, refused, start
 from tests.gang import curve
+
+pytestmark = pytest.mark.integration
+
+UNREAD = ("--export_formats=", "--noreport")  # where nobody looks at either
+BARE = (*UNREAD, "--nolog_images")
+WRITES = "trainer.data.feature_store:FeatureStore.write"  # a call for each part
+# Twice for each part: between its data and its manifest, and in the manifest.
+MANIFESTS = "trainer.data.feature_store:_json"
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +76,24 @@ def assert_same(one, other):
 
 
 def test_a_cached_run_is_the_uncached_run_and_the_next_computes_nothing(train, tmp_path):
-    _, uncached = train("uncached", "--feature_cache=off")
+    _, uncached = train("uncached", "--feature_cache=off", *UNREAD)
     cache = f"--feature_cache={tmp_path / 'cache'}"
-    first, cached = train("cached", cache)
-    second, again = train("again", cache)
+    first, cached = train("cached", cache, *UNREAD)
+    second, again = train("again", cache, *BARE)
     assert first == [(0, 8), (0, 8)]
     assert second == [(8, 0), (8, 0)]
     assert_same(cached, uncached)
     assert metrics(again) == metrics(cached)
     assert metrics(cached)["num_skipped"] == 2
-    other, _ = train("other values", cache, "--image_range=-1,1")
+    other, _ = train("other values", cache, "--image_range=-1,1", *BARE)
     assert other == [(0, 8), (0, 8)]
 
 
 def test_as_many_views_as_epochs_are_the_augmented_run(train, tmp_path):
     flags = ("--augment=light", "--test_split=validation")
-    _, uncached = train("augmented", *flags)
+    _, uncached = train("augmented", *flags, *BARE)
     computed, cached = train(
-        "views", *flags, "--feature_views=3", f"--feature_cache={tmp_path / 'cache'}"
+        "views", *flags, "--feature_views=3", f"--feature_cache={tmp_path / 'cache'}", *BARE
     )
     assert computed == [(0, 8), (0, 24)]
     assert_same(cached, uncached)
@@ -102,32 +105,24 @@ def test_as_many_views_as_epochs_are_the_augmented_run(train, tmp_path):
 def test_one_split_to_train_and_to_validate_with_is_not_evaluated_augmented(train, tmp_path):
     """The export is checked against the files: an evaluation of augmented views would fail it."""
     flags = ("--augment=randaugment", "--validation_split=train", "--test_split=train")
-    _, uncached = train("one split", *flags)
+    _, uncached = train("one split", *flags, *BARE)
     computed, cached = train(
-        "one split, cached", *flags, "--feature_views=3", f"--feature_cache={tmp_path / 'cache'}"
+        *("one split, cached", *flags, "--feature_views=3", "--noreport", "--nolog_images"),
+        f"--feature_cache={tmp_path / 'cache'}",
     )
     assert computed == [(0, 8), (0, 24)]
     assert_same(cached, uncached)
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory, backbone):
-    """Images that take a while to decode: 300 to train on, in parts of 37 or 38.
-
-    Ten batches, so that two are still ahead when the second to last part is committed.
-    """
-    root = tmp_path_factory.mktemp("large")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 100), ("validation", 3)):
-        for label, color in tiny.COLORS.items():
-            (root / split / label).mkdir(parents=True)
-            for i in range(count):
-                noise = rng.normal(color, 60, (40, 40, 3)).clip(0, 255).astype(np.uint8)
-                image = Image.fromarray(noise).resize((1500, 1500), Image.Resampling.NEAREST)
-                image.save(root / split / label / f"{i}.jpg", quality=60)
+def many(tmp_path_factory, backbone):
+    """300 images to train on, in parts of 37 or 38 and ten batches; 8 parts to validate with."""
+    root = tmp_path_factory.mktemp("many")
+    tiny.write_images(root / "train", dict.fromkeys(tiny.COLORS, 100), size=16)
+    tiny.write_images(root / "validation", dict.fromkeys(tiny.COLORS, 3), size=16)
     return [
         *("train", f"--dataset={root}", f"--backbone={backbone}", "--num_epochs=2"),
-        *("--precision=float32", "--log_format=json"),
+        *("--precision=float32", "--log_format=json", *BARE),
     ]
 
 
@@ -135,31 +130,33 @@ def committed(cache):
     return {path: path.stat().st_mtime_ns for path in Path(cache).glob("*/part-*.json")}
 
 
-def stop_in_mid_extraction(arguments, cache, number, moment):
-    """Send signal `number` once `moment` parts are committed; the exit code."""
-    process = start(*arguments)
-    deadline = time.monotonic() + DEADLINE_SECS
-    while process.poll() is None and len(committed(cache)) < moment:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def stop_at(gate, arguments, number):
+    """Send signal `number` as the gate is reached; the exit code."""
+    process = start(*arguments, prepare=gate)
+    gate.wait(process)
     process.send_signal(number)
+    gate.open()
     return process.wait(DEADLINE_SECS)
 
 
-def test_kills_in_mid_extraction_lose_no_committed_part(slow, tmp_path):
-    seed = int(os.environ.get("GRAFT_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"GRAFT_TEST_SEED={seed}")
+def test_kills_in_mid_extraction_lose_no_committed_part(many, gates, tmp_path, rng):
     cache = tmp_path / "cache"
-    arguments = [*slow, f"--workdir={tmp_path / 'killed'}", f"--feature_cache={cache}"]
-    kept: dict[Path, int] = {}
+    arguments = [*many, f"--workdir={tmp_path / 'killed'}", f"--feature_cache={cache}"]
     # 8 parts of the validation split, then 8 of the training split.
-    for moment in sorted(random.Random(seed).sample(range(1, 15), 2)):
-        code = stop_in_mid_extraction(arguments, cache, signal.SIGKILL, moment)
-        assert code == -signal.SIGKILL
+    first, second = sorted(rng.sample(range(1, 15), 2))
+    print(f"killed with {first} and {second} parts")
+    kept: dict[Path, int] = {}
+    # The first kill leaves a part's data without its manifest, the second none.
+    for gate, moment, num_data in (
+        (gates(MANIFESTS, 2 * first + 1), first, first + 1),
+        (gates(WRITES, second - first + 1), second, second),
+    ):
+        assert stop_at(gate, arguments, signal.SIGKILL) == -signal.SIGKILL
         now = committed(cache)
         assert kept.items() <= now.items()
+        assert len(now) == moment
+        assert len([p for p in cache.glob("*/part-*") if p.suffix != ".json"]) == num_data
         kept = now
-    assert 0 < len(kept) < 16
     last = graft(*arguments)
     assert last.returncode == 0, last.stderr
     found = parts(last.stdout)
@@ -167,17 +164,17 @@ def test_kills_in_mid_extraction_lose_no_committed_part(slow, tmp_path):
     assert [cached for cached, _ in found] == [min(8, len(kept)), max(0, len(kept) - 8)]
     assert kept.items() <= committed(cache).items()
     undisturbed = tmp_path / "undisturbed"
-    process = graft(*slow, f"--workdir={undisturbed}", f"--feature_cache={tmp_path / 'other'}")
+    process = graft(*many, f"--workdir={undisturbed}", f"--feature_cache={tmp_path / 'other'}")
     assert process.returncode == 0, process.stderr
     assert metrics(tmp_path / "killed") == metrics(undisturbed)
 
 
-def test_sigterm_in_mid_extraction_leaves_with_143_and_goes_on(slow, tmp_path):
+def test_sigterm_in_mid_extraction_leaves_with_143_and_goes_on(many, gates, tmp_path):
     cache = tmp_path / "cache"
-    arguments = [*slow, f"--workdir={tmp_path / 'run'}", f"--feature_cache={cache}"]
-    assert stop_in_mid_extraction(arguments, cache, signal.SIGTERM, 10) == 143
+    arguments = [*many, f"--workdir={tmp_path / 'run'}", f"--feature_cache={cache}"]
+    assert stop_at(gates(WRITES, 10), arguments, signal.SIGTERM) == 143
     kept = committed(cache)
-    assert 10 <= len(kept) < 16
+    assert len(kept) == 10  # the part in hand is committed, and no other
     process = graft(*arguments)
     assert process.returncode == 0, process.stderr
     assert parts(process.stdout) == [(8, 0), (len(kept) - 8, 16 - len(kept))]
@@ -190,7 +187,7 @@ def test_bad_images_are_named_the_first_time_and_where_others_left_them_out(
     cache = tmp_path / "cache"
     arguments = (
         *("train", f"--dataset={folder}", f"--backbone={backbone}", "--num_epochs=1"),
-        *("--global_batch_size=8", f"--feature_cache={cache}"),
+        *("--global_batch_size=8", f"--feature_cache={cache}", *BARE),
     )
     named = ("validation/blue/001.png cannot be decoded", "--bad_images=skip")
     refused(graft(*arguments, f"--workdir={tmp_path / 'first'}"), *named)

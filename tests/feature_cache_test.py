@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
+from tests import jpegs, tiny
 from trainer.console import JsonVoice
 from trainer.data.decode_checked import BadImages
+from trainer.data.feature_store import Part
 from trainer.data.folder_source import open_folder
 from trainer.data.input_pipeline import InputPipeline
 from trainer.data.tfds_open import open_prepared
@@ -22,6 +23,8 @@ from trainer.extraction import Extraction
 from trainer.feature_cache import FeatureCache
 from trainer.preemption import StopRequest
 from trainer.workers import Workers
+
+pytestmark = pytest.mark.integration
 
 SIZE, WIDTH = (12, 10), 6
 NUM_TRAIN = 51  # 3 × 17: two batches, and parts of 6 and 7
@@ -34,7 +37,7 @@ def colours(images):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny.write_folder(tmp_path_factory.mktemp("größe 1"), train=17, validation=3)
+    return jpegs.write_folder(tmp_path_factory.mktemp("größe 1"), train=17, validation=3)
 
 
 @pytest.fixture
@@ -104,42 +107,50 @@ def assert_features_of(table, cache, split):
     assert table.labels.tolist() == labels.tolist()
 
 
-def test_a_table_holds_the_features_in_the_order_of_the_split(folder, tmp_path):
-    cache = open_cache(tmp_path, folder)
-    table = cache.table("train", 0, "float32")
-    assert table.num_views == 1
-    assert table.is_good.tolist() == [True] * NUM_TRAIN
-    assert_features_of(table, cache, "train")
+@pytest.fixture(scope="module")
+def filled(folder, tmp_path_factory):
+    """A cache that holds both splits, and its tables; not to be changed."""
+    cache = open_cache(tmp_path_factory.mktemp("filled"), folder)
+    return cache, {split: cache.table(split, 0, "float32") for split in ("train", "validation")}
 
 
-def test_the_second_time_nothing_is_computed(folder, tmp_path):
-    first, second = open_cache(tmp_path, folder), open_cache(tmp_path, folder)
+def test_a_table_holds_the_features_in_the_order_of_the_split(filled):
+    cache, tables = filled
+    assert tables["train"].num_views == 1
+    assert tables["train"].is_good.tolist() == [True] * NUM_TRAIN
+    assert_features_of(tables["train"], cache, "train")
+
+
+def test_the_second_time_nothing_is_computed(folder, filled):
+    first, tables = filled
+    second = open_cache(first.root, folder)
 
     def never(images):
         raise AssertionError("computed again")
 
     extraction = dataclasses.replace(second.extraction, features=never)
     second = dataclasses.replace(second, extraction=extraction)
-    for split in ("train", "validation"):
-        assert_same(first.table(split, 0, "float32"), second.table(split, 0, "float32"))
+    for split, table in tables.items():
+        assert_same(table, second.table(split, 0, "float32"))
     assert counts(first) == [(0, 8), (0, 8)]
     assert counts(second) == [(8, 0), (8, 0)]
     once, again = map(first_line, (first, second))
-    assert once.startswith(f"features   of 'train' are computed once, into {tmp_path}/")
-    assert again.startswith(f"features   of 'train' found in {tmp_path}/")
+    assert once.startswith(f"features   of 'train' are computed once, into {first.root}/")
+    assert again.startswith(f"features   of 'train' found in {first.root}/")
     assert again.endswith(" (under 1 MB)")
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(os.listdir(first.root)) == 2
 
 
 def test_records_have_the_same_table_however_many_files(tmp_path, beans_data_dir):
-    sources = [
-        open_prepared(str(tiny.write_beans(tmp_path / "one", num_shards=1)), 16),
-        open_prepared(str(beans_data_dir / "beans" / "0.1.0"), 16),
-    ]
-    for source, root in zip(sources, ("a", "b"), strict=True):
-        cache = open_cache(tmp_path / root, source)
-        for split in ("train", "validation", "train[7:20]"):
-            assert_features_of(cache.table(split, 0, "float32"), cache, split)
+    directories = [tiny.write_beans(tmp_path / "one", 1), beans_data_dir / "beans" / "0.1.0"]
+    one, three = (
+        open_cache(tmp_path / root, open_prepared(str(directory), 16))
+        for root, directory in zip(("a", "b"), directories, strict=True)
+    )
+    for split in ("train", "validation", "train[7:20]"):
+        table = three.table(split, 0, "float32")
+        assert_features_of(table, three, split)
+        assert_same(one.table(split, 0, "float32"), table)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -159,8 +170,9 @@ def parts_of(root):
 
 @pytest.mark.parametrize("suffix", [".json", ""])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove data"])
-def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_path):
-    expected = open_cache(tmp_path, folder).table("train", 0, "float32")
+def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, filled, tmp_path):
+    (of_train,) = Path(filled[0].root).glob(f"{NUM_TRAIN}-*")
+    shutil.copytree(of_train, tmp_path / of_train.name)
     before = {path: path.read_bytes() for path in parts_of(tmp_path)}
     damaged = next(path for path in before if (path.suffix == ".json") == (suffix == ".json"))
     content = bytearray(before[damaged])
@@ -170,7 +182,7 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_pa
     else:
         damaged.write_bytes(content if damage == "flip" else content[:-3])
     cache = open_cache(tmp_path, folder)
-    assert_same(cache.table("train", 0, "float32"), expected)
+    assert_same(cache.table("train", 0, "float32"), filled[1]["train"])
     assert counts(cache) == [(7, 1)]
     assert first_line(cache).startswith(
         "features   of 'train' 7 of 8 parts found, the others computed, in "
@@ -185,14 +197,20 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, tmp_pa
 
 def test_an_image_replaced_in_place_is_seen(copy, tmp_path):
     open_cache(tmp_path / "cache", copy).table("train", 0, "float32")
-    one, other = copy / "train" / "red" / "000.png", copy / "train" / "blue" / "001.png"
+    one, other = copy / "train" / "red" / "000.jpg", copy / "train" / "blue" / "001.jpg"
     one.write_bytes(other.read_bytes())
     cache = open_cache(tmp_path / "cache", copy)
     assert_features_of(cache.table("train", 0, "float32"), cache, "train")
     assert counts(cache) == [(0, 8)]
 
 
-def test_what_features_depend_on_is_told_apart(folder, tmp_path):
+def test_what_features_depend_on_is_told_apart(folder, tmp_path, monkeypatch):
+    def zeros(self, split, sizes, num_parts, precision):  # where they lie is not theirs to say
+        for number, size in sizes.items():
+            yield number, Part(np.zeros([size, WIDTH], np.float32), np.zeros(size, np.int64), {})
+
+    monkeypatch.setattr(Extraction, "parts", zeros)
+
     def directories(*tables, **changes):
         before = set(os.listdir(tmp_path))
         for table in tables:
@@ -213,10 +231,10 @@ def test_what_features_depend_on_is_told_apart(folder, tmp_path):
     assert directories(("validation", 3, "float32"), augment="light") == 1
 
 
-def test_what_is_evaluated_is_never_augmented(folder, tmp_path):
-    plain = open_cache(tmp_path / "a", folder).table("validation", 0, "float32")
-    augmenting = open_cache(tmp_path / "b", folder, augment="light")
-    assert_same(augmenting.table("validation", 0, "float32"), plain)
+def test_what_is_evaluated_is_never_augmented(folder, filled, tmp_path):
+    augmenting = open_cache(tmp_path, folder, augment="light")
+    assert_same(augmenting.table("validation", 0, "float32"), filled[1]["validation"])
+    assert counts(augmenting) == [(0, 8)]
 
 
 def test_views_are_the_augmentations_of_the_first_epochs(folder, tmp_path):

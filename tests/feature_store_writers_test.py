@@ -10,6 +10,8 @@ from tests.feature_store_test import ROWS, WIDTH, assert_equal, part
 from trainer.data.feature_store import FeatureStore
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.integration
+
 WRITER = """
 import sys, time
 from tests.feature_store_test import part
@@ -108,24 +110,16 @@ def write_all(store):
         store.write(number, part(number, rows=1000))
 
 
-def test_a_full_disk_keeps_the_committed_parts(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "graft", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this process may not mount a small disk")
-    try:
-        store = FeatureStore(str(disk / "9-abc"), 9)
-        with pytest.raises(UserError, match="No space left on device; it needs 12,000") as caught:
-            write_all(store)
-        assert str(caught.value).startswith(f"{store.directory}/part-0000")
-        found = [store.read(number, 1000, WIDTH) for number in range(9)]
-        num_committed = sum(one is not None for one, _ in found)
-        assert 1 <= num_committed <= 4
-        for number, (one, problem) in enumerate(found):
-            assert (one is None) == (number >= num_committed)
-            assert problem == ""
-            if one is not None:
-                assert_equal(one, part(number, rows=1000))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_full_disk_keeps_the_committed_parts(small_disk):
+    store = FeatureStore(str(small_disk / "9-abc"), 9)
+    with pytest.raises(UserError, match="No space left on device; it needs 12,000") as caught:
+        write_all(store)
+    assert str(caught.value).startswith(f"{store.directory}/part-0000")
+    found = [store.read(number, 1000, WIDTH) for number in range(9)]
+    num_committed = sum(one is not None for one, _ in found)
+    assert 1 <= num_committed <= 4
+    for number, (one, problem) in enumerate(found):
+        assert (one is None) == (number >= num_committed)
+        assert problem == ""
+        if one is not None:
+            assert_equal(one, part(number, rows=1000))

@@ -56,7 +56,7 @@ class Place:
         self.store.prepare({}, "feature_cache")
 
 
-@pytest.fixture(params=["local", "gs://"])
+@pytest.fixture(params=["local", pytest.param("gs://", marks=pytest.mark.integration)])
 def place(request, tmp_path, monkeypatch):
     if request.param == "local":
         return Place(str(tmp_path / "20-abc"))
@@ -184,6 +184,7 @@ FeatureStore(sys.argv[1], 4).write(2, part(2))
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("moment", ["manifest", "rename"])
 def test_what_a_killed_process_leaves_goes_a_day_later(moment, tmp_path):
     place = Place(str(tmp_path / "20-abc"))
@@ -198,6 +199,7 @@ def test_what_a_killed_process_leaves_goes_a_day_later(moment, tmp_path):
     assert place.names() == {"facts.json"}
 
 
+@pytest.mark.integration
 def test_a_cache_is_swept_where_something_is_missing_and_only_there(tmp_path):
     folder = write_folder(tmp_path / "data", train=17, validation=3)
     open_cache(tmp_path / "cache", folder).table("train", 0, "float32")

@@ -102,6 +102,7 @@ def test_a_home_is_found_as_a_shell_would(word, name, expected, monkeypatch):
     assert getattr(elsewhere, name) == word.partition("=")[2]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "words",
     [

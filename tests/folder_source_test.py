@@ -136,6 +136,7 @@ print(source.name)
 """
 
 
+@pytest.mark.integration
 def test_a_c_locale_reads_any_name(tmp_path):
     root = write(tmp_path / "größe 1", "train/äpfel/日本 1.png", "train/b c/é.png")
     process = subprocess.run(

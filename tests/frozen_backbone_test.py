@@ -122,6 +122,7 @@ def sound(saved, tmp_path_factory):
     return cache, frozen_backbone.load(saved, cache_dir=str(cache))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("what", DAMAGES)
 def test_what_is_damaged_is_made_anew(saved, sound, another, tmp_path, monkeypatch, what):
     frozen = sound[1]
@@ -135,6 +136,7 @@ def test_what_is_damaged_is_made_anew(saved, sound, another, tmp_path, monkeypat
     assert facts(frozen_backbone.load(saved, cache_dir=str(cache))) == facts(frozen)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("what", ["graph flipped", "card []", "both of another"])
 @pytest.mark.parametrize("is_prepared", [False, True])
 def test_what_is_damaged_and_can_only_be_read_is_left_alone(

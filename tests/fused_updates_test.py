@@ -1,12 +1,9 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
+from tests.commands import script
 from trainer import fused_updates
 
 keras = tf_keras.optimizers
@@ -59,7 +56,7 @@ ON_TWO_DEVICES = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from fused_updates_test import check_every_replica
+from tests.fused_updates_test import check_every_replica
 check_every_replica()
 """
 
@@ -82,14 +79,9 @@ def check_every_replica():
         print("same")
 
 
+@pytest.mark.integration
 def test_every_replica_is_updated():
-    process = subprocess.run(
-        [sys.executable, "-c", ON_TWO_DEVICES],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    process = script(ON_TWO_DEVICES)
     assert process.stdout.splitlines() == ["same"] * 3, process.stderr
 
 

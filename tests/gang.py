@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +29,6 @@ class Worker:
         arguments: Sequence[Any],
         cluster: Cluster,
         logs: Path,
-        enter: Sequence[str] = (),
         prepare: Preparation | None = None,
         listening: socket.socket | None = None,
     ) -> None:
@@ -45,19 +42,9 @@ class Worker:
         ):
             environment = {**os.environ, "TF_CONFIG": cluster.to_tf_config()}
             words = ["train", *map(str, arguments)]
-            self.process: subprocess.Popen[bytes] | warm.Process
-            if enter:
-                self.process = subprocess.Popen(
-                    [*enter, sys.executable, "-m", "trainer", *words],
-                    stdout=output,
-                    stderr=errors,
-                    env=environment,
-                    preexec_fn=lambda: os.sched_setaffinity(0, cores),
-                )
-            else:
-                self.process = warm.Process(
-                    words, output, errors, environment, cores, prepare, listening
-                )
+            self.process = warm.Process(
+                words, output, errors, environment, cores, prepare, listening
+            )
 
     def end(self) -> int:
         """Its exit code."""
@@ -81,13 +68,11 @@ def gang(
     logs: Path,
     *own: Sequence[Any],
     addresses: Sequence[str] = (),
-    enter: Sequence[Sequence[str]] = (),
     prepare: Mapping[int, Preparation] = MappingProxyType({}),
 ) -> Iterator[list[Worker]]:
     """`num_workers` workers with `arguments`, and with those of their `own`; all end in the end.
 
-    They are at `addresses`, or on loopback; `enter` has the words that bring each to its host;
-    `prepare` says what a worker does first.
+    They are at `addresses`, or on loopback; `prepare` says what a worker does first.
     """
     logs.mkdir(parents=True, exist_ok=True)
     sockets = [] if addresses else listen_on_free_ports(num_workers)
@@ -97,9 +82,8 @@ def gang(
         for index in range(num_workers):
             words = [*arguments, *(own[index] if own else ())]
             cluster = Cluster(tuple(addresses), index, "gang")
-            host = enter[index] if enter else ()
             listening = sockets[index] if sockets else None
-            workers.append(Worker(words, cluster, logs, host, prepare.get(index), listening))
+            workers.append(Worker(words, cluster, logs, prepare.get(index), listening))
             if listening is not None:
                 listening.close()  # it is the worker's now
         yield workers

@@ -16,6 +16,7 @@ import trustme
 from google.cloud import storage as gcs
 
 from tests.fault_proxy import FaultProxy
+from tests.ports import free_ports
 
 BUCKET = "bucket"
 _DEADLINE_SECS = 20
@@ -84,9 +85,7 @@ def serve(directory: Path) -> Iterator[Gcs]:
     ca = trustme.CA()
     ca_file = directory / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = [str(_binary()), "-scheme=http", "-backend=memory", "-host=127.0.0.1"]
     command += [f"-port={port}", "-log-level=error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:

@@ -10,17 +10,38 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tests.commands import graft, metrics, python, refused
+from tests.commands import graft, metrics, python, refused, script
+from tests.settings import Setting
+
+pytestmark = pytest.mark.integration
+
+BARE = ("--export_formats=", "--noreport", "--nolog_images")  # where nobody looks at them
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny.write_folder(tmp_path_factory.mktemp("data") / "folder", train=12, validation=4)
+    return tiny.write_folder(tmp_path_factory.mktemp("data") / "folder", train=6, validation=3)
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
     return tiny.write_backbone(tmp_path_factory.mktemp("model") / "backbone")
+
+
+UNREACHABLE = "cannot be reached to list"
+
+
+def assert_refused(gcs, flag, path, fault, words, workdir, **options):
+    """Train on what is refused: said in one message, and soon."""
+    gcs.write("there/x", b"x")
+    gcs.proxy.plan = lambda request: fault
+    began = time.monotonic()
+    process = graft(
+        "train", f"--workdir={workdir}", f"--{flag}={path}", **gcs.environment, **options
+    )
+    assert time.monotonic() - began < 90  # TensorFlow by itself tries again for minutes
+    refused(process, f"graft: --{flag}={path}: ")
+    assert re.search(words, process.stderr)
 
 
 def packed(dataset, output, gcs):
@@ -41,6 +62,11 @@ def _example(record):
 
 
 def test_a_folder_and_what_is_packed_of_it(gcs, folder, tmp_path):
+    assert_packed_is_the_same(gcs, folder, tmp_path, num_red=6)
+
+
+def assert_packed_is_the_same(gcs, folder, tmp_path, num_red):
+    """A tenth of all requests fails."""
     expected = packed(folder, tmp_path / "local" / "pack", gcs)
     assert len(expected) == 2
     gcs.upload(folder, "data/folder")
@@ -48,7 +74,7 @@ def test_a_folder_and_what_is_packed_of_it(gcs, folder, tmp_path):
     faults = ("429", "503", "reset", "lost", "delay:0.04")
     gcs.proxy.plan = lambda request: rng.choice(faults) if rng.random() < 0.1 else None
     assert packed("gs://bucket/data/folder", tmp_path / "bucket" / "pack", gcs) == expected
-    assert gcs.proxy.count("GET", matching="data%2Ffolder%2Ftrain%2Fred%2F") >= 12
+    assert gcs.proxy.count("GET", matching="data%2Ffolder%2Ftrain%2Fred%2F") >= num_red
     gcs.upload(tmp_path / "local" / "pack", "data/packed")
     assert packed("gs://bucket/data/packed", tmp_path / "again" / "pack", gcs) == expected
 
@@ -76,6 +102,7 @@ def test_a_backbone_and_a_run_all_in_the_bucket(gcs, folder, backbone, tmp_path)
         archive.add(backbone, arcname=".")
     gcs.write("models/backbone.tar.gz", (tmp_path / "backbone.tar.gz").read_bytes())
     words = ["--num_steps=4", "--global_batch_size=8", f"--cache_dir={tmp_path / 'cache'}"]
+    words += ["--noreport", "--nolog_images"]  # for which: tests/gcs_report_test.py
     local = graft(
         "train",
         f"--dataset={folder}",
@@ -84,13 +111,14 @@ def test_a_backbone_and_a_run_all_in_the_bucket(gcs, folder, backbone, tmp_path)
         *words,
     )
     assert local.returncode == 0, local.stderr
-    for handle in ("models/backbone", "models/backbone.tar.gz"):
+    for handle, *more in (("models/backbone",), ("models/backbone.tar.gz", "--export_formats=")):
         process = graft(
             "train",
             "--dataset=gs://bucket/data/folder",
             f"--backbone=gs://bucket/{handle}",
             f"--workdir=gs://bucket/{handle}-run",
             *words,
+            *more,
             **gcs.environment,
         )
         assert process.returncode == 0, process.stderr
@@ -124,6 +152,7 @@ def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, 
             "--num_steps=2",
             "--global_batch_size=8",
             "--log_format=json",
+            *BARE,
             **gcs.environment,
         )
 
@@ -136,14 +165,14 @@ def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, 
 
 
 def test_a_replaced_file_of_records_has_another_stamp(gcs, beans_data_dir):
-    script = """
+    program = """
 from trainer.data.tfds_open import open_prepared
 source = open_prepared("gs://bucket/beans/0.1.0", 1)
 print(*(source.stamp(split) for split in ("train", "test")))
 """
 
     def stamps():
-        process = python("-c", script, **gcs.environment)
+        process = script(program, **gcs.environment)
         assert process.returncode == 0, process.stderr
         return process.stdout.split()
 
@@ -164,31 +193,28 @@ print(*(source.stamp(split) for split in ("train", "test")))
         ("gs://absent/x", None, r"not found; is there a bucket gs://absent\?"),
         ("gs://bucket/absent", None, "there is nothing in the bucket by that name"),
         ("gs://bucket/there", "403", "no permission to list; it needs storage.objects.list on gs"),
-        ("gs://bucket/there", "503", "cannot be reached to list"),
+        ("gs://bucket/there", "503", UNREACHABLE),
     ],
 )
 def test_refusals(gcs, flag, path, fault, words, tmp_path):
-    gcs.write("there/x", b"x")
-    gcs.proxy.plan = lambda request: fault
-    began = time.monotonic()
-    process = graft("train", f"--workdir={tmp_path / 'run'}", f"--{flag}={path}", **gcs.environment)
-    assert time.monotonic() - began < 90  # TensorFlow by itself tries again for minutes
-    refused(process, f"graft: --{flag}={path}: ")
-    assert re.search(words, process.stderr)
+    # The whole time of a call is waited for in tests/storm/gcs_data_test.py.
+    impatient = Setting("trainer.bucket_check:_MOST_SECS_OF_A_CALL", 1.0)
+    assert_refused(gcs, flag, path, fault, words, tmp_path / "run", prepare=impatient)
 
 
 def test_data_that_no_longer_can_be_read(gcs, folder, backbone, tmp_path):
     """The bucket answers until training begins, and then no more: that is for a scheduler."""
     gcs.upload(folder, "data/folder")
     gcs.proxy.plan = lambda request: "503" if request.target.startswith("/bucket/data") else None
-    process = graft(
-        "train",
+    # Of a process of its own: TensorFlow reads how to try again as it is imported.
+    process = python(
+        *("-m", "trainer", "train"),
         "--dataset=gs://bucket/data/folder",
         f"--backbone={backbone}",
         "--global_batch_size=8",
         f"--workdir={tmp_path / 'run'}",
         **gcs.environment,
-        GCS_RETRY_CONFIG_MAX_RETRIES="2",  # ours of 8 take half a minute for each image
+        GCS_RETRY_CONFIG_MAX_RETRIES="1",  # ours of 8 take half a minute for each image
     )
     assert process.returncode == 138, process.stderr
     assert "retry attempts failed" in process.stderr

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tests.commands import metrics, python, refused
+from tests.commands import graft, metrics, refused
 from tests.feature_cache_test import (
     NUM_TRAIN,
     assert_same,
@@ -22,6 +22,7 @@ from tests.feature_cache_test import (
     said,
 )
 from tests.mirrored_store_test import fetched
+from tests.settings import Setting
 from trainer import feature_cache
 from trainer.data import known_parts
 from trainer.data.feature_pipeline import FeaturePipeline
@@ -96,27 +97,27 @@ def test_what_was_computed_in_memory_is_fetched(gcs, folder, tmp_path, monkeypat
     assert counts(cache) == [(8, 0)]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
-def test_a_damaged_copy_is_fetched_anew_and_no_other(damage, gcs, folder, tmp_path, small_memory):
+def test_a_damaged_copy_is_fetched_anew_and_no_other(gcs, folder, tmp_path, small_memory):
     expected = open_cache(ROOT, folder, copies=tmp_path).table("train", 0, "float32")
     expected_rows = rows(expected)
-    damaged = data_files(tmp_path)[3]
-    content = bytearray(damaged.read_bytes())
-    name = damaged.name
-    if damage == "manifest":
-        damaged.with_suffix(".json").write_bytes(b"{")
-    elif damage == "remove":
-        damaged.unlink()
-    else:
-        content[7] ^= 1
-        damaged.unlink()  # what is mapped above stays
-        damaged.write_bytes(content if damage == "flip" else content[:-4])
-    gcs.proxy.reset()
-    cache = open_cache(ROOT, folder, copies=tmp_path)
-    np.testing.assert_array_equal(rows(cache.table("train", 0, "float32")), expected_rows)
-    assert fetched(gcs) == [name]
-    assert counts(cache) == [(8, 0)]
-    assert [line for line in said(cache) if line["severity"] == "WARNING"] == []
+    for number, damage in enumerate(("flip", "cut", "remove", "manifest"), start=2):
+        damaged = data_files(tmp_path)[number]
+        content = bytearray(damaged.read_bytes())
+        name = damaged.name
+        if damage == "manifest":
+            damaged.with_suffix(".json").write_bytes(b"{")
+        elif damage == "remove":
+            damaged.unlink()
+        else:
+            content[7] ^= 1
+            damaged.unlink()  # what is mapped above stays
+            damaged.write_bytes(content if damage == "flip" else content[:-4])
+        gcs.proxy.reset()
+        cache = open_cache(ROOT, folder, copies=tmp_path)
+        np.testing.assert_array_equal(rows(cache.table("train", 0, "float32")), expected_rows)
+        assert fetched(gcs) == [name], damage
+        assert counts(cache) == [(8, 0)]
+        assert [line for line in said(cache) if line["severity"] == "WARNING"] == []
 
 
 def test_a_part_that_is_damaged_in_the_bucket_is_computed_anew(gcs, folder, tmp_path, small_memory):
@@ -200,31 +201,25 @@ def test_copies_that_cannot_be_written_are_named_with_their_flag(gcs, folder, sm
         open_cache(ROOT, folder).table("train", 0, "float32")
 
 
-SMALL_MEMORY = """
-import sys
-from trainer import feature_cache
-from trainer.__main__ import main
-feature_cache._MEMORY_SHARE = 0.0
-sys.exit(main(sys.argv[1:]))
-"""
+SMALL_MEMORY = Setting("trainer.feature_cache:_MEMORY_SHARE", 0.0)
 
 
 def test_a_run_that_streams_from_copies_is_the_run_in_memory(gcs, folder, tmp_path):
     arguments = [
         *("train", f"--dataset={folder}", f"--backbone={tiny.write_backbone(tmp_path / 'b')}"),
         *("--num_epochs=2", "--global_batch_size=8", f"--feature_cache={ROOT}", "--noreport"),
-        *("--precision=float32", "--log_format=json", "--export_formats="),
+        *("--precision=float32", "--log_format=json", "--export_formats=", "--nolog_images"),
     ]
-    whole = python("-m", "trainer", *arguments, f"--workdir={tmp_path / 'whole'}")
+    whole = graft(*arguments, f"--workdir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     arguments.append(f"--cache_dir={tmp_path / 'cache'}")
-    streamed = python("-c", SMALL_MEMORY, *arguments, f"--workdir={tmp_path / 'streamed'}")
+    streamed = graft(*arguments, f"--workdir={tmp_path / 'streamed'}", prepare=SMALL_MEMORY)
     assert streamed.returncode == 0, streamed.stderr
     assert len(data_files(tmp_path / "cache" / "features")) == 16
     assert metrics(tmp_path / "streamed") == metrics(tmp_path / "whole")
     arguments[-1] = f"--cache_dir={tiny.write_files(tmp_path / 'full', {'features': b''})}"
     refused(
-        python("-c", SMALL_MEMORY, *arguments, f"--workdir={tmp_path / 'refused'}"),
+        graft(*arguments, f"--workdir={tmp_path / 'refused'}", prepare=SMALL_MEMORY),
         f"{arguments[-1]}/features/",
         "must be a writable directory",
     )

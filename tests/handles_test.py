@@ -1,23 +1,22 @@
 """Handles of every kind: directories, archives, addresses, what is embedded."""
 
+import contextlib
 import io
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import tarfile
+import tempfile
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import warm
+from tests.gates import DEADLINE_SECS
 from tests.saved_models import load, tiny
 from trainer.errors import UserError
 from trainer.models import handles
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def test_the_digest_names_the_files_that_are_loaded(tmp_path):
@@ -110,30 +109,55 @@ def test_what_is_not_there_or_not_a_saved_model_is_refused(tmp_path):
         load(str(tmp_path / "empty"))
 
 
-WRITE = "import sys; from trainer.models import handles; print(handles.resolve(*sys.argv[1:]))"
+WRITE = """
+import pathlib, sys
+from tests.saved_models import tiny
+from trainer.models import handles
+if sys.argv[2] == "tiny":
+    handles._write_embedded = lambda directory: tiny(pathlib.Path(directory))
+print(handles.resolve("efficientnet_lite0", sys.argv[1]))
+"""
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", WRITE, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+@pytest.mark.integration
+def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, gates):
+    model = model_of_a_kill_and_a_race(tmp_path / "cache", gates, "tiny")
+    images = tf.random.stateless_uniform([1, 8, 6, 3], [1, 2])
+    expected = load(tiny(tmp_path / "model"))(images)
+    assert np.array_equal(load(model)(images), expected)
 
 
-def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, cache_dir):
-    with (
-        start("efficientnet_lite0", str(tmp_path)) as killed,
-        start("efficientnet_lite0", str(tmp_path)) as one,
-        start("efficientnet_lite0", str(tmp_path)) as other,
-    ):
-        while not any(tmp_path.glob(f"*.{killed.pid}-*.tmp/*")):
-            assert killed.poll() is None, "it was to be killed while it writes"
-            time.sleep(0.001)
-        killed.send_signal(signal.SIGKILL)
-        paths = {process.communicate()[0].strip() for process in (one, other)}
-    assert [one.returncode, other.returncode] == [0, 0]
-    (abandoned,) = tmp_path.glob("*.tmp")
-    (model,) = set(tmp_path.iterdir()) - {abandoned}
+def model_of_a_kill_and_a_race(cache, gates, kind):
+    """Let three processes write the embedded model at once, one of them to be killed."""
+    # All three have written a model and are about to move it to its place.
+    held = [gates("trainer.models.model_cache:_sync", 1) for _ in range(3)]
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in held]
+        killed, *others = (
+            warm.Process(
+                [cache, kind],
+                output,
+                output,
+                os.environ,
+                prepare=gate,
+                program=WRITE,
+            )
+            for gate, output in zip(held, outputs, strict=True)
+        )
+        for process in (killed, *others):
+            stack.callback(process.kill)
+        for gate in held:
+            gate.wait(killed, *others)
+        killed.kill()
+        for gate in held[1:]:
+            gate.open()
+        assert [process.wait(DEADLINE_SECS) for process in others] == [0, 0]
+        assert killed.wait(DEADLINE_SECS) == -signal.SIGKILL
+        for output in outputs[1:]:
+            output.seek(0)
+        paths = {output.read().splitlines()[-1] for output in outputs[1:]}
+    (abandoned,) = cache.glob("*.tmp")
+    assert any(abandoned.iterdir())
+    (model,) = set(cache.iterdir()) - {abandoned}
     assert paths == {str(model)}
-    images = tf.random.stateless_uniform([1, 224, 224, 3], [1, 2])
-    expected = load("efficientnet_lite0", cache_dir)(images)
-    assert np.array_equal(load(str(model))(images), expected)
+    return str(model)

@@ -12,14 +12,21 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from tests import warm
+from tests.two_hosts import Entered
 from trainer.launch import kubernetes_job
 
+PROGRAM = """
+from trainer import task
+from trainer.command_line import exit_process
+exit_process(task.main())
+"""  # as `python -m trainer.task`
 BACKOFF_SECS = 0.5  # 10 s in a cluster; it doubles with each failure
 
 Object = dict[str, Any]
@@ -67,20 +74,33 @@ def environment(objects: list[Object], index: int) -> dict[str, str]:
 class IndexedJob:
     """The Job of `objects`, with two workers.
 
+    Args:
+        objects: as `graft submit` makes them.
+        namespaces: one for each worker.
+        directory: for what the pods are given, write and say.
+        prepare: what a worker does first, by (worker, which of its pods).
+
     Attributes:
         exits: (worker, exit code, action) of each pod that has ended, in that order.
         failures: counted, by worker.
     """
 
-    def __init__(self, objects: list[Object], namespaces: list[str], directory: Path) -> None:
+    def __init__(
+        self,
+        objects: list[Object],
+        namespaces: list[str],
+        directory: Path,
+        prepare: Mapping[tuple[int, int], warm.Preparation] = MappingProxyType({}),
+    ) -> None:
         job = next(item for item in objects if item["kind"] == "Job")
         self.spec = kubernetes_job.spec_of(job)
         self.exits: list[tuple[int, int, str]] = []
         self.failures = [0] * len(namespaces)
         self._objects, self._namespaces, self._directory = objects, namespaces, directory
+        self._prepare = prepare
         self._restarts = [0] * len(namespaces)
         self._due = [0.0] * len(namespaces)
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._processes: dict[int, warm.Process] = {}
         self._succeeded: set[int] = set()
         self._evicted: set[int] = set()
         self._hosts = directory / "hosts"
@@ -109,7 +129,7 @@ class IndexedJob:
                     self._start(index)
             elif process is not None and process.poll() is not None:
                 del self._processes[index]
-                if not self._ended(index, process.returncode):
+                if not self._ended(index, process.wait()):
                     return "failed"
         if self._succeeded >= {0}:  # the manifest's successPolicy
             return "succeeded"
@@ -153,14 +173,15 @@ class IndexedJob:
         runs, cache = str(self._directory / "runs"), os.path.expanduser("~/.cache/graft")
         words = [word.replace("=/runs/", f"={runs}/") for word in words]
         own |= {"GRAFT_CACHE_DIR": cache, "HOME": str(self._directory)}
-        mounted = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        enter = ["ip", "netns", "exec", self._namespaces[index], "sh", "-c", mounted]
+        prepare = self._prepare.get((index, self._restarts[index]))
         with open(self._directory / f"{index}.log", "ab") as log:
-            self._processes[index] = subprocess.Popen(
-                [*enter, str(self._hosts), sys.executable, "-m", "trainer.task", *words],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **own},
+            self._processes[index] = warm.Process(
+                words,
+                log,
+                log,
+                {**os.environ, **own},
+                prepare=Entered(self._namespaces[index], str(self._hosts), prepare),
+                program=PROGRAM,
             )
 
 

@@ -11,13 +11,18 @@ import pytest
 
 from tests import indexed_job, tiny
 from tests.commands import DEADLINE_SECS, metrics
+from tests.tiers import GANG
 from trainer.launch import submit
 
-pytestmark = pytest.mark.skipif(
-    not indexed_job.can_run(), reason="no network namespaces can be made here (root, iproute2)"
-)
+pytestmark = [
+    pytest.mark.integration,
+    GANG,
+    pytest.mark.skipif(
+        not indexed_job.can_run(), reason="no network namespaces can be made here (root, iproute2)"
+    ),
+]
 
-NUM_STEPS = 900
+NUM_STEPS = 90
 
 
 @pytest.fixture
@@ -27,12 +32,12 @@ def start(tmp_path, capsys):
     data = [f"--dataset={folder}", f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}"]
     running = []
 
-    def start(*flags):
+    def start(*flags, prepare):
         words = ["--platform=kubernetes", "--image=graft", "--num_workers=2", "--claim=shared"]
         run = ["--workdir=/runs/pets", *data, *flags]
         assert submit.main([*words, "--dry_run=json", "--", *run]) == 0
         objects = json.loads(capsys.readouterr().out)["items"]
-        running.append(indexed_job.IndexedJob(objects, namespaces, tmp_path))
+        running.append(indexed_job.IndexedJob(objects, namespaces, tmp_path, prepare))
         return running[-1]
 
     with indexed_job.network() as namespaces:
@@ -50,19 +55,22 @@ def until(job, condition, deadline_secs=DEADLINE_SECS):
     return phase
 
 
-def trained(job, times):
-    return lambda: job.log(0).count('"message": "first step after') >= times
+def held_at(gate):
+    return (gate.directory / "reached").exists
 
 
-def test_killed_and_evicted_workers_come_back_and_the_run_is_whole(start, tmp_path):
-    steps = [f"--num_steps={NUM_STEPS}", "--checkpoint_every_steps=50"]
-    job = start(*steps, "--nofreeze_backbone", "--eval_every_epochs=100", "--global_batch_size=16")
-    assert until(job, trained(job, 1)) == "running", job.log(0)
+def test_killed_and_evicted_workers_come_back_and_the_run_is_whole(start, gates, tmp_path):
+    steps = [f"--num_steps={NUM_STEPS}", "--checkpoint_every_steps=5"]
+    steps += ["--nofreeze_backbone", "--eval_every_epochs=100", "--global_batch_size=16"]
+    first, second = gates(), gates()
+    job = start(*steps, prepare={(1, 0): first, (0, 1): second})
+    assert until(job, held_at(first)) == "running", job.log(0)
     job.send(1, signal.SIGKILL)
     assert until(job, lambda: len(job.exits) == 2) == "running"
     assert sorted(job.exits) == [(0, 138, "Ignore"), (1, 137, "Count")]
-    assert until(job, trained(job, 2)) == "running", job.log(0)
+    assert until(job, held_at(second)) == "running", job.log(0)
     job.send(0, signal.SIGTERM, evict=True)
+    second.open()
     assert until(job, lambda: len(job.exits) == 4) == "running"
     assert sorted(job.exits[2:]) == [(0, 143, "Ignore"), (1, 143, "Ignore")]
     assert until(job, lambda: False) == "succeeded"
@@ -78,7 +86,7 @@ def test_killed_and_evicted_workers_come_back_and_the_run_is_whole(start, tmp_pa
 
 
 def test_wrong_input_ends_the_job_at_once(start):
-    job = start("--num_steps=20", "--train_split=none")
+    job = start("--num_steps=20", "--train_split=none", prepare={})
     assert until(job, lambda: False) == "failed"
     assert job.exits[-1][1:] == (2, "FailJob")
     assert "--train_split=none" in job.log(0) + job.log(1)

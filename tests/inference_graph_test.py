@@ -7,7 +7,7 @@ import tf_keras
 
 from trainer.models import backbone, inference_graph
 
-IMAGES = tf.random.stateless_uniform([5, 16, 16, 3], [3, 4])
+IMAGES = np.random.default_rng(3).uniform(size=[5, 16, 16, 3]).astype(np.float32)
 
 
 def load(path, network, *, trainable: bool = False) -> backbone.Backbone:
@@ -104,8 +104,9 @@ def test_a_trainable_backbone_is_refused(tmp_path):
         inference_graph.fold(load(tmp_path, network, trainable=True))
 
 
-def test_the_embedded_backbone_folds_completely(tmp_path):
-    network = backbone.load("efficientnet_lite0", trainable=False, cache_dir=str(tmp_path))
+@pytest.mark.integration
+def test_the_embedded_backbone_folds_completely(cache_dir):
+    network = backbone.load("efficientnet_lite0", trainable=False, cache_dir=cache_dir)
     fast = folded(network)
     assert fast is not None
     assert operations(fast).count("BiasAdd") == 49

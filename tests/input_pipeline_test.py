@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import jpegs
 from trainer.data.decode_checked import BadImages
 from trainer.data.folder_source import open_folder
 from trainer.data.input_pipeline import InputPipeline
+
+pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 4
 BATCH = 8
@@ -16,7 +18,7 @@ BATCH = 8
 def source(tmp_path_factory):
     # 3 × 9 = 27 training images: 3 steps an epoch, 3 images left out.
     return open_folder(
-        str(tiny.write_folder(tmp_path_factory.mktemp("data"), train=9, validation=5))
+        str(jpegs.write_folder(tmp_path_factory.mktemp("data"), train=9, validation=5))
     )
 
 
@@ -42,28 +44,30 @@ def steps(source, shards, first_step, num_steps, **changes):
     ]
 
 
-def test_a_step_holds_the_same_examples_on_one_two_and_four_owners(source):
-    alone = steps(source, range(4), 0, 7)
+@pytest.fixture(scope="module")
+def whole(source):
+    """The first eight steps, as they come to the owner of all shards."""
+    return steps(source, range(4), 0, 8)
+
+
+def test_a_step_holds_the_same_examples_on_one_two_and_four_owners(source, whole):
     for owners in ([[0, 1], [2, 3]], [[0], [1], [2], [3]]):
-        parts = [steps(source, shards, 0, 7) for shards in owners]
+        parts = [steps(source, shards, 0, 8) for shards in owners]
         merged = [
             {k: v for part in step for k, v in part.items()} for step in zip(*parts, strict=True)
         ]
-        assert merged == alone
+        assert merged == whole
 
 
-@pytest.mark.parametrize("policy", ["none", "light"])
-def test_starting_at_a_step_is_the_same_as_coming_to_it(source, policy):
-    whole = steps(source, range(4), 0, 8, augment=policy)
-    for first_step in (1, 3, 5):  # within an epoch, at its border, within the next
-        assert (
-            steps(source, range(4), first_step, 8 - first_step, augment=policy)
-            == whole[first_step:]
-        )
+# Within an epoch, at its border, within the next.
+@pytest.mark.parametrize(("policy", "first_steps"), [("none", [5]), ("light", [1, 3, 5])])
+def test_starting_at_a_step_is_the_same_as_coming_to_it(source, whole, policy, first_steps):
+    expected = whole if policy == "none" else steps(source, range(4), 0, 8, augment=policy)
+    for first in first_steps:
+        assert steps(source, range(4), first, 8 - first, augment=policy) == expected[first:]
 
 
-def test_an_epoch_repeats_no_example_and_the_next_has_another_order(source):
-    whole = steps(source, range(4), 0, 6)
+def test_an_epoch_repeats_no_example_and_the_next_has_another_order(whole):
     epochs = [
         [image for step in whole[a:b] for image in step.values()] for a, b in ((0, 3), (3, 6))
     ]
@@ -73,8 +77,8 @@ def test_an_epoch_repeats_no_example_and_the_next_has_another_order(source):
     assert set(epochs[0]) != set(epochs[1])
 
 
-def test_another_seed_is_another_order(source):
-    assert steps(source, range(4), 0, 1) != steps(source, range(4), 0, 1, seed=8)
+def test_another_seed_is_another_order(source, whole):
+    assert whole[0] != steps(source, range(4), 0, 1, seed=8)[0]
 
 
 def test_replicas_get_whole_blocks_in_order(source):
@@ -86,54 +90,55 @@ def test_replicas_get_whole_blocks_in_order(source):
     assert first["input"].dtype == np.float32
 
 
-@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
-def test_it_is_known_where_in_the_split_an_evaluated_example_is(source, num_replicas):
+@pytest.fixture(scope="module")
+def evaluated(source):
+    """The split in its order, as one replica reads it: images, labels."""
     fed = pipeline(source)
-    whole = fed.evaluation_batches("validation", [0], 1).take(fed.evaluation_steps("validation", 1))
-    examples = [x for b in whole.as_numpy_iterator() for x in b["input"][b["weight"] > 0]]
-    seen = []
+    batches = fed.evaluation_batches("validation", [0], 1).take(
+        fed.evaluation_steps("validation", 1)
+    )
+    found = list(batches.as_numpy_iterator())
+    good = [batch["weight"] > 0 for batch in found]
+    return [
+        np.concatenate([b[key][g] for b, g in zip(found, good, strict=True)])
+        for key in ("input", "label")
+    ]
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
+def test_evaluation_sees_every_example_once_at_its_place_and_pads_alike(
+    source, evaluated, num_replicas
+):
+    fed = pipeline(source)
+    num_steps = fed.evaluation_steps("validation", num_replicas)
+    images, seen, counts, columns = [], [], [], []
     for replica in range(num_replicas):
-        places = fed.evaluation_places("validation", [replica], num_replicas)
         batches = fed.evaluation_batches("validation", [replica], num_replicas)
-        for where, batch in zip(places, batches.as_numpy_iterator(), strict=False):
+        found = list(batches.take(2 * num_steps).as_numpy_iterator())
+        # The second pass is the first again.
+        for one, other in zip(found[:num_steps], found[num_steps:], strict=True):
+            np.testing.assert_array_equal(one["input"], other["input"])
+        counts.append([len(batch["weight"]) for batch in found[:num_steps]])
+        places = fed.evaluation_places("validation", [replica], num_replicas)
+        for where, batch in zip(places, found[:num_steps], strict=True):
             for place, image, weight in zip(where, batch["input"], batch["weight"], strict=True):
                 if weight:
-                    np.testing.assert_array_equal(image, examples[place])
+                    np.testing.assert_array_equal(image, evaluated[0][place])
                     seen.append(place)
+                    images.append(image.tobytes())
+        columns.append([batch["label"].tolist() for batch in found])
     assert sorted(seen) == list(range(15))
+    assert len(set(images)) == 15
+    assert all(count == counts[0] for count in counts)
+    assert sum(map(sum, counts)) < 15 + num_replicas * num_steps
     both = fed.evaluation_places("validation", range(num_replicas), num_replicas)
     alone = [fed.evaluation_places("validation", [r], num_replicas) for r in range(num_replicas)]
     assert both.tolist() == np.concatenate(alone, axis=1).tolist()
-
-
-@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8])
-def test_evaluation_sees_every_example_once_and_pads_alike(source, num_replicas):
-    images, counts = [], []
-    num_steps = pipeline(source).evaluation_steps("validation", num_replicas)
-    for replica in range(num_replicas):
-        batches = pipeline(source).evaluation_batches("validation", [replica], num_replicas)
-        # The second pass is the first again.
-        first, again = (
-            list(batches.skip(n).take(num_steps).as_numpy_iterator()) for n in (0, num_steps)
-        )
-        for one, other in zip(first, again, strict=True):
-            np.testing.assert_array_equal(one["input"], other["input"])
-        counts.append([len(batch["weight"]) for batch in first])
-        for batch in first:
-            pairs = zip(batch["input"], batch["weight"], strict=True)
-            images += [image.tobytes() for image, weight in pairs if weight]
-    assert len(images) == len(set(images)) == 15
-    assert all(count == counts[0] for count in counts)
-    assert sum(map(sum, counts)) < 15 + num_replicas * num_steps
-
-
-def test_replicas_of_one_worker_evaluate_in_turns(source):
-    together = pipeline(source).evaluation_batches("validation", [0, 1], 2)
-    alone = [pipeline(source).evaluation_batches("validation", [r], 2) for r in (0, 1)]
-    steps = pipeline(source).evaluation_steps("validation", 2)
-    found = [b["label"].tolist() for b in together.take(2 * steps).as_numpy_iterator()]
-    parts = [[b["label"].tolist() for b in a.take(steps).as_numpy_iterator()] for a in alone]
-    assert found == [labels for step in zip(*parts, strict=True) for labels in step]
+    if num_replicas == 2:
+        # Of one worker, they take turns.
+        together = fed.evaluation_batches("validation", [0, 1], 2).take(4 * num_steps)
+        in_turns = [b["label"].tolist() for b in together.as_numpy_iterator()]
+        assert in_turns == [labels for step in zip(*columns, strict=True) for labels in step]
 
 
 def test_mixing_stays_within_a_logical_shard(source):
@@ -149,8 +154,8 @@ def test_mixing_stays_within_a_logical_shard(source):
 
 
 def test_a_broken_image_weighs_nothing_and_is_reported_at_its_step(tmp_path):
-    root = tiny.write_folder(tmp_path, train=8, validation=4)
-    broken = root / "train" / "red" / "000.png"
+    root = jpegs.write_folder(tmp_path, train=8, validation=4)
+    broken = root / "train" / "red" / "000.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
     bad_images = BadImages(skip=True)
     batches = pipeline(open_folder(str(root)), bad_images=bad_images).training_batches(
@@ -160,4 +165,4 @@ def test_a_broken_image_weighs_nothing_and_is_reported_at_its_step(tmp_path):
     assert sum(map(sum, weights)) == 23  # one epoch of 24
     step = next(i for i, row in enumerate(weights) if 0.0 in row)
     assert bad_images.before_step(step) == {}
-    assert list(bad_images.before_step(step + 1)) == ["train/red/000.png"]
+    assert list(bad_images.before_step(step + 1)) == ["train/red/000.jpg"]

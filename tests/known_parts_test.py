@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.commands import python
+from tests.commands import script
 
 FILES = """
 import resource, sys
@@ -19,9 +19,10 @@ print(table.rows(tf.range(200, dtype=tf.int64)).numpy().sum())
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("limit", [400, 120])
 def test_more_parts_than_files_that_a_shell_lets_be_open(limit, tmp_path):
-    process = python("-c", FILES, tmp_path / "200-abc", limit)
+    process = script(FILES, tmp_path / "200-abc", limit)
     if limit > 200:
         assert process.stdout == f"{3 * 199 * 200 / 2}\n", process.stderr
     else:

@@ -5,6 +5,7 @@ import http.server
 import json
 import queue
 import re
+import socket
 import ssl
 import threading
 
@@ -126,15 +127,20 @@ def test_a_certificate_of_another_authority_is_not_trusted(tmp_path, quick):
     assert "CERTIFICATE_VERIFY_FAILED" in told.problem
 
 
-def test_a_run_tells_how_it_goes_to_its_end(tmp_path):
-    arguments = (
-        f"--dataset={tiny.write_folder(tmp_path / 'folder')}",
-        f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    return [
+        f"--dataset={tiny.write_folder(root / 'folder', train=16)}",
+        f"--backbone={tiny.write_backbone(root / 'backbone')}",
         "--num_epochs=2",
         "--global_batch_size=8",
-        "--export_formats=",
-        "--noreport",
-    )
+        *("--export_formats=", "--noreport", "--nolog_images"),
+    ]
+
+
+@pytest.mark.integration
+def test_a_run_tells_how_it_goes_to_its_end(arguments, tmp_path):
     with serve() as (server, url):
         process = graft("train", f"--workdir={tmp_path / 'run'}", *arguments, **environment(url))
     assert (process.returncode, process.stderr) == (0, "")
@@ -147,20 +153,12 @@ def test_a_run_tells_how_it_goes_to_its_end(tmp_path):
     assert last["accuracy"] == f"{metrics(tmp_path / 'run')['eval']['accuracy']:.6g}"
 
 
-def test_a_server_that_is_away_is_said_once(tmp_path):
-    with serve() as (_, url):
-        pass
-    process = graft(
-        "train",
-        f"--workdir={tmp_path / 'run'}",
-        f"--dataset={tiny.write_folder(tmp_path / 'folder')}",
-        f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
-        "--num_epochs=4",
-        "--global_batch_size=8",
-        "--export_formats=",
-        "--noreport",
-        **environment(url),
-    )
+@pytest.mark.integration
+def test_a_server_that_is_away_is_said_once(arguments, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/apis/job"
+        process = graft("train", f"--workdir={tmp_path / 'run'}", *arguments, **environment(url))
     assert process.returncode == 0
     assert process.stdout.count("Kubeflow does not learn how the run goes: ") == 1
     assert "Connection refused" in process.stdout

@@ -1,13 +1,24 @@
 """`graft submit` that is cut off half-way: what it has made is taken back, or named."""
 
+import os
 import signal
-import subprocess
-import sys
+import tempfile
 import threading
 
 import pytest
 
+from tests import warm
+from tests.commands import DEADLINE_SECS, graft
 from tests.kubernetes_submit_test import RUN, graft_submit, refused
+from tests.settings import Setting
+from trainer.launch import kubernetes_creation
+
+POLL_SECS = 0.02
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(kubernetes_creation, "POLL_SECS", POLL_SECS)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +71,7 @@ def test_what_others_submit_meanwhile_is_not_removed(cluster_api, capsys):
     assert list(cluster_api.objects) == [("jobs", "pets")]
 
 
+@pytest.mark.integration
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(cluster_api, tmp_path):
     reached, go_on = threading.Event(), threading.Event()
 
@@ -70,28 +82,24 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(cluster_api, tmp_path):
         return None
 
     cluster_api.faults = slow
-    words = ["--platform=kubernetes", "--image=r/graft:1", "--", *RUN]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "submit", *words], stderr=subprocess.PIPE, text=True
-    )
-    with process:
+    words = ["submit", "--platform=kubernetes", "--image=r/graft:1", "--", *RUN]
+    with tempfile.TemporaryFile("w+") as errors, open(os.devnull, "w") as nowhere:
+        soon = Setting("trainer.launch.kubernetes_creation:POLL_SECS", POLL_SECS)
+        process = warm.Process(words, nowhere, errors, os.environ, prepare=soon)
         assert reached.wait(60)
         process.send_signal(signal.SIGINT)
         go_on.set()  # the cluster creates it, though nobody hears the answer
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (
-        130,
-        "graft: nothing is left behind\ngraft: interrupted\n",
-    )
+        code = process.wait(DEADLINE_SECS)
+        errors.seek(0)
+        said = errors.read()
+    assert (code, said) == (130, "graft: nothing is left behind\ngraft: interrupted\n")
     assert cluster_api.objects == {}
 
 
+@pytest.mark.integration
 def test_a_program_that_cannot_reach_the_cluster_says_one_line(cluster_api):
-    words = ["--platform=kubernetes", "--image=r/graft:1", "--", *RUN]
     cluster_api.faults = lambda *_: "cut"
-    process = subprocess.run(
-        [sys.executable, "-m", "trainer", "submit", *words], capture_output=True, text=True
-    )
+    process = graft("submit", "--platform=kubernetes", "--image=r/graft:1", "--", *RUN)
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.startswith("graft: cannot look for Job pets in default: ")
     assert process.stderr.count("\n") == 1

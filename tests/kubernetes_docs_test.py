@@ -50,6 +50,7 @@ def test_every_flag_and_every_overlay_is_described():
         assert f"`{name}`" in TEXT
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl, which has kustomize, is not here")
 def test_the_overlay_of_ones_own_builds(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 import yaml
 
+from tests.kubernetes_schemas import VERSIONS, validate
 from tests.pod_security import violations
 from trainer.launch import kubernetes_job, submit
 
@@ -43,14 +43,14 @@ def test_dry_run(overlay, capsys, monkeypatch):
     objects = json.loads(capsys.readouterr().out)["items"]
     assert objects == list(yaml.safe_load_all(shown))
     for item in objects:
-        if item["kind"] == "JobSet":
-            spec = kubernetes_job.spec_of(item)
-            item = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": spec}
-        kubernetes_validate.validate(item, "1.37", strict=True)
-        if item["kind"] in ("Job", "Deployment"):
+        validate(item, VERSIONS[-1])
+        if item["kind"] in kubernetes_job.RUN_KINDS:
+            assert list(violations(kubernetes_job.spec_of(item)["template"]["spec"])) == []
+        elif item["kind"] == "Deployment":
             assert list(violations(item["spec"]["template"]["spec"])) == []
 
 
+@pytest.mark.integration
 def test_nothing_heavy_is_imported_for_a_dry_run():
     program = (
         "import sys\nfrom trainer.launch import submit\n"

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.commands import graft, refused
+from tests import in_process
+from tests.commands import refused
 from trainer.launch.local import verdict
 
 DEADLINE_SECS = 60
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+
+integration = pytest.mark.integration
 
 LAUNCHER = """
 import os, sys
@@ -91,6 +94,7 @@ def wait_until_gone(pids):
         time.sleep(0.02)
 
 
+@integration
 def test_lines_come_with_a_prefix(launch):
     code, output = launch([["speak", "finish"]]).end()
     assert code == 0
@@ -103,6 +107,7 @@ def test_lines_come_with_a_prefix(launch):
     ]
 
 
+@integration
 def test_each_worker_has_its_place_and_its_share_of_the_devices(launch):
     launched = launch([["finish"] * 3], CUDA_VISIBLE_DEVICES="4,5,6,7,8,9,10")
     assert launched.end()[0] == 0
@@ -117,6 +122,7 @@ def test_each_worker_has_its_place_and_its_share_of_the_devices(launch):
         assert sorted(core for share in cores for core in share) == sorted(available)
 
 
+@integration
 @pytest.mark.parametrize(
     ("first", "code"),
     [(["exit 138", "exit 138"], 138), (["wait", "exit 143"], 143), (["die", "wait"], 137)],
@@ -133,6 +139,7 @@ def test_the_whole_gang_is_restarted_where_that_can_help(launch, first, code):
         assert not is_alive(before["pid"])
 
 
+@integration
 def test_who_does_not_leave_is_killed_before_the_restart(launch):
     launched = launch([["ignore", "exit 138"], ["finish", "finish"]], grace_secs=0.5)
     ended, output = launched.end()
@@ -141,6 +148,7 @@ def test_who_does_not_leave_is_killed_before_the_restart(launch):
     wait_until_gone([launched.starts(0)[0][name] for name in ("pid", "child")])
 
 
+@integration
 def test_restarts_have_an_end(launch):
     launched = launch([["exit 138", "exit 138"]] * 3, max_restarts=2)
     ended, output = launched.end()
@@ -149,6 +157,7 @@ def test_restarts_have_an_end(launch):
     assert output.endswith("launch │ ended with 138\n")
 
 
+@integration
 @pytest.mark.parametrize("code", [1, 2])
 def test_what_no_restart_can_help_ends_it(launch, code):
     launched = launch([["wait", f"exit {code}"]], grace_secs=0.3)
@@ -157,6 +166,7 @@ def test_what_no_restart_can_help_ends_it(launch, code):
     wait_until_gone([launched.starts(0)[0]["pid"]])
 
 
+@integration
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_passed_on_and_ends_it(launch, number, code):
     launched = launch([["wait", "wait"]])
@@ -166,6 +176,7 @@ def test_a_signal_is_passed_on_and_ends_it(launch, number, code):
     wait_until_gone([launched.starts(index)[0]["pid"] for index in (0, 1)])
 
 
+@integration
 def test_a_signal_that_is_ignored_kills_after_the_grace(launch):
     launched = launch([["ignore", "wait"]], grace_secs=0.5)
     launched.wait_for("│ waiting", 2)
@@ -176,6 +187,7 @@ def test_a_signal_that_is_ignored_kills_after_the_grace(launch):
     wait_until_gone([launched.starts(0)[0][name] for name in ("pid", "child")])
 
 
+@integration
 def test_a_second_signal_kills_at_once(launch):
     launched = launch([["ignore", "ignore"]], grace_secs=1000)
     launched.wait_for("│ waiting", 2)
@@ -186,6 +198,7 @@ def test_a_second_signal_kills_at_once(launch):
     wait_until_gone([launched.starts(i)[0][name] for i in (0, 1) for name in ("pid", "child")])
 
 
+@integration
 def test_no_worker_outlives_a_launcher_that_is_killed(launch):
     launched = launch([["wait", "wait"]])
     launched.wait_for("│ waiting", 2)
@@ -222,5 +235,5 @@ def test_verdict(exits, code):
         (["--num_workers=3", "--", "--workdir=x"], ["among 3 workers", "use 2 or 4 workers"]),
     ],
 )
-def test_refusals_come_before_any_worker(words, parts):
-    refused(graft("launch", *words), *parts)
+def test_refusals_come_before_any_worker(words, parts, capsys):
+    refused(in_process.graft(capsys, "launch", *words), *parts)

@@ -1,15 +1,20 @@
 """The embedded data set: what is drawn, how it is prepared, and how hard it is."""
 
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import warm
+from tests.commands import DEADLINE_SECS
 from trainer.data import leaf_drawing, leaves
 from trainer.errors import UserError
 from trainer.flags import default_cache_dir
@@ -17,17 +22,19 @@ from trainer.flags import default_cache_dir
 NAMES = ["angular_leaf_spot", "bean_rust", "healthy"]
 SIZES = {"train": 1034, "validation": 133, "test": 128}
 PREPARE = """
-import sys
-from trainer.data import leaves
+import signal, sys
+from tests import warm
+from tests.commands import DEADLINE_SECS
+from trainer.data import leaf_drawing, leaves
+directory, part, held_at = sys.argv[1], *map(int, sys.argv[2:])
+for split, size in leaf_drawing.SPLIT_SIZES.items():
+    leaf_drawing.SPLIT_SIZES[split] = min(part, size)
 def progress(done, total):
     print(done, total, flush=True)
-print(leaves.prepare(sys.argv[1], progress), flush=True)
+    if done == held_at:
+        signal.pause()
+print(leaves.prepare(directory, progress), flush=True)
 """
-
-
-@pytest.fixture(scope="session")
-def leaves_dir():
-    return leaves.prepare(default_cache_dir())
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +61,23 @@ def read(builder):
     return splits
 
 
-def start_preparing(directory):
-    return subprocess.Popen(
-        [sys.executable, "-c", PREPARE, str(directory)], stdout=subprocess.PIPE, text=True
-    )
+@contextlib.contextmanager
+def preparing(directory, part, held_at=0):
+    """A process that prepares the first `part` of each split, and what it has printed so far.
+
+    It holds for good as it has drawn `held_at`.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        arguments = (directory, part, held_at)
+        process = warm.Process(arguments, output, output, os.environ, program=PREPARE)
+
+        def printed():
+            return os.pread(output.fileno(), 2**20, 0).decode().splitlines()
+
+        try:
+            yield process, printed
+        finally:
+            process.kill()
 
 
 def serve(requests, **environment):
@@ -72,6 +92,7 @@ def serve(requests, **environment):
 
 
 class TestDrawing:
+    @pytest.mark.integration
     def test_two_processes_draw_the_same_bytes(self):
         requests = [("train", 0), ("train", 1), ("train", 2), ("validation", 7), ("test", 127)]
         one = serve(requests, PYTHONHASHSEED="1", OPENBLAS_NUM_THREADS="1")
@@ -96,6 +117,7 @@ class TestDrawing:
         with pytest.raises(ValueError, match="no example"):
             leaf_drawing.draw_leaf(split, index)
 
+    @pytest.mark.integration
     @pytest.mark.parametrize("module", ["leaf_drawing", "leaves"])
     def test_tensorflow_is_not_imported(self, module):
         code = f"import sys, trainer.data.{module}; sys.exit('tensorflow' in sys.modules)"
@@ -134,11 +156,12 @@ class TestPrepared:
         labels = {split: labels for split, (_, labels) in examples.items()}
         mean, std = small["train"].mean(0), small["train"].std(0)
         small = {split: (pixels - mean) / std for split, pixels in small.items()}
-        for penalty in (1e-2, 1.0, 10.0):
-            weights = softmax_regression(small["train"], labels["train"], penalty)
-            for split in ("validation", "test"):
-                accuracy = np.mean((small[split] @ weights).argmax(1) == labels[split])
-                assert accuracy < 0.7, f"{split} accuracy {accuracy:.3f} at penalty {penalty}"
+        penalties = (1e-2, 1.0, 10.0)
+        weights = softmax_regression(small["train"], labels["train"], penalties)
+        for split in ("validation", "test"):
+            found = (small[split] @ weights).reshape(-1, len(penalties), 3).argmax(2)
+            accuracies = (found == labels[split][:, None]).mean(0)
+            assert (accuracies < 0.7).all(), f"{split} accuracies {accuracies} at {penalties}"
 
 
 def thumbnails(images):
@@ -151,19 +174,24 @@ def thumbnails(images):
     return np.stack(rows).astype(np.float32) / 255
 
 
-def softmax_regression(pixels, labels, penalty):
-    """Weights `(3072, 3)` after 400 steps of gradient descent with momentum."""
-    target = np.eye(3, dtype=np.float32)[labels]
-    weights = np.zeros((pixels.shape[1], 3), np.float32)
-    velocity = np.zeros_like(weights)
+def softmax_regression(pixels, labels, penalties):
+    """Weights `(3072, 3 × penalties)` after 400 steps of gradient descent with momentum each.
+
+    A gradient is a combination of the pictures, and so are the weights: their shares are found.
+    """
+    target = np.tile(np.eye(3, dtype=np.float32)[labels], len(penalties))
+    penalty = np.repeat(np.float32(penalties), 3)
+    products = pixels @ pixels.T
+    shares = np.zeros((len(pixels), 3 * len(penalties)), np.float32)
+    velocity = np.zeros_like(shares)
     for _ in range(400):
-        logits = pixels @ weights
-        scores = np.exp(logits - logits.max(1, keepdims=True))
-        scores /= scores.sum(1, keepdims=True)
-        gradient = pixels.T @ (scores - target) / len(pixels) + penalty * weights
+        logits = (products @ shares).reshape(len(pixels), -1, 3)
+        scores = np.exp(logits - logits.max(2, keepdims=True))
+        scores /= scores.sum(2, keepdims=True)
+        gradient = (scores.reshape(shares.shape) - target) / len(pixels) + penalty * shares
         velocity = 0.9 * velocity - 1e-3 * gradient
-        weights += velocity
-    return weights
+        shares += velocity
+    return pixels.T @ shares
 
 
 class TestPreparing:
@@ -173,33 +201,40 @@ class TestPreparing:
         assert calls == []
 
     def test_killed_in_the_middle_then_two_at_once(self, tmp_path, examples):
-        import tensorflow_datasets as tfds
-
-        target = tmp_path / "leaves" / "1.0.0"
-        with start_preparing(tmp_path) as killed:
-            lines = [next(killed.stdout) for _ in range(20)]
-            killed.send_signal(signal.SIGKILL)
-            # Reads to the end: what is left of the process would hold the pipe open.
-            killed.communicate(timeout=60)
-        assert lines[:2] == ["1 1295\n", "2 1295\n"]
-        assert not target.exists()
-        assert list((tmp_path / "leaves").glob("incomplete.*"))
-
-        with start_preparing(tmp_path) as one, start_preparing(tmp_path) as other:
-            outputs = [process.communicate(timeout=300)[0] for process in (one, other)]
-        assert (one.returncode, other.returncode) == (0, 0)
-        drawn, waited = sorted((output.splitlines() for output in outputs), key=len, reverse=True)
-        assert drawn == [f"{done} 1295" for done in range(1, 1296)] + [str(target)]
-        assert waited == [str(target)]
-        assert not list((tmp_path / "leaves").glob("incomplete.*"))
-        # What another preparation wrote. The files themselves may differ: the order in which a
-        # record names its features is not fixed in Protocol Buffers.
-        again = read(tfds.builder_from_directory(str(target)))
-        for split, (images, labels) in examples.items():
-            assert again[split][0] == images
-            assert again[split][1].tolist() == labels.tolist()
+        assert_killed_then_two_at_once(tmp_path, examples, 8)
 
     def test_cache_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match=r"--cache_dir=.*can be written to"):
             leaves.prepare(str(tmp_path / "file" / "cache"))
+
+
+def assert_killed_then_two_at_once(directory, examples, part):
+    """Of both, the data set is whole; `part` is of each split."""
+    import tensorflow_datasets as tfds
+
+    total = sum(min(part, size) for size in SIZES.values())
+    target = directory / "leaves" / "1.0.0"
+    with preparing(directory, part, held_at=20) as (killed, printed):
+        while len(printed()) < 20 and killed.poll() is None:
+            time.sleep(0.01)
+        assert printed() == [f"{done} {total}" for done in range(1, 21)]
+        killed.kill()
+        assert killed.wait(60) == -signal.SIGKILL
+    assert not target.exists()
+    assert list((directory / "leaves").glob("incomplete.*"))
+
+    with preparing(directory, part) as (one, printed), preparing(directory, part) as (other, also):
+        codes = [process.wait(DEADLINE_SECS) for process in (one, other)]
+        outputs = [printed(), also()]
+    assert codes == [0, 0], outputs
+    drawn, waited = sorted(outputs, key=len, reverse=True)
+    assert drawn == [f"{done} {total}" for done in range(1, total + 1)] + [str(target)]
+    assert waited == [str(target)]
+    assert not list((directory / "leaves").glob("incomplete.*"))
+    # What another preparation wrote. The files themselves may differ: the order in which a
+    # record names its features is not fixed in Protocol Buffers.
+    again = read(tfds.builder_from_directory(str(target)))
+    for split, (images, labels) in examples.items():
+        assert again[split][0] == images[:part]
+        assert again[split][1].tolist() == labels[:part].tolist()

@@ -5,6 +5,8 @@ import pytest
 
 from trainer.locks import locked
 
+pytestmark = pytest.mark.integration
+
 HOLDER = """
 import sys
 from trainer.locks import locked

@@ -22,6 +22,7 @@ from tests.tiers import GANG
 pytestmark = [pytest.mark.integration, GANG]
 
 NUM_STEPS = 60
+BARE = ("--export_formats=", "--noreport")
 STALL_SECS = 30
 
 
@@ -89,7 +90,7 @@ def test_every_step_is_that_of_one_worker(pair, single):
 
 def test_one_then_four_then_two_workers(arguments, single, tmp_path):
     for num_workers, num_steps in ((1, 17), (4, 43), (2, NUM_STEPS)):
-        words = [*arguments, f"--num_steps={num_steps}", f"--workdir={tmp_path}"]
+        words = [*arguments, *BARE, f"--num_steps={num_steps}", f"--workdir={tmp_path}"]
         train(num_workers, words, tmp_path / "said")
     ours, theirs = curve(tmp_path), curve(single)
     assert ours.keys() == theirs.keys()
@@ -119,7 +120,7 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, gates, tm
     gate = gates()
     rare = [word for word in arguments if "checkpoint" not in word]
     words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
-    words += ["--log_progress_secs=0"]
+    words += [*BARE, "--log_progress_secs=0"]
     with gang(2, words, tmp_path / "said", prepare={1: gate}) as workers:
         gate.wait(*(worker.process for worker in workers))
         workers[1].process.send_signal(signal.SIGTERM)
@@ -179,7 +180,8 @@ def test_a_worker_alone_names_who_is_missing(arguments, tmp_path):
 
 def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, tmp_path):
     # So many that most are left when the kill comes.
-    words = [*arguments, "--num_steps=900", "--checkpoint_every_steps=50", f"--workdir={tmp_path}"]
+    words = [*arguments, *BARE, "--num_steps=900", "--checkpoint_every_steps=50"]
+    words.append(f"--workdir={tmp_path}")
     command = [sys.executable, "-m", "trainer", "launch", "--num_workers=2", "--", *words]
     process: Any
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -204,14 +206,8 @@ def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):
     broken = [folder / "validation" / name for name in ("blue/000.png", "red/002.png")]
     for path in broken:
         path.write_bytes(path.read_bytes()[:100])
-    words = [
-        f"--dataset={folder}",
-        *arguments[1:],
-        "--bad_images=skip",
-        "--num_steps=3",
-        "--noreport",
-    ]
-    train(2, [*words, "--noreport", f"--workdir={tmp_path}"], tmp_path / "said")
+    words = [f"--dataset={folder}", *arguments[1:], *BARE, "--bad_images=skip", "--num_steps=3"]
+    train(2, [*words, f"--workdir={tmp_path}"], tmp_path / "said")
     found = metrics(tmp_path)
     assert found["eval"]["num_examples"] == 7
     assert found["num_skipped"] == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
+from tests import jpegs
 from trainer import mistakes
 from trainer.data.decode_checked import BadImages
 from trainer.data.folder_source import open_folder
@@ -46,10 +46,17 @@ def test_eight_of_all_workers():
     assert found[0] == Mistake(2.8, 208, 0, 1)
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    # No larger than twice what is asked for: no JPEG is decoded at a fraction of its size.
+    root = jpegs.write_folder(tmp_path_factory.mktemp("data"), train=1, validation=7, size=15)
+    return open_folder(str(root))
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("replicas", [1, 2, 3])
-def test_a_place_is_that_of_the_example(tmp_path, replicas):
+def test_a_place_is_that_of_the_example(source, replicas):
     """Every image is taken for the next class, and its loss follows from its own pixels."""
-    source = open_folder(str(tiny.write_folder(tmp_path, train=9, validation=7)))
     pipeline = InputPipeline(source, 6, 6, 0, (8, 8), BadImages())
 
     def logits(images):
@@ -59,7 +66,8 @@ def test_a_place_is_that_of_the_example(tmp_path, replicas):
     expected = []
     for place in range(21):
         example = source.example("validation", place)
-        image = tf.image.resize(tf.io.decode_png(example.encoded, 3), (8, 8), "bilinear") / 255
+        pixels = tf.io.decode_jpeg(example.encoded, 3, dct_method="INTEGER_ACCURATE")
+        image = tf.image.resize(pixels, (8, 8), "bilinear") / 255
         scores = logits(image[None])[0].numpy().astype(np.float64)
         loss = np.log(np.exp(scores - scores[example.label]).sum())
         expected.append((loss, place, example.label, int(scores.argmax())))

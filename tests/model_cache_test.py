@@ -60,6 +60,7 @@ def large_by_tensorflow(directory):
     tf.io.write_file(f"{directory}/file", "a" * 2**17)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("write", [large, large_by_tensorflow, handles._write_embedded])
 def test_a_full_disk_is_named_with_the_flag(small_disk, write):
     assert refusal(small_disk, write) == (

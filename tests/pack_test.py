@@ -2,15 +2,12 @@ import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from typing import Any
 
 import pytest
 import tensorflow_datasets as tfds
 
-from tests import tiny
+from tests import tiny, warm
+from tests.commands import DEADLINE_SECS
 from trainer.console import LineVoice
 from trainer.data.folder_source import open_folder
 from trainer.data.tfds_open import open_prepared
@@ -160,41 +157,38 @@ def test_a_place_that_cannot_be_written(folder, tmp_path, capfd):
 
 
 PACKER = """
-import sys, time
+import sys
 from trainer.console import LineVoice
 from trainer.data.folder_source import open_folder
 from trainer.packing import pack
 
-class Waiting(LineVoice):
-    def advance(self, task, done, total, **figures):
-        print(task, done, flush=True)
-        if done == 30:
-            sys.stdin.readline()
-
-pack(open_folder(sys.argv[1]), ["train", "validation"], sys.argv[2], 100_000, Waiting(sys.stdout))
+pack(open_folder(sys.argv[1]), ["train", "validation"], sys.argv[2], 100_000, LineVoice(sys.stdout))
 """
 
 
-def half_packed(folder, output):
-    """A process that has packed half of the pictures and waits."""
-    process: Any = subprocess.Popen(
-        [sys.executable, "-c", PACKER, str(folder), str(output)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while process.stdout.readline() != "packing train 30\n":
-        assert time.monotonic() < deadline
-    return process
+@pytest.fixture
+def half_packed(gates):
+    """Starts a process that packs a folder, and that holds where it has packed half of it."""
+    gate = gates("trainer.console:LineVoice.advance", 30)
+
+    def begin(folder, output):
+        with open(os.devnull, "w") as nowhere:
+            arguments = [folder, output]
+            process = warm.Process(
+                arguments, nowhere, nowhere, os.environ, prepare=gate, program=PACKER
+            )
+        gate.wait(process)
+        return process, gate
+
+    return begin
 
 
-def test_a_kill_leaves_nothing_that_looks_complete(folder, source, tmp_path):
+@pytest.mark.integration
+def test_a_kill_leaves_nothing_that_looks_complete(folder, source, half_packed, tmp_path):
     output = tmp_path / "out"
-    with half_packed(folder, output) as process:
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    process, _ = half_packed(folder, output)
+    process.kill()
+    assert process.wait(DEADLINE_SECS) == -signal.SIGKILL
     (left,) = os.listdir(tmp_path)
     assert left.startswith(".graft-pack-")
     with pytest.raises(UserError):
@@ -215,20 +209,22 @@ def test_directories_of_others_are_left_alone(source, tmp_path):
     assert {(tmp_path / name / "diary.txt").read_text() for name in names} == {"dear diary"}
 
 
-def test_two_at_once_do_not_disturb_each_other(folder, source, tmp_path):
-    with half_packed(folder, tmp_path / "slow") as slow:
-        pack(source, ["validation"], str(tmp_path / "quick"), 2**20, LineVoice(io.StringIO()))
-        slow.communicate("\n", timeout=60)
-    assert slow.returncode == 0
+@pytest.mark.integration
+def test_two_at_once_do_not_disturb_each_other(folder, source, half_packed, tmp_path):
+    slow, gate = half_packed(folder, tmp_path / "slow")
+    pack(source, ["validation"], str(tmp_path / "quick"), 2**20, LineVoice(io.StringIO()))
+    gate.open()
+    assert slow.wait(DEADLINE_SECS) == 0
     assert sorted(os.listdir(tmp_path)) == ["quick", "slow"]
     assert contents(open_prepared(str(tmp_path / "slow"), 16), "train") == contents(source, "train")
 
 
-def test_an_output_that_appears_meanwhile_is_kept(folder, tmp_path):
-    with half_packed(folder, tmp_path / "out") as process:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "mine.txt").write_text("")
-        process.communicate("\n", timeout=60)
-    assert process.returncode == 1
+@pytest.mark.integration
+def test_an_output_that_appears_meanwhile_is_kept(folder, half_packed, tmp_path):
+    process, gate = half_packed(folder, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("")
+    gate.open()
+    assert process.wait(DEADLINE_SECS) == 1
     assert os.listdir(tmp_path) == ["out"]
     assert os.listdir(tmp_path / "out") == ["mine.txt"]

@@ -36,6 +36,7 @@ def step(process):
     return process.stdout.readline()
 
 
+@pytest.mark.integration
 def test_sigterm_is_a_flag(loop):
     assert step(loop) == "step False\n"
     loop.send_signal(signal.SIGTERM)
@@ -45,6 +46,7 @@ def test_sigterm_is_a_flag(loop):
     assert loop.wait(30) == 0
 
 
+@pytest.mark.integration
 def test_a_second_sigterm_ends_it(loop):
     loop.send_signal(signal.SIGTERM)
     assert step(loop) == "step True\n"
@@ -52,6 +54,7 @@ def test_a_second_sigterm_ends_it(loop):
     assert loop.wait(30) == 143
 
 
+@pytest.mark.integration
 def test_ctrl_c_is_a_flag_and_a_second_one_ends_it(loop):
     loop.send_signal(signal.SIGINT)
     assert step(loop) == "step True\n"
@@ -59,6 +62,7 @@ def test_ctrl_c_is_a_flag_and_a_second_one_ends_it(loop):
     assert loop.wait(30) == 130
 
 
+@pytest.mark.integration
 def test_a_second_sigterm_ends_what_waits_outside_of_python():
     waits = """
 import ctypes

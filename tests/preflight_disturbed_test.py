@@ -1,7 +1,6 @@
 """The preflight among strangers, signals, kills and frozen processes; all are real."""
 
 import contextlib
-import random
 import signal
 import socket
 import time
@@ -10,6 +9,8 @@ import pytest
 
 from tests.meeting import DEADLINE_SECS, localhosts, met_by_hand, release, workers
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def start():
@@ -17,10 +18,7 @@ def start():
         yield start
 
 
-def test_garbage_disturbs_nobody(start):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
+def test_garbage_disturbs_nobody(start, rng):
     hosts = localhosts(3)
     early = [start(hosts, index) for index in (0, 1)]
     for worker in early:
@@ -70,12 +68,12 @@ def test_sigterm_while_waiting_leaves_at_once(start):
 
 def test_a_worker_that_was_started_anew_is_welcome(start):
     hosts = localhosts(3)
-    chief, first = (start(hosts, index, speed=4, timeout_secs=400) for index in (0, 1))
+    chief, first = (start(hosts, index, speed=8, timeout_secs=800) for index in (0, 1))
     first.wait_for("waiting")
     first.process.kill()
     first.process.wait()
     # At the chief's speed: of a slower clock it would not hear often enough.
-    release([chief, *(start(hosts, index, speed=4, timeout_secs=400) for index in (1, 2))])
+    release([chief, *(start(hosts, index, speed=8, timeout_secs=800) for index in (1, 2))])
 
 
 def test_a_killed_chief_is_waited_for(start):
@@ -91,10 +89,10 @@ def test_a_killed_chief_is_waited_for(start):
 
 def test_a_worker_that_freezes_is_named_by_the_others(start):
     hosts = localhosts(3)
-    chief, frozen = (start(hosts, index, speed=4, timeout_secs=60) for index in (0, 1))
+    chief, frozen = (start(hosts, index, speed=8, timeout_secs=50) for index in (0, 1))
     frozen.wait_for("waiting")
     frozen.process.send_signal(signal.SIGSTOP)
-    last = start(hosts, 2, speed=4, timeout_secs=60)
+    last = start(hosts, 2, speed=8, timeout_secs=50)
     for worker in (chief, last):
         code, output, errors = worker.end()
         assert code == 138
@@ -129,7 +127,7 @@ def test_a_frozen_chief_is_named(start):
     chief = start(hosts, 0)
     chief.wait_for("holding")
     chief.process.send_signal(signal.SIGSTOP)
-    code, _, errors = start(hosts, 1, timeout_secs=2).end()
+    code, _, errors = start(hosts, 1, speed=4, timeout_secs=5).end()
     assert code == 138
     assert f"worker 0, the chief ({hosts[0]}): its port answers, but it does not\n" in errors
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.meeting import DEADLINE_SECS, localhosts, met_by_hand, workers
 
+pytestmark = pytest.mark.integration
+
 STOPPED = "graft: stopped by SIGTERM before training; there is nothing to save\n"
 
 

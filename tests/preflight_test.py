@@ -13,6 +13,8 @@ from trainer.cluster import Cluster
 from trainer.errors import Preempted, UserError
 from trainer.preemption import StopRequest
 
+integration = pytest.mark.integration
+
 
 @pytest.fixture
 def start():
@@ -20,6 +22,7 @@ def start():
         yield start
 
 
+@integration
 @pytest.mark.parametrize("num_workers", [2, 5])
 def test_all_meet_and_have_their_ports_free(start, num_workers):
     hosts = localhosts(num_workers)
@@ -28,15 +31,17 @@ def test_all_meet_and_have_their_ports_free(start, num_workers):
     release([start(hosts, index, {"a": "1"}) for index in order])
 
 
+@integration
 def test_by_name_and_over_ipv6(start):
     one, other = free_ports(2)
     hosts = [f"localhost:{one}", f"[::1]:{other}"]
     release([start(hosts, index) for index in (0, 1)])
 
 
+@integration
 def test_a_late_worker_is_waited_for_with_a_line_every_ten_seconds(start):
     hosts = localhosts(3)
-    early = [start(hosts, index, timeout_secs=400, speed=4) for index in (0, 1)]
+    early = [start(hosts, index, timeout_secs=800, speed=8) for index in (0, 1)]
     reason = f"worker 2 ({hosts[2]}): nothing listens on its port\n"
     for worker in early:
         first, second = worker.wait_for("waiting"), worker.wait_for("waiting")
@@ -45,9 +50,10 @@ def test_a_late_worker_is_waited_for_with_a_line_every_ten_seconds(start):
         waited = [int(line.split()[1]) for line in (first, second)]
         assert waited[0] >= 10
         assert waited[1] - waited[0] >= 10
-    release([*early, start(hosts, 2, timeout_secs=400, speed=4)])
+    release([*early, start(hosts, 2, timeout_secs=800, speed=8)])
 
 
+@integration
 def test_an_absent_worker_is_named_by_all(start):
     hosts = localhosts(3)
     started = [start(hosts, index, timeout_secs=2) for index in (0, 2)]
@@ -60,6 +66,7 @@ def test_an_absent_worker_is_named_by_all(start):
         )
 
 
+@integration
 def test_an_absent_chief_is_named(start):
     hosts = localhosts(2)
     code, _, errors = start(hosts, 1, timeout_secs=1).end()
@@ -67,6 +74,7 @@ def test_an_absent_chief_is_named(start):
     assert f"worker 0, the chief ({hosts[0]}): nothing listens on its port\n" in errors
 
 
+@integration
 def test_an_unresolvable_name_is_named(start):
     hosts = [*localhosts(1), "nowhere.invalid:2222"]
     code, _, errors = start(hosts, 0, timeout_secs=3).end()
@@ -74,6 +82,7 @@ def test_an_unresolvable_name_is_named(start):
     assert "worker 1 (nowhere.invalid:2222): its name does not resolve\n" in errors
 
 
+@integration
 def test_what_one_worker_alone_does_not_reach_is_named(start):
     hosts = localhosts(3)
     # The same port by another name: worker 1 knows worker 2 by a name that does not resolve.
@@ -96,6 +105,7 @@ def test_a_busy_port_is_named():
     assert str(caught.value).startswith(f"TF_CONFIG: port {port} of worker 1 (b:{port}): another ")
 
 
+@integration
 def test_the_odd_one_out_is_named_by_all(start):
     hosts = localhosts(3)
     same = {"tensorflow": "2.21.0", "class_names": "a,b"}
@@ -111,6 +121,7 @@ def test_the_odd_one_out_is_named_by_all(start):
         )
 
 
+@integration
 def test_another_number_of_workers_is_refused_on_both_sides(start):
     hosts = localhosts(3)
     started = [start(hosts[:2], 0), start(hosts, 1)]

@@ -24,6 +24,7 @@ def test_versions():
     assert "tensorflow" in found or "tensorflow-cpu" in found
 
 
+@pytest.mark.integration
 def test_describe_is_json():
     described = provenance.describe()
     assert described.keys() == {"versions", "git_commit"}
@@ -58,6 +59,7 @@ def commit_seen_in(checkout):
     return process.stdout.strip()
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(GIT is None, reason="no git")
 def test_git_commit(checkout):
     assert commit_seen_in(checkout) == "None"  # no repository
@@ -71,6 +73,7 @@ def test_git_commit(checkout):
     assert commit_seen_in(checkout) == git(checkout, "rev-parse", "HEAD")
 
 
+@pytest.mark.integration
 def test_no_git(checkout):
     program = "from trainer import provenance; print(provenance.git_commit())"
     process = subprocess.run(

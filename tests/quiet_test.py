@@ -1,6 +1,12 @@
+"""Start-up itself: each in a process that executes Python anew."""
+
 import os
 import subprocess
 import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
 
 
 def run(program, *paths, **environment):

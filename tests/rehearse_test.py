@@ -1,73 +1,41 @@
-"""`graft rehearse` with real workers, and what it is asked and answers."""
+"""`graft rehearse` with real workers, and what it is asked and answers.
 
-import json
-import os
-import subprocess
-import sys
+All that it does to a run is in tests/storm/rehearse_test.py.
+"""
+
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import in_process
 from tests.commands import graft, refused
+from tests.forked_workers import ForkedWorkers
+from tests.rehearsals import rehearse
+from tests.tiers import GANG
 from trainer import flags
 from trainer.command_line import parse
 from trainer.launch.disturbance import NAMES
-from trainer.launch.rehearse import FLAGS, plan, small
+from trainer.launch.rehearse import plan, small
 from trainer.launch.stage import same_bits
 
 _f32: Any = np.float32
 _f64: Any = np.float64
 
-DEADLINE_SECS = 900
+
+@pytest.mark.integration
+@GANG
+def test_a_run_goes_on_after_a_kill_with_the_same_bits(tmp_path):
+    rehearse(partial(graft, prepare=ForkedWorkers()), tmp_path, 24, ["kill"])
 
 
-def test_a_run_goes_on_after_each_disturbance_with_the_same_bits(tmp_path):
-    folder = tiny.write_folder(tmp_path / "folder", train=30, validation=4)
-    workdir = tmp_path / "run"
-    process = subprocess.run(
-        [
-            *(sys.executable, "-m", "trainer", "rehearse", "--json", "--num_steps=60"),
-            *("--stall_timeout_secs=15", "--grace_secs=5", "--", f"--workdir={workdir}"),
-            *(f"--dataset={folder}", "--global_batch_size=16", "--nofreeze_backbone"),
-            *("--eval_every_epochs=100", "--num_epochs=7"),
-            f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECS,
-    )
-    print(process.stderr)  # says the seed
-    assert process.returncode == 0
-    found = json.loads(process.stdout)
-    assert (found["num_workers"], found["num_steps"], found["passed"]) == (2, 60, True)
-    planned = plan(
-        {**parse([], FLAGS)[0], "num_steps": 60, "disturbances": list(NAMES)}, found["seed"]
-    )
-    assert [result["disturbance"] for result in found["results"]] == [
-        "kill",
-        "freeze",
-        "sigterm",
-        "storage",
-    ]
-    assert planned[3].worker is None
-    for result, wanted in zip(found["results"], planned, strict=True):
-        assert result["worker"] == wanted.worker
-        assert wanted.step <= result["after_step"] < 60
-        assert result["recovered"] is result["equal_weights"] is True
-        assert result["secs_until_training"] > 0
-        # A loop ends at each checkpoint, every 6 steps: no more can be lost.
-        assert 0 <= result["steps_done_twice"] <= 6
-    assert found["results"][1]["secs_until_training"] > 15
-    assert found["results"][2]["steps_done_twice"] == 0
-    assert os.listdir(workdir) == []
-
-
+@pytest.mark.integration
 def test_a_run_that_cannot_work_ends_the_rehearsal(tmp_path):
     process = graft(
         *("rehearse", "--num_steps=8", "--num_workers=1", "--"),
         *(f"--workdir={tmp_path / 'run'}", f"--dataset={tmp_path / 'absent'}"),
+        prepare=ForkedWorkers(),
     )
     assert process.returncode == 2
     assert "rehearse │ 0 │ graft: --dataset=" in process.stdout
@@ -88,8 +56,8 @@ def test_a_run_that_cannot_work_ends_the_rehearsal(tmp_path):
         (["--num_workers=3", "--", "--workdir=x"], ["among 3 workers"]),
     ],
 )
-def test_refusals_come_before_any_run(words, parts):
-    refused(graft("rehearse", *words), *parts)
+def test_refusals_come_before_any_run(words, parts, capsys):
+    refused(in_process.graft(capsys, "rehearse", *words), *parts)
 
 
 def test_the_small_run_is_the_users_own_but_for_its_length_and_voice():

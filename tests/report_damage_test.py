@@ -81,6 +81,7 @@ def test_the_report_stands_and_says_it():
     assert "Left out: train/&lt;b&gt; from byte 0 of 9 on." in section
 
 
+@pytest.mark.integration
 def test_the_comparison_stands_and_says_it(tmp_path):
     whole, damaged = (write_run(tmp_path / name) for name in ("whole", "damaged"))
     write_logs(tmp_path / "whole" / "logs")

@@ -9,6 +9,8 @@ from tests.browser import chromium, opened, serve
 from tests.commands import graft
 from tests.evidence import encoded
 
+pytestmark = pytest.mark.integration
+
 # What a file name can hold: anything but a slash.
 HOSTILE = ("<script>alert(1)<", "<img src=x onerror=alert(2)>", "{{7*7}}'\"&\u2028")
 FILE = '"><svg onload=alert({})>.png'
@@ -29,6 +31,7 @@ def train(root, backbone):
         "--num_epochs=1",
         "--global_batch_size=8",
         "--export_formats=",
+        "--nolog_images",
     )
     assert process.returncode == 0, process.stderr
     assert "warning: " not in process.stdout

@@ -81,14 +81,16 @@ def tiny_run(tmp_path_factory):
         "train",
         f"--dataset={folder}",
         f"--backbone={tiny.write_backbone(root / 'backbone')}",
-        "--num_epochs=2",
+        "--num_epochs=1",
         "--global_batch_size=8",
         "--export_formats=",
+        "--nolog_images",
         "--bad_images=skip",
         "--feature_cache=off",
     ]
 
 
+@pytest.mark.integration
 def test_without_features_the_same_files_are_found(tiny_run, tmp_path):
     process = graft(*tiny_run, f"--workdir={tmp_path}", "--nofreeze_backbone")
     assert process.returncode == 0, process.stderr
@@ -104,6 +106,7 @@ def test_without_features_the_same_files_are_found(tiny_run, tmp_path):
     assert "validation/red/broken.png" not in names
 
 
+@pytest.mark.integration
 def test_a_report_that_cannot_be_written_does_not_cost_the_run(tiny_run, tmp_path):
     (tmp_path / "report").write_text("a file where a directory should be")
     process = graft(*tiny_run, f"--workdir={tmp_path}")
@@ -118,6 +121,7 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_run(tiny_run, tmp_pat
     assert (tmp_path / "report" / "index.html").is_file()
 
 
+@pytest.mark.integration
 def test_no_report_where_none_is_asked_for(tiny_run, tmp_path):
     process = graft(*tiny_run, f"--workdir={tmp_path}", "--noreport")
     assert process.returncode == 0, process.stderr

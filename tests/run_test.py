@@ -2,9 +2,13 @@
 
 import time
 
+import pytest
+
 from tests import tiny
-from tests.commands import python
+from tests.commands import python, script
 from trainer import run_status
+
+pytestmark = pytest.mark.integration
 
 # Says when the training's batches are made, and when they are taken down; meanwhile SIGTERM comes.
 SCRIPT = """
@@ -27,8 +31,8 @@ exit_process(task.main(sys.argv[1:]))
 
 
 def test_a_stopped_run_waits_for_no_pipeline(tmp_path):
-    process = python(
-        *("-c", SCRIPT, f"--workdir={tmp_path / 'run'}", "--global_batch_size=8"),
+    process = script(
+        *(SCRIPT, f"--workdir={tmp_path / 'run'}", "--global_batch_size=8"),
         f"--dataset={tiny.write_folder(tmp_path / 'folder', train=8, validation=3)}",
         *(f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}", "--augment=light"),
     )
@@ -41,7 +45,7 @@ def test_a_stopped_run_waits_for_no_pipeline(tmp_path):
 
 def test_a_run_leaves_no_temporary_files(tmp_path):
     (tmp_path / "tmp").mkdir()
-    process = python(
+    process = python(  # of its own: Python looks for TMPDIR once
         *("-m", "trainer", "train", f"--workdir={tmp_path / 'run'}", "--num_epochs=1"),
         f"--dataset={tiny.write_folder(tmp_path / 'folder', train=16, validation=3)}",
         f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",

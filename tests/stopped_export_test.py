@@ -7,34 +7,46 @@ import time
 import pytest
 
 from tests import tiny
-from tests.gang import DEADLINE_SECS, gang, train
+from tests.gang import gang, train
+from tests.tiers import GANG
+
+pytestmark = pytest.mark.integration
+
+# What the chief is about to do when the signal comes: to save the model, or to score it.
+SAVES, SCORES = "trainer.export:export", "trainer.export:check"
 
 
-@pytest.mark.parametrize(("num_workers", "asked"), [(1, 0), (2, 0), (2, 1)])
-def test_sigterm_in_the_export(tmp_path, num_workers, asked):
+@pytest.mark.parametrize(
+    ("num_workers", "asked", "moment"),
+    [(1, 0, SCORES), pytest.param(2, 1, SAVES, marks=GANG)],  # more: tests/storm/
+)
+def test_sigterm_in_the_export(gates, tmp_path, num_workers, asked, moment):
+    assert_leaves_and_exports_later(gates(moment, 1), tmp_path, num_workers, asked)
+
+
+def assert_leaves_and_exports_later(gate, root, num_workers, asked):
+    """The worker that is `asked` gets a SIGTERM while the chief holds at `gate`."""
     words = [
-        f"--dataset={tiny.write_folder(tmp_path / 'folder', train=8, validation=40)}",
-        f"--backbone={tiny.write_backbone(tmp_path / 'backbone')}",
+        f"--dataset={tiny.write_folder(root / 'folder', train=8, validation=40)}",
+        f"--backbone={tiny.write_backbone(root / 'backbone')}",
         "--num_steps=2",
         "--global_batch_size=2",  # the export is scored in 60 batches
         "--num_logical_shards=2",
-        f"--workdir={tmp_path / 'run'}",
+        f"--workdir={root / 'run'}",
     ]
-    with gang(num_workers, words, tmp_path / "said") as workers:
-        deadline = time.monotonic() + DEADLINE_SECS
-        while "exporting  the weights" not in workers[0].output:
-            assert time.monotonic() < deadline
-            assert workers[0].process.poll() is None, workers[0].errors
-            time.sleep(0.01)
+    with gang(num_workers, words, root / "said", prepare={0: gate}) as workers:
+        gate.wait(*(worker.process for worker in workers))
         began = time.monotonic()
         workers[asked].process.send_signal(signal.SIGTERM)
+        gate.open()
         assert [worker.end() for worker in workers] == [143] * num_workers
         assert time.monotonic() - began < 30  # what Kubernetes grants by default
+        assert "exporting  the weights" in workers[0].output
         for worker in workers:
             assert "stopped by SIGTERM while exporting" in worker.errors
             assert "Traceback" not in worker.errors
-    assert not (tmp_path / "run" / "metrics.json").exists()
-    train(num_workers, words, tmp_path / "said")
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert not (root / "run" / "metrics.json").exists()
+    train(num_workers, words, root / "said")
+    found = json.loads((root / "run" / "metrics.json").read_text())
     assert (found["global_step"], found["eval"]["num_examples"]) == (2, 120)
-    assert (tmp_path / "run" / "export" / "saved_model.pb").exists()
+    assert (root / "run" / "export" / "saved_model.pb").exists()

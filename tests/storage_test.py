@@ -1,31 +1,22 @@
+"""Directories that are published whole or not at all; killed more often in tests/storm/."""
+
 import json
 import os
-import random
-import signal
 import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests import tiny
+from tests.killed_publishers import assert_whole_or_nothing
 from trainer import storage
 from trainer.errors import UserError
 
 
-def scratch_with(tmp_path, files):
-    for name, content in files.items():
-        path = tmp_path / "scratch" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return str(tmp_path / "scratch")
-
-
 @pytest.fixture
 def published(tmp_path):
-    scratch = scratch_with(tmp_path, {"a.bin": b"123456789", "sub/b.txt": b"", ".hidden": b""})
+    files = {"a.bin": b"123456789", "sub/b.txt": b"", ".hidden": b""}
+    scratch = str(tiny.write_files(tmp_path / "scratch", files))
     directory = str(tmp_path / "runs" / "größe 1" / "step_1")
     storage.publish(scratch, directory, {"step": 1})
     return Path(directory)
@@ -114,44 +105,9 @@ def test_list_names(tmp_path):
     assert storage.list_names(tmp_path) == [".c", "a", "b"]
 
 
-PUBLISHER = """
-import sys
-from trainer import storage
-step = 0
-while True:
-    step += 1
-    storage.publish(sys.argv[1], f"{sys.argv[2]}/step_{step % 3}", {"step": step})
-    if step > 2:
-        storage.remove(f"{sys.argv[2]}/step_{(step + 1) % 3}")
-    print(step, flush=True)
-"""
-
-
-def test_what_a_kill_leaves_is_whole_or_nothing(tmp_path):
-    seed = int(time.time())
-    print("seed", seed)
-    moments = random.Random(seed)
-    files = {f"{i}/data": bytes([i]) * 50_000 for i in range(6)}
-    scratch, target = scratch_with(tmp_path, files), tmp_path / "target"
-    num_whole = num_unfinished = 0
-    for _ in range(12):
-        command = [sys.executable, "-c", PUBLISHER, scratch, str(target)]
-        process: Any
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            for _ in range(moments.randint(1, 4)):
-                process.stdout.readline()
-            time.sleep(moments.uniform(0, 0.02))  # anywhere in the next one
-            process.kill()
-        assert process.returncode == -signal.SIGKILL
-        for name in storage.list_names(target):
-            manifest = storage.read_manifest(target / name)
-            num_unfinished += manifest is None
-            if manifest is not None:
-                num_whole += 1
-                assert manifest.files.keys() == files.keys()
-                assert storage.damage(target / name, manifest) is None
-    assert num_whole > 0
-    print(num_whole, "whole,", num_unfinished, "unfinished")
+@pytest.mark.integration
+def test_what_a_kill_leaves_is_whole_or_nothing(tmp_path, rng):
+    assert_whole_or_nothing(tmp_path, 3, rng)
 
 
 def test_write_atomically(tmp_path):

@@ -1,11 +1,10 @@
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import script
 from trainer import strategy
 from trainer.errors import UserError
 
@@ -58,11 +57,11 @@ for name, shards in (("auto", 8), ("one_device", 7), ("mirrored", 6), ("mirrored
 """
 
 
-def test_build_on_three_devices():
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TPU_")}
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment
-    )
+@pytest.mark.integration
+def test_build_on_three_devices(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("TPU_")]:
+        monkeypatch.delenv(name)
+    process = script(PROGRAM)
     lines = process.stdout.splitlines()
     assert lines[:4] == [
         "OneDeviceStrategy 1 CPU",
@@ -157,8 +156,9 @@ def test_bfloat16_on_a_gpu_is_refused():
         strategy.choose_precision("mixed_bfloat16", True, 1, {"avx512_bf16"})
 
 
+@pytest.mark.integration
 def test_a_quota_limits_tensorflows_threads():
-    script = (
+    program = (
         "import sys, os; from trainer import strategy; import tensorflow as tf;"
         "strategy.limit_threads(int(sys.argv[1]));"
         "print(tf.config.threading.get_intra_op_parallelism_threads(),"
@@ -166,7 +166,6 @@ def test_a_quota_limits_tensorflows_threads():
     )
     cores = len(os.sched_getaffinity(0))
     for limit, expected in ((1, "1 1" if cores > 1 else "0 0"), (cores, "0 0")):
-        shown = subprocess.run(
-            [sys.executable, "-c", script, str(limit)], capture_output=True, text=True, check=True
-        )
+        shown = script(program, limit)
+        assert shown.returncode == 0, shown.stderr
         assert shown.stdout.split("\n")[-2] == expected

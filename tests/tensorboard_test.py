@@ -1,12 +1,16 @@
 """`graft tensorboard` as a process: it answers over HTTP with the scalars of the run."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 
+import pytest
+
+from tests import warm
 from tests.board import DEADLINE_SECS, Board
 from tests.commands import graft, refused
 from trainer.tensorboard import short_names
@@ -24,28 +28,36 @@ def write_run(root):
 
 
 @contextlib.contextmanager
-def opened(*words):
+def opened(*words, is_warm=True):
     """The page that a process of `graft` with `words` serves, once the run's loss is on it."""
-    command = [sys.executable, "-m", "trainer", *words]
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
-    ):
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as output:
+        process: subprocess.Popen[bytes] | warm.Process
+        if is_warm:
+            process = warm.Process(words, output, said, os.environ)
+        else:
+            command = [sys.executable, "-m", "trainer", *words]
+            process = subprocess.Popen(command, stdout=output, stderr=said)
         try:
-            assert process.stdout is not None
-            lines = iter(process.stdout.readline, "")
-            found = next(filter(None, (re.match(r"curves     (http://\S+/)", ln) for ln in lines)))
-            board = Board(found[1])
             deadline = time.monotonic() + DEADLINE_SECS
+            while not (found := re.search(r"^curves     (http://\S+/)", _read(output), re.M)):
+                assert time.monotonic() < deadline
+                assert process.poll() is None, _read(said)
+                time.sleep(0.05)
+            board = Board(found[1])
             while "loss" not in board.json("plugin/scalars/tags").get("train", {}):
                 assert time.monotonic() < deadline
-                time.sleep(0.2)
+                time.sleep(0.05)
             yield board
         finally:
             process.terminate()
-        said.seek(0)
-        assert "oneDNN" not in said.read()
+            process.wait(DEADLINE_SECS)
+        assert "oneDNN" not in _read(said)
     assert process.returncode == -15
+
+
+def _read(stream):
+    """All that a process has written there by now, which also writes at its own place."""
+    return os.pread(stream.fileno(), 1 << 20, 0).decode()
 
 
 def points(board):
@@ -54,9 +66,11 @@ def points(board):
     ]
 
 
+@pytest.mark.integration
 def test_it_answers_with_the_scalars(tmp_path):
     run = write_run(tmp_path / "pets")
-    with opened("tensorboard", f"--workdir={run}", "--port=0") as board:
+    # From its start, at which TensorFlow may say something.
+    with opened("tensorboard", f"--workdir={run}", "--port=0", is_warm=False) as board:
         assert points(board) == [[5, 0.5]]
 
 
@@ -70,6 +84,7 @@ def test_curves_in_a_bucket_by_workdir_and_by_job(tmp_path, gcs, vertex_ai):
         assert points(board) == [[5, 0.5]]
 
 
+@pytest.mark.integration
 def test_no_run_is_there(tmp_path):
     refused(graft("tensorboard", f"--workdir={tmp_path / 'none'}"), "there is no run")
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tests import tiny
+from tests.commands import script
 from trainer.data.tfds_open import is_prepared, open_named, open_prepared
 from trainer.errors import UserError
 
@@ -154,15 +155,12 @@ except UserError as error:
 """
 
 
-def test_not_prepared_and_no_network(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+@pytest.mark.integration
+def test_not_prepared_and_no_network(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
     began = time.monotonic()
-    process = subprocess.run(
-        [sys.executable, "-c", OFFLINE, str(tmp_path / "new")],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    process = script(OFFLINE, tmp_path / "new")
     assert process.stdout == (
         "--dataset=beans: TFDS could not download and prepare it in "
         f"{tmp_path}/new/beans/0.1.0 (ConnectionError: storage.googleapis.com cannot be reached: "
@@ -174,7 +172,7 @@ def test_not_prepared_and_no_network(tmp_path):
 
 
 PREPARER = """
-import io, sys, time
+import io, os, sys, time
 import tensorflow_datasets as tfds
 from PIL import Image
 from trainer.data.tfds_open import open_named
@@ -190,7 +188,9 @@ class SlowDots(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         with open(sys.argv[2], "a") as log:
             log.write("generated\\n")
-        time.sleep(1)  # long enough for the other process to come
+        while len(os.listdir(sys.argv[3])) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)  # the other process has come: it takes no longer to the lock
         for i in range(4):
             encoded = io.BytesIO()
             Image.new("RGB", (8, 8)).save(encoded, "PNG")
@@ -199,16 +199,26 @@ class SlowDots(tfds.core.GeneratorBasedBuilder):
 
 print("ready", flush=True)
 sys.stdin.readline()
+open(os.path.join(sys.argv[3], str(os.getpid())), "w").close()
 source = open_named("slow_dots", sys.argv[1], 16)
 print(source.num_examples("train"), source.label_counts("train").tolist(), source.digest)
 """
 
 
+@pytest.mark.integration
 def test_of_two_processes_one_prepares(tmp_path):
     log = tmp_path / "log"
+    (tmp_path / "come").mkdir()
     processes: list[Any] = [
         subprocess.Popen(
-            [sys.executable, "-c", PREPARER, str(tmp_path / "data"), str(log)],
+            [
+                sys.executable,
+                "-c",
+                PREPARER,
+                str(tmp_path / "data"),
+                str(log),
+                str(tmp_path / "come"),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

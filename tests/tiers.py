@@ -17,6 +17,8 @@ import pytest
 STORM = Path(__file__).with_name("storm")
 # Whoever asks for one of these starts a process or trains, and is no quick test.
 INTEGRATION_FIXTURES = {"gcs", "gcs_server", "leaves_dir", "planted_run", "undisturbed"}
+# Dear to make: the files that look at one of them share a worker.
+SHARED_RUNS = ("planted_run", "undisturbed")
 # One of these at a time: each keeps several processes busy.
 GANG = pytest.mark.xdist_group("gang")
 
@@ -50,18 +52,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if STORM in item.path.parents:
             item.add_marker(pytest.mark.storm)
-        elif INTEGRATION_FIXTURES & set(getattr(item, "fixturenames", ())):
+        elif INTEGRATION_FIXTURES & _fixtures(item):
             item.add_marker(pytest.mark.integration)
         (kept if tier in _tiers(item) else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+    looks_at = {item.path: run for item in kept for run in SHARED_RUNS if run in _fixtures(item)}
     weight: collections.Counter[str] = collections.Counter()
     for item in kept:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+            group = looks_at.get(item.path) or item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
         weight[_group(item)] += 1 if _is(item, "integration") else 0
     weight["gang"] = len(items)
     items[:] = sorted(kept, key=lambda item: (-weight[_group(item)], _group(item)))
+
+
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
 
 
 def _tiers(item: pytest.Item) -> set[str]:

@@ -9,8 +9,12 @@ import pytest
 from PIL import Image
 
 from tests import tiny
-from tests.commands import graft, metrics
+from tests.commands import graft, metrics, python, script
 from trainer import storage
+
+pytestmark = pytest.mark.integration
+
+BARE = ("--export_formats=", "--noreport", "--nolog_images")  # where nobody looks at them
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def trained(folder, backbone, tmp_path_factory):
         "--learning_rate=0.05",
         "--log_every_steps=5",
     ]
-    return workdir, arguments, graft(*arguments, LANG="C", LC_ALL="C")
+    return workdir, arguments, python("-m", "trainer", *arguments, LANG="C", LC_ALL="C")
 
 
 def test_a_run_ends_with_the_files_of_the_contract(trained):
@@ -171,7 +175,7 @@ def test_more_patience_goes_on_after_an_early_stop(folder, backbone, tmp_path):
     arguments = [
         *("train", f"--workdir={tmp_path / 'run'}", f"--dataset={folder}"),
         *(f"--backbone={backbone}", "--num_epochs=5", "--global_batch_size=8"),
-        "--learning_rate=0",  # nothing ever gets better
+        *("--learning_rate=0", *BARE),  # nothing ever gets better
     ]
     ended = []
     for patience in (1, 1, 3, 0):
@@ -186,7 +190,7 @@ def test_a_restart_knows_of_the_roll_back(folder, backbone, tmp_path):
     arguments = [
         *("train", f"--workdir={tmp_path / 'run'}", f"--dataset={folder}"),
         *(f"--backbone={backbone}", "--num_epochs=1", "--global_batch_size=8"),
-        *("--optimizer=sgd", "--learning_rate=1e30"),
+        *("--optimizer=sgd", "--learning_rate=1e30", *BARE),
     ]
     first, second = graft(*arguments), graft(*arguments)
     assert (first.returncode, second.returncode) == (1, 1), second.stderr
@@ -200,34 +204,21 @@ def test_a_restart_knows_of_the_roll_back(folder, backbone, tmp_path):
 
 def test_mirrored_on_two_devices_learns_what_one_does(folder, backbone, tmp_path):
     """Two logical CPU devices: the same examples in the same steps, the same losses to rounding."""
-    script = """
+    program = """
 import sys, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from trainer import task
 sys.exit(task.main(sys.argv[1:]))
 """
-    import subprocess
-    import sys
-
     found = {}
     for strategy in ("one_device", "mirrored"):
         workdir = tmp_path / strategy
-        process = subprocess.run(
-            [
-                *(sys.executable, "-c", script, f"--workdir={workdir}", f"--dataset={folder}"),
-                *(f"--backbone={backbone}", f"--strategy={strategy}", "--num_epochs=2"),
-                *("--global_batch_size=8", "--learning_rate=0.01", "--dropout=0.2"),
-                *(
-                    "--augment=light",
-                    "--mixup_alpha=0.2",
-                    "--num_logical_shards=4",
-                    "--nofreeze_backbone",
-                ),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=240,
+        process = script(
+            *(program, f"--workdir={workdir}", f"--dataset={folder}", f"--backbone={backbone}"),
+            *(f"--strategy={strategy}", "--num_epochs=2", "--global_batch_size=8"),
+            *("--learning_rate=0.01", "--dropout=0.2", "--augment=light", "--mixup_alpha=0.2"),
+            *("--num_logical_shards=4", "--nofreeze_backbone", *BARE),
         )
         assert process.returncode == 0, process.stderr
         found[strategy] = metrics(workdir)

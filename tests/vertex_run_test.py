@@ -2,14 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-from tests import tiny
-from tests.commands import DEADLINE_SECS, python, refused
+from tests import tiny, warm
+from tests.commands import DEADLINE_SECS, graft, python, refused
 from tests.ports import free_ports
+from tests.tiers import GANG
+
+pytestmark = pytest.mark.integration
+
+BARE = ("--export_formats=", "--noreport", "--nolog_images")  # where nobody looks at them
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def places(base):
 
 
 def arguments(backbone, *more):
-    return ["-m", "trainer.task", f"--backbone={backbone}", "--global_batch_size=8", *more]
+    return [f"--backbone={backbone}", "--global_batch_size=8", *more]
 
 
 def test_a_trial_on_a_managed_data_set(tmp_path, backbone, managed):
@@ -66,7 +69,8 @@ def test_a_trial_on_a_managed_data_set(tmp_path, backbone, managed):
         "CLOUD_ML_TRIAL_ID": "7",
         "CLOUD_ML_HP_METRIC_FILE": str(tmp_path / "hypertune" / "output.metrics"),
     }
-    process = python(*arguments(backbone, "--num_epochs=2"), **environment)
+    words = arguments(backbone, "--num_epochs=2", "--noreport", "--nolog_images")
+    process = python("-m", "trainer.task", *words, **environment)
     assert process.returncode == 0, process.stderr
     assert (base / "model" / "saved_model.pb").is_file()
     assert {path.name for path in base.iterdir()} >= {"model", "checkpoints", "logs"}
@@ -82,9 +86,11 @@ def test_a_trial_on_a_managed_data_set(tmp_path, backbone, managed):
     assert sum("loss" in row for row in rows) == 2
 
 
+@GANG
 def test_two_pools_train_together_and_the_chief_alone_tells(tmp_path, backbone, managed):
     ports = free_ports(2)
     cluster = {f"workerpool{i}": [f"127.0.0.1:{port}"] for i, port in enumerate(ports)}
+    words = arguments(backbone, "--num_epochs=1", "--noreport", "--nolog_images")
     processes = []
     for pool in cluster:
         environment = {
@@ -94,32 +100,25 @@ def test_two_pools_train_together_and_the_chief_alone_tells(tmp_path, backbone, 
             "CLOUD_ML_HP_METRIC_FILE": str(tmp_path / pool),
             "CUDA_VISIBLE_DEVICES": "-1",
         }
-        processes.append(start(arguments(backbone, "--num_epochs=1"), environment))
+        with open(tmp_path / f"{pool}.said", "w") as said:
+            everything = {**os.environ, **environment}
+            processes.append(warm.Process(["train", *words], said, said, everything))
     try:
-        said = [process.communicate(timeout=DEADLINE_SECS)[0] for process in processes]
+        codes = [process.wait(DEADLINE_SECS) for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    assert [process.returncode for process in processes] == [0, 0], said
+    assert codes == [0, 0], [path.read_text() for path in tmp_path.glob("*.said")]
     assert (tmp_path / "run" / "model" / "saved_model.pb").is_file()
     assert len((tmp_path / "workerpool0").read_text().splitlines()) == 2
     assert not (tmp_path / "workerpool1").exists()
 
 
-def start(words, environment):
-    return subprocess.Popen(
-        [sys.executable, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
 def test_a_metric_file_that_cannot_be_written_is_said_and_ends_nothing(tmp_path, backbone, managed):
-    process = python(
-        *arguments(backbone, "--num_epochs=1", f"--workdir={tmp_path / 'run'}"),
+    process = graft(
+        *("train", *arguments(backbone, "--num_epochs=1", *BARE)),
+        f"--workdir={tmp_path / 'run'}",
         **managed,
         CLOUD_ML_HP_METRIC_FILE="/proc/graft/output.metrics",
     )
@@ -130,8 +129,8 @@ def test_a_metric_file_that_cannot_be_written_is_said_and_ends_nothing(tmp_path,
 
 def test_a_managed_data_set_of_another_kind_is_refused(tmp_path, backbone):
     refused(
-        python(
-            *arguments(backbone, f"--workdir={tmp_path}"),
+        graft(
+            *("train", *arguments(backbone, f"--workdir={tmp_path}")),
             AIP_DATA_FORMAT="bigquery",
             AIP_TRAINING_DATA_URI="bq://project.dataset.table",
         ),

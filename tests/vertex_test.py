@@ -9,7 +9,7 @@ import yaml
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from tests import vertex_api
+from tests import in_process, vertex_api
 from tests.commands import python, refused
 from tests.vertex_requests import FULL, TUNING, dry_run, words
 from trainer.errors import UserError
@@ -177,34 +177,47 @@ def test_what_is_said_of_a_job(vertex_ai, capsys):
     ]
 
 
-def submitted(environment, *more, without=""):
+def submitted(environment, *more, without):
     """`graft submit` in a process of its own, which cannot import `without`."""
-    program = (
-        f"import sys; sys.modules[{without!r}] = None\n" if without else "import sys\n"
-    ) + f"from trainer.launch import submit; sys.exit(submit.main({words(*more)}))"
+    program = f"import sys; sys.modules[{without!r}] = None\n"
+    program += f"from trainer.launch import submit; sys.exit(submit.main({words(*more)}))"
     return python("-c", program, **environment)
 
 
+NOBODY = {
+    "GOOGLE_APPLICATION_CREDENTIALS": "",
+    "GOOGLE_CLOUD_PROJECT": "",
+    "NO_GCE_CHECK": "true",
+    "CLOUDSDK_CONFIG": "/nowhere",
+}
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
-    ("environment", "more", "without", "expected"),
+    ("without", "more", "expected"),
     [
-        ({}, [], "google.cloud.aiplatform_v1", ["pip install '.[vertex]'"]),
-        ({}, ["--dry_run=yaml"], "yaml", ["--dry_run=yaml", "--dry_run=json"]),
-        ({}, [], "", ["there are no credentials", "application-default login"]),
-        ({vertex_api.ENDPOINT: "http://127.0.0.1:9"}, [], "", ["--project: required"]),
+        ("google.cloud.aiplatform_v1", [], ["pip install '.[vertex]'"]),
+        ("yaml", ["--dry_run=yaml"], ["--dry_run=yaml", "--dry_run=json"]),
+    ],
+)
+def test_what_is_not_installed_is_said(without, more, expected):
+    refused(submitted(NOBODY, *more, without=without), *expected)
+
+
+@pytest.mark.parametrize(
+    ("environment", "more", "expected"),
+    [
+        ({}, [], ["there are no credentials", "application-default login"]),
+        ({vertex_api.ENDPOINT: "http://127.0.0.1:9"}, [], ["--project: required"]),
         (
             {vertex_api.ENDPOINT: "http://127.0.0.1:9"},
             ["--project=My Project"],
-            "",
             ["--project=My Project: must be"],
         ),
     ],
 )
-def test_what_a_machine_lacks_is_said(environment, more, without, expected, tmp_path):
-    nobody = {
-        "GOOGLE_APPLICATION_CREDENTIALS": "",
-        "GOOGLE_CLOUD_PROJECT": "",
-        "NO_GCE_CHECK": "true",
-        "CLOUDSDK_CONFIG": str(tmp_path),
-    }
-    refused(submitted({**nobody, **environment}, *more, without=without), *expected)
+def test_who_one_is_not_is_said(environment, more, expected, monkeypatch, capsys):
+    monkeypatch.delenv(vertex_api.ENDPOINT, raising=False)
+    for name, value in {**NOBODY, **environment}.items():
+        monkeypatch.setenv(name, value)
+    refused(in_process.graft(capsys, "submit", *words(*more)), *expected)

@@ -25,7 +25,7 @@ from trainer.cluster import LISTENING_FD
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preloaded"])
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "TF_CPP", "TF_ENABLE", "OMP_")
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "TF_CPP", "TF_ENABLE", "GCS_R", "OMP_", "TMPDIR")
 
 
 class Preparation(Protocol):

@@ -11,6 +11,8 @@ import pytest
 import trainer
 from trainer.launch import manifests
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(trainer.__file__).parent.parent
 DEADLINE_SECS = 240
 

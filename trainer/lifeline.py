@@ -118,8 +118,10 @@ class Lifeline:
     def end(self, code: int, message: str) -> None:
         """Have all leave with `code`, as this worker must, and say why."""
         words = message if " (" in message else f"{self._name(self.cluster.index)}: {message}"
-        for stream in self._streams.values():
-            stream.send({"end": code, "message": words})
+        self._send_all({"end": code, "message": words})
+        self._is_leaving = True
+        self._thread.join()
+        self._board.farewell(self._streams.values())
 
     def _exchange(
         self, about: str, values: Mapping[str, float], facts: Mapping[str, str]
@@ -229,4 +231,5 @@ class Lifeline:
         """End the process: the main thread may wait in TensorFlow for who is gone."""
         self._send_all({"end": code, "message": message})
         print(f"graft: {message}", file=sys.stderr, flush=True)
+        self._board.farewell(self._streams.values())
         exit_process(code)

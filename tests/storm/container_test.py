@@ -1,4 +1,7 @@
-"""The image as a cluster runs it: another user, a read-only root, no network, no privileges."""
+"""The image as a cluster runs it: another user, a read-only root, no network, no privileges.
+
+Without a container engine much of it is proved in tests/container_files_test.py.
+"""
 
 import json
 import os
@@ -9,10 +12,19 @@ import uuid
 
 import pytest
 
-from tests.containers import BASE, IMAGE, LIMITS, MARKER, ROOT, CannotRunError, Engine
+from tests.containers import (
+    BASE,
+    IMAGE,
+    LIMITS,
+    MARKER,
+    REVISION,
+    ROOT,
+    UID,
+    CannotRunError,
+    Engine,
+)
 from trainer import storage
 
-UID = 10001
 _DEADLINE_SECS = 300
 _SLIM_BYTES = 130 * 10**6  # of python:3.11-slim, where a larger base stands in for it
 
@@ -107,10 +119,10 @@ class Container:
 
 def test_what_the_image_says_of_itself(engine, image):
     config = json.loads(engine("image", "inspect", image).stdout)[0]["Config"]
-    assert config["User"] == "10001:10001"
+    assert config["User"] == f"{UID}:{UID}"
     assert config["Entrypoint"] == ["python", "-m", "trainer.task"]
     assert config["Labels"]["org.opencontainers.image.title"] == "graft"
-    assert config["Labels"]["org.opencontainers.image.revision"] == "0123abcd"
+    assert config["Labels"]["org.opencontainers.image.revision"] == REVISION
     size = engine.size(image)
     if engine.base == BASE:
         size += _SLIM_BYTES - engine.size(BASE)
@@ -150,7 +162,7 @@ def test_it_trains_the_default_as_another_user_on_a_read_only_root(engine, image
     assert metrics["eval"]["num_examples"] == 133
     assert metrics["eval"]["accuracy"] > 0.9
     config = json.loads((work / "run" / "config.json").read_text())
-    assert config["git_commit"] == "0123abcd"
+    assert config["git_commit"] == REVISION
     assert (work / "run" / "export" / "saved_model.pb").stat().st_uid == UID
     # The backbone is the image's own; what is made of the data is in the cache that was given.
     assert [path.name for path in cache.glob("efficientnet*")] == []
