@@ -21,7 +21,7 @@ TESTS = [
     "mypy",
     "playwright",
     "pyte",
-    "pytest",
+    "pytest<9.2",
     "pytest-xdist",
     "ruff",
     "trustme",

@@ -55,6 +55,7 @@ def test_a_run_on_a_mounted_bucket_is_killed_and_ends_as_a_local_one(mount, tmp_
         f"--num_steps={NUM_STEPS}",
         "--checkpoint_every_steps=10",
         "--eval_every_epochs=5",
+        "--nolog_images",
     ]
     local = tmp_path / "local"
     assert graft(*words, f"--workdir={local}").returncode == 0

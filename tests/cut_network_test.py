@@ -27,6 +27,7 @@ def arguments(tmp_path):
         "--num_logical_shards=4",
         "--num_steps=1000000",
         "--checkpoint_every_steps=50",
+        "--nolog_images",
         f"--stall_timeout_secs={STALL_SECS}",
         f"--workdir={tmp_path / 'run'}",
     ]

@@ -43,6 +43,7 @@ def test_one_then_four_then_two_workers_take_each_example_once(tmp_path):
         "--num_logical_shards=4",
         "--export_formats=",
         "--noreport",
+        "--nolog_images",
     ]
     changing = (1, 7), (4, 18), (2, NUM_STEPS)  # in the middle of epochs
     ours = given(arguments, tmp_path / "changing", *changing)

@@ -62,6 +62,7 @@ def held_at(gate):
 def test_killed_and_evicted_workers_come_back_and_the_run_is_whole(start, gates, tmp_path):
     steps = [f"--num_steps={NUM_STEPS}", "--checkpoint_every_steps=5"]
     steps += ["--nofreeze_backbone", "--eval_every_epochs=100", "--global_batch_size=16"]
+    steps += ["--nolog_images", "--noreport"]
     first, second = gates(), gates()
     job = start(*steps, prepare={(1, 0): first, (0, 1): second})
     assert until(job, held_at(first)) == "running", job.log(0)

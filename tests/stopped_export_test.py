@@ -32,6 +32,7 @@ def assert_leaves_and_exports_later(gate, root, num_workers, asked):
         "--num_steps=2",
         "--global_batch_size=2",  # the export is scored in 60 batches
         "--num_logical_shards=2",
+        "--nolog_images",
         f"--workdir={root / 'run'}",
     ]
     with gang(num_workers, words, root / "said", prepare={0: gate}) as workers:

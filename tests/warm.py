@@ -9,7 +9,6 @@ is not seen by it; a test of that starts a process of its own, by `commands.pyth
 from __future__ import annotations
 
 import dataclasses
-import io
 import multiprocessing
 import os
 import signal
@@ -138,11 +137,10 @@ class _Graft:
             os.close(descriptor)
         for descriptor in listening:
             os.environ[LISTENING_FD] = str(descriptor)
-        assert isinstance(sys.stdout, io.TextIOWrapper)
-        assert isinstance(sys.stderr, io.TextIOWrapper)
-        unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
-        sys.stdout.reconfigure(encoding="utf-8", line_buffering=False, write_through=unbuffered)
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        # Those that are there remember what the server's were connected with.
+        lines = 1 if os.environ.get("PYTHONUNBUFFERED") else -1
+        sys.stdout = os.fdopen(1, "w", lines, "utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
         sys.argv = self.argv
         multiprocessing.current_process().name = "MainProcess"
         if self.prepare is not None:

@@ -27,6 +27,7 @@ def arguments(directory):
         "--num_logical_shards=4",
         f"--num_steps={NUM_STEPS}",
         "--log_every_steps=1",
+        "--nolog_images",
         "--eval_every_epochs=10",
         "--checkpoint_every_steps=20",
         f"--rendezvous_timeout_secs={RENDEZVOUS_SECS}",
