@@ -90,8 +90,6 @@ def _start(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number in (1, 2):
             os.dup2(writing, number)
-        # The launcher's remember what they have written to.
-        sys.stdout, sys.stderr = map(os.fdopen, (1, 2), "ww")
         streams = [_Descriptor(writing), _Descriptor(os.dup(writing))]
         words = ["-m", *command[3:]]
         warm._Graft(words, streams, dict(environment), os.getcwd(), cores, None, PROGRAM)()
