@@ -109,6 +109,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert head(tf.ones([1, 1000]), training=False) == 1
 
 
+def test_each_layer_drops_others():
+    head = Head(50, [50], 50, dropout=0.5)
+    head.hidden[0].set_weights([np.eye(50), np.ones(50)])
+    head.logits.set_weights([np.eye(50), np.zeros(50)])
+    arguments = {"seed": [1, 2], "positions": tf.range(8), "global_batch_size": 8}
+    logits = head(tf.ones([8, 50]), training=True, **arguments).numpy()
+    # Of 2 or 0, and 1, the next layer drops all, or keeps the double.
+    assert set(logits.ravel().tolist()) == {0, 2, 6}
+
+
 def test_dropout_without_its_seed_is_an_error(features):
     head = Head(20, [7], 5, dropout=0.4)
     with pytest.raises(ValueError, match="dropout needs seed, positions and global_batch_size"):

@@ -47,6 +47,24 @@ def test_publish_replaces_as_a_whole(published, tmp_path):
     assert (tmp_path / "other" / "new").exists()
 
 
+def test_the_manifest_is_written_last(published, tmp_path, monkeypatch):
+    files = {f"{name}/data": b"1" for name in "abc"}
+    scratch = tiny.write_files(tmp_path / "other", files)
+    there = []
+
+    def noted(descriptor):
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        there.append((Path(name).name == "data", (published / storage.MANIFEST).exists()))
+        fsync(descriptor)
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", noted)
+    storage.publish(str(scratch), str(published), {"step": 2})
+    assert [has_manifest for is_data, has_manifest in there if is_data] == [False] * 3
+    # The last two are of the manifest, under another name, and of the directory with its own.
+    assert [has_manifest for _, has_manifest in there][-2:] == [False, True]
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[4] ^= 1
