@@ -6,6 +6,9 @@ import time
 from tests import tiny
 from tests.gang import curve, gang, train
 from tests.same_run import assert_same_weights
+from tests.tiers import GANG
+
+pytestmark = GANG
 
 NUM_STEPS = 600
 NUM_KILLS = 14
