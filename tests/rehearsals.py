@@ -21,7 +21,7 @@ def rehearse(
     directory: Path,
     num_steps: int,
     disturbances: Sequence[str] = NAMES,
-) -> None:
+) -> int:
     """Assert that a run goes on after each disturbance, and ends with the same bits.
 
     Args:
@@ -29,12 +29,16 @@ def rehearse(
         directory: for all that it needs and makes.
         num_steps: of each run.
         disturbances: all of them are what it does by itself.
+
+    Returns:
+        The seed of who was disturbed, and when: that of GRAFT_TEST_SEED, if it is set.
     """
     folder = tiny.write_folder(directory / "folder", train=30, validation=4)
     workdir = directory / "run"
     process = graft(
         *("rehearse", "--json", f"--num_steps={num_steps}"),
         *([] if disturbances == NAMES else [f"--disturbances={','.join(disturbances)}"]),
+        *([f"--seed={os.environ['GRAFT_TEST_SEED']}"] if "GRAFT_TEST_SEED" in os.environ else []),
         *(f"--stall_timeout_secs={STALL_SECS}", "--grace_secs=5"),
         *("--", f"--workdir={workdir}"),
         *(f"--dataset={folder}", "--global_batch_size=16", "--nofreeze_backbone"),
@@ -63,3 +67,4 @@ def rehearse(
     if "sigterm" in results:
         assert results["sigterm"]["steps_done_twice"] == 0
     assert os.listdir(workdir) == []
+    return int(found["seed"])

@@ -18,6 +18,8 @@ def graft(*words):
     )
 
 
-def test_a_run_goes_on_after_each_disturbance_with_the_same_bits(tmp_path, storm_round):
+def test_a_run_goes_on_after_each_disturbance_with_the_same_bits(
+    tmp_path, storm_round, record_property
+):
     assert NAMES == ("kill", "freeze", "sigterm", "storage")
-    rehearse(graft, tmp_path, 60)
+    record_property("seed", rehearse(graft, tmp_path, 60))
