@@ -28,7 +28,7 @@ durations: $(READY)  ## make test, with the seconds and processes of each test i
 
 coverage: $(READY)  ## lines of trainer/ run by make test, and by the storm besides
 	rm -rf build/coverage
-	for tier in test storm; do \
+	set -e; for tier in test storm; do \
 	  $(COVERAGE) run -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --tier=$$tier; \
 	  $(COVERAGE) combine --append --quiet; \
 	  echo "lines of trainer/ run up to tier $$tier:"; $(COVERAGE) report | tail -n 1; done

@@ -67,8 +67,8 @@ class _Report:
         said: dict[str, Any] = dict(report.user_properties)
         story.secs += report.duration
         story.setup_secs += report.duration if report.when == "setup" else 0.0
-        story.warm_processes += said["warm"]
-        story.cold_processes += said["cold"]
+        story.warm_processes += said.get("warm", 0)  # a worker that crashed says nothing
+        story.cold_processes += said.get("cold", 0)
         story.seed = said.get("seed", story.seed)
         if not report.passed:
             story.outcome = report.outcome

@@ -67,7 +67,7 @@ def _start(
     command: Sequence[str],
     environment: Mapping[str, str],
     cores: set[int],
-    inherited: socket.socket,
+    inherited: socket.socket | None,
 ) -> _Worker:
     assert command[:3] == [sys.executable, "-m", "trainer.task"], command
     reading, writing = os.pipe()
@@ -85,7 +85,7 @@ def _start(
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):  # of the listing itself
                 is_socket = "socket:" in os.readlink(f"/proc/self/fd/{name}")
-                if is_socket and int(name) != inherited.fileno():
+                if is_socket and (inherited is None or int(name) != inherited.fileno()):
                     os.close(int(name))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number in (1, 2):

@@ -43,7 +43,9 @@ class Gate:
         def gated(*arguments: Any, **options: Any) -> Any:
             if next(calls) == self.number:
                 (self.directory / "reached").touch()
+                deadline = time.monotonic() + DEADLINE_SECS
                 while not (self.directory / "open").exists():
+                    assert time.monotonic() < deadline, "the test has gone"
                     time.sleep(0.01)
             return original(*arguments, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import tempfile
 import time
@@ -29,7 +30,7 @@ def killed_at_gates(
             gate.wait(process)
             process.kill()
             assert process.wait(DEADLINE_SECS) == -signal.SIGKILL
-    return ended(words, workdir)
+    return ended(words, workdir, is_resumed=True)
 
 
 def killed_at_moments(
@@ -47,13 +48,15 @@ def killed_at_moments(
             time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.wait(DEADLINE_SECS)
-    return ended(words, workdir)
+    return ended(words, workdir, is_resumed=newest_step(workdir) > 0)
 
 
-def ended(words: Sequence[str], workdir: Path) -> Path:
+def ended(words: Sequence[str], workdir: Path, is_resumed: bool = False) -> Path:
     """`workdir`, once the run in it has come to its end."""
     last = graft(*words, f"--workdir={workdir}")
     assert last.returncode == 0, last.stderr
+    if is_resumed:  # a run that began anew would come to the same
+        assert re.search(r"^(resuming   after|finished   already at) step [1-9]", last.stdout, re.M)
     return workdir
 
 

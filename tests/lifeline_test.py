@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.meeting import DEADLINE_SECS, localhosts, release, workers
+from trainer import message_stream
 
 pytestmark = pytest.mark.integration
 
@@ -84,8 +85,8 @@ def test_a_frozen_worker_ends_the_others_in_time(start, frozen):
 
 
 def assert_soon_after_the_stall(said):
-    """It was noticed within half a second, on any clock."""
-    assert STALL_SECS <= int(said[1]) <= STALL_SECS + SPEED / 2
+    """It was noticed within four seconds, by a clock that runs SPEED times as fast."""
+    assert STALL_SECS <= int(said[1]) <= STALL_SECS + 4 * SPEED
 
 
 def test_who_waits_for_a_frozen_worker_blames_that_one(start):
@@ -116,12 +117,15 @@ def test_a_chief_that_does_nothing_is_named(start):
 def test_who_leaves_for_a_reason_takes_all_with_it(start, failing):
     _, started = met(start, 3)
     started[failing].say("fail")
+    began = time.monotonic()
     for index, worker in enumerate(started):
         code, _, errors = worker.end()
         assert code == 2
         if index != failing:
             assert errors.startswith(f"graft: worker {failing}")
             assert errors.endswith("--workdir=x: wrong\n")
+    # Nobody waits in vain for another to hang up first.
+    assert time.monotonic() - began < message_stream._FAREWELL_SECS
 
 
 @pytest.mark.parametrize("asked", [0, 2])

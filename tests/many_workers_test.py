@@ -21,7 +21,7 @@ from tests.tiers import GANG
 
 pytestmark = [pytest.mark.integration, GANG]
 
-NUM_STEPS = 60
+NUM_STEPS, NUM_LONG = 60, 600
 BARE = ("--export_formats=", "--noreport", "--nolog_images")
 STALL_SECS = 30
 
@@ -79,13 +79,18 @@ def assert_same_curves(workdir, single):
         assert {key for key in expected if key[1] != "worst_mistakes"} <= same
 
 
-def test_every_step_is_that_of_one_worker(pair, single):
-    assert_same_curves(pair, single)
-    ours, theirs = metrics(pair), metrics(single)
+def assert_same_run_as_of_one(workdir, single):
+    """Every step, evaluation and picture, but for rounding."""
+    assert_same_curves(workdir, single)
+    ours, theirs = metrics(workdir), metrics(single)
     assert ours["eval"]["confusion_matrix"] == theirs["eval"]["confusion_matrix"]
     assert ours["eval"]["num_examples"] == 21
-    assert answers(pair) == answers(single)
+    assert answers(workdir) == answers(single)
     assert ours["eval"]["loss"] == pytest.approx(theirs["eval"]["loss"], rel=1e-4)
+
+
+def test_every_step_is_that_of_one_worker(pair, single):
+    assert_same_run_as_of_one(pair, single)
 
 
 def test_one_then_four_then_two_workers(arguments, single, tmp_path):
@@ -98,32 +103,36 @@ def test_one_then_four_then_two_workers(arguments, single, tmp_path):
         assert ours[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
 
 
+def assert_a_kill_leaves_no_trace(arguments, pair, gate, directory, killed):
+    """One of two workers is killed, the other leaves at once, and both go on."""
+    words = [*arguments, "--nolog_images", f"--workdir={directory}"]
+    with gang(2, words, directory / "said", prepare={0: gate}) as workers:
+        gate.wait(*(worker.process for worker in workers))
+        workers[killed].process.kill()
+        began = time.monotonic()
+        assert workers[1 - killed].end() == 138
+        assert time.monotonic() - began < STALL_SECS
+        assert "): is gone\n" in workers[1 - killed].errors
+    train(2, words, directory / "said")
+    assert_same_weights(directory, pair, NUM_STEPS)
+    assert metrics(directory) == metrics(pair)
+    assert_the_ledger_adds_up(directory)
+
+
 def test_a_killed_worker_ends_the_other_and_the_rest_is_as_if_undisturbed(
     arguments, pair, gates, tmp_path
 ):
-    gate = gates()
-    words = [*arguments, "--nolog_images", f"--workdir={tmp_path}"]
-    with gang(2, words, tmp_path / "said", prepare={0: gate}) as workers:
-        gate.wait(*(worker.process for worker in workers))
-        workers[0].process.kill()
-        began = time.monotonic()
-        assert workers[1].end() == 138
-        assert time.monotonic() - began < STALL_SECS
-        assert "): is gone\n" in workers[1].errors
-    train(2, words, tmp_path / "said")
-    assert_same_weights(tmp_path, pair, NUM_STEPS)
-    assert metrics(tmp_path) == metrics(pair)
-    assert_the_ledger_adds_up(tmp_path)
+    assert_a_kill_leaves_no_trace(arguments, pair, gates(), tmp_path, killed=0)
 
 
-def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, gates, tmp_path):
-    gate = gates()
+def assert_sigterm_stops_both_at_one_step(arguments, pair, gate, tmp_path, asked):
+    """One of two workers is sent SIGTERM; both save, leave, and go on."""
     rare = [word for word in arguments if "checkpoint" not in word]
     words = [*rare, "--checkpoint_every_steps=9999", f"--workdir={tmp_path}"]
     words += [*BARE, "--log_progress_secs=0"]
     with gang(2, words, tmp_path / "said", prepare={1: gate}) as workers:
         gate.wait(*(worker.process for worker in workers))
-        workers[1].process.send_signal(signal.SIGTERM)
+        workers[asked].process.send_signal(signal.SIGTERM)
         before = boundaries(workers[0])
         gate.open()
         assert [worker.end() for worker in workers] == [143, 143]
@@ -134,6 +143,10 @@ def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, gates, tm
         assert said.pop().startswith("graft: stopped by SIGTERM after step ")
     train(2, words, tmp_path / "said")
     assert_same_weights(tmp_path, pair, NUM_STEPS)
+
+
+def test_sigterm_on_one_worker_stops_both_at_one_step(arguments, pair, gates, tmp_path):
+    assert_sigterm_stops_both_at_one_step(arguments, pair, gates(), tmp_path, asked=1)
 
 
 def test_a_frozen_worker_ends_the_other_within_the_stall_timeout(arguments, gates, tmp_path):
@@ -178,10 +191,18 @@ def test_a_worker_alone_names_who_is_missing(arguments, tmp_path):
     assert f"worker 1 (127.0.0.1:{other}): nothing listens on its port" in process.stderr
 
 
+def long(arguments):
+    """So many steps that most are left when a kill comes."""
+    return [*plain(arguments), f"--num_steps={NUM_LONG}", "--checkpoint_every_steps=50"]
+
+
 def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, tmp_path):
-    # So many that most are left when the kill comes.
-    words = [*plain(arguments), "--num_steps=600", "--checkpoint_every_steps=50"]
-    words.append(f"--workdir={tmp_path}")
+    launch_and_kill([*long(arguments), f"--workdir={tmp_path}"])
+    assert metrics(tmp_path)["global_step"] == NUM_LONG
+
+
+def launch_and_kill(words):
+    """`graft launch` with WORDS, and one of its two workers killed; it restarts them."""
     command = [sys.executable, "-m", "trainer", "launch", "--num_workers=2", "--", *words]
     process: Any
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -197,7 +218,6 @@ def test_launch_brings_a_gang_to_its_end_through_a_kill(arguments, tmp_path):
     assert "launch │ left with 137; restarting all, 1 of 3\n" in output
     assert "0 │ resuming   after step " in output
     assert "0 │ done       accuracy " in output
-    assert metrics(tmp_path)["global_step"] == 600
 
 
 def test_what_one_worker_cannot_decode_is_known_to_all(arguments, tmp_path):

@@ -7,7 +7,7 @@ import itertools
 import os
 import socket
 
-_LOWEST, _HIGHEST = 15_000, 32_000  # below those that outgoing connections are given
+_LOWEST, _HIGHEST = 10_000, 15_000  # below those that `graft launch` takes
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 # Two sessions on one machine start at different places.

@@ -1,5 +1,7 @@
 """Real processes on loopback meet, or say why not."""
 
+import contextlib
+import os
 import random
 import signal
 import socket
@@ -129,6 +131,36 @@ def test_another_number_of_workers_is_refused_on_both_sides(start):
         code, _, errors = worker.end()
         assert code == 2
         assert "knows of 2 workers, and worker 1 of 3" in errors
+
+
+def test_an_inherited_socket_is_taken_over():
+    (port,) = free_ports(1)
+    listening = preflight.listen(port)
+    cluster = Cluster((f"a:{port}", "b:1"), 0, "test", listening_fd=listening.fileno())
+    held = preflight.hold_port(cluster)
+    assert held.fileno() == listening.detach()
+    assert not held.get_inheritable()
+    held.close()
+
+
+@pytest.mark.parametrize("kind", ["closed", "unix", "connected", "file"])
+def test_a_descriptor_that_is_another_by_now_is_left_alone(kind, tmp_path):
+    with contextlib.ExitStack() as stack:
+        (port,) = free_ports(1)
+        if kind == "unix":
+            other = stack.enter_context(socket.socketpair()[0])
+        elif kind == "connected":
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            other = socket.create_connection(server.getsockname(), source_address=("", port))
+            stack.enter_context(other)
+            stack.enter_context(server.accept()[0])
+        else:
+            other = stack.enter_context((tmp_path / "file").open("w"))
+        number = other.fileno()
+        if kind == "closed":
+            other.close()
+        assert preflight._inherited(number, port) is None
+        assert kind == "closed" or os.fstat(number)
 
 
 def test_the_port_is_free_after_an_error():

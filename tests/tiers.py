@@ -19,6 +19,10 @@ STORM = Path(__file__).with_name("storm")
 INTEGRATION_FIXTURES = {"gcs", "gcs_server", "leaves_dir", "planted_run", "undisturbed"}
 # Dear to make: the files that look at one of them share a worker.
 SHARED_RUNS = ("planted_run", "undisturbed")
+_STARTS = {
+    *("subprocess.Popen", "tests.warm", "os.exec", "os.fork", "os.forkpty"),
+    *("os.posix_spawn", "os.system"),
+}
 # One of these at a time: each keeps several processes busy.
 GANG = pytest.mark.xdist_group("gang")
 
@@ -89,6 +93,6 @@ def _group(item: pytest.Item) -> str:
 
 
 def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in ("subprocess.Popen", "tests.warm") and "PYTEST_CURRENT_TEST" in os.environ:
+    if event in _STARTS and "PYTEST_CURRENT_TEST" in os.environ:
         test = os.environ["PYTEST_CURRENT_TEST"]
         raise RuntimeError(f"{test}: starts a process; mark it with pytest.mark.integration")

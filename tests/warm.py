@@ -8,6 +8,7 @@ is not seen by it; a test of that starts a process of its own, by `commands.pyth
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from trainer.cluster import LISTENING_FD
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preloaded"])
+_OWN = dict(os.environ)  # the server's, too
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TF_CPP", "TF_ENABLE", "GCS_R", "OMP_", "TMPDIR")
 
 
@@ -60,9 +62,9 @@ class Process:
         program: str = "",
     ) -> None:
         sys.audit("tests.warm")  # for tests/durations.py
-        for name in {*environment, *os.environ}:
+        for name in {*environment, *_OWN}:
             if name.startswith(_READ_AT_START):
-                is_same = environment.get(name) == os.environ.get(name)
+                is_same = environment.get(name) == _OWN.get(name)
                 assert is_same, f"{name}: read at start-up; use commands.python"
         self.args = ["-c" if program else "graft", *map(str, arguments)]
         streams: list[Any] = [stdout, stderr, *([listening] if listening else [])]
@@ -98,8 +100,9 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         """Send the signal, unless the process has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -125,7 +125,7 @@ def read(
     if environment.get("TF_CONFIG"):
         found = _from_tf_config(environment["TF_CONFIG"])
         fd = environment.get(LISTENING_FD, "")
-        return dataclasses.replace(found, listening_fd=int(fd)) if fd.isdigit() else found
+        return dataclasses.replace(found, listening_fd=int(fd)) if fd.isdecimal() else found
     if environment.get("CLUSTER_SPEC"):
         return _from_cluster_spec(environment["CLUSTER_SPEC"])
     job = from_job(environment)

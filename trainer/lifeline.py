@@ -231,5 +231,6 @@ class Lifeline:
         """End the process: the main thread may wait in TensorFlow for who is gone."""
         self._send_all({"end": code, "message": message})
         print(f"graft: {message}", file=sys.stderr, flush=True)
-        self._board.farewell(self._streams.values())
+        if threading.current_thread() is self._thread:  # which alone listens
+            self._board.farewell(self._streams.values())
         exit_process(code)

@@ -97,8 +97,14 @@ class Switchboard:
             yield self._received.popleft()
 
     def farewell(self, streams: Iterable[MessageStream]) -> None:
-        """Let the others hang up first: to close with something unread unsays what was sent."""
+        """Say no more, and hear the others to their end before hanging up.
+
+        To close with something unread unsays what was sent.
+        """
         waiting = set(streams) & self._streams.keys()
+        for stream in waiting:
+            with contextlib.suppress(OSError):  # it is gone by itself
+                stream.connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _FAREWELL_SECS
         while waiting and time.monotonic() < deadline:
             waiting -= {stream for stream, message in self.poll(0.05) if message is None}

@@ -51,13 +51,9 @@ def hold_port(cluster: Cluster) -> socket.socket:
         UserError: the port is taken, or may not be listened on.
     """
     _, port = host_and_port(cluster.address)
-    if cluster.listening_fd is not None:
-        with contextlib.suppress(OSError):  # of a variable that outlived its descriptor
-            inherited = socket.socket(fileno=cluster.listening_fd)
-            inherited.set_inheritable(False)
-            if inherited.getsockname()[1] == port:
-                return inherited
-            inherited.detach()
+    inherited = _inherited(cluster.listening_fd, port)
+    if inherited is not None:
+        return inherited
     try:
         return listen(port)
     except OSError as error:
@@ -108,6 +104,28 @@ def meet(
     finally:
         room.leave(streams.values())
     return Lifeline(cluster, board, streams, stop, stall_timeout_secs, clock)
+
+
+def _inherited(descriptor: int | None, port: int) -> socket.socket | None:
+    """The socket behind `descriptor`, if it listens on `port`: the variable may be an old one."""
+    if descriptor is None:
+        return None
+    with contextlib.suppress(OSError):
+        found = socket.socket(fileno=descriptor)
+        is_ours = False
+        try:
+            is_ours = (
+                found.family in (socket.AF_INET, socket.AF_INET6)
+                and bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                and found.getsockname()[1] == port
+            )
+        finally:
+            if not is_ours:
+                found.detach()  # somebody else's
+        if is_ours:
+            found.set_inheritable(False)
+            return found
+    return None
 
 
 def listen(port: int) -> socket.socket:

@@ -63,13 +63,15 @@ def listen_on_free_ports(count: int) -> list[socket.socket]:
     rng = random.SystemRandom()
     candidates = range(_LOWEST_PORT, _first_ephemeral_port())
     found: list[socket.socket] = []
-    for _ in range(_TRIES):
-        if len(found) == count or not candidates:
-            break
-        with contextlib.suppress(OSError):
-            found.append(preflight.listen(rng.choice(candidates)))
-    while len(found) < count:  # any that the system gives
-        found.append(preflight.listen(0))
+    with contextlib.ExitStack() as stack:
+        for _ in range(_TRIES):
+            if len(found) == count or not candidates:
+                break
+            with contextlib.suppress(OSError):
+                found.append(stack.enter_context(preflight.listen(rng.choice(candidates))))
+        while len(found) < count:  # any that the system gives
+            found.append(stack.enter_context(preflight.listen(0)))
+        stack.pop_all()
     return found
 
 

@@ -40,25 +40,30 @@ class Gang:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._partial = [b""] * num_workers
         self._selector = selectors.DefaultSelector()
-        listening = devices.listen_on_free_ports(num_workers)
-        addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in listening)
         cores = devices.core_shares(sorted(os.sched_getaffinity(0)), num_workers)
         gpus = devices.gpu_shares(devices.visible_gpus(environment), num_workers)
-        for index in range(num_workers):
-            own = {
-                "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),
-                LISTENING_FD: str(listening[index].fileno()),
-                "PYTHONUNBUFFERED": "1",
-            }
-            if gpus[index] is not None:
-                own["CUDA_VISIBLE_DEVICES"] = str(gpus[index])
-            with listening[index] as inherited:
-                process = _start(command, {**environment, **own}, cores[index], inherited)
-            self._processes.append(process)
-            stream = process.stdout
-            assert stream is not None
-            os.set_blocking(stream.fileno(), False)
-            self._selector.register(stream, selectors.EVENT_READ, index)
+        with contextlib.ExitStack() as stack:
+            listening = [
+                stack.enter_context(one) for one in devices.listen_on_free_ports(num_workers)
+            ]
+            addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in listening)
+            for index in range(num_workers):
+                own = {
+                    "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),
+                    "PYTHONUNBUFFERED": "1",
+                }
+                if num_workers > 1:  # a single one meets nobody
+                    own[LISTENING_FD] = str(listening[index].fileno())
+                if gpus[index] is not None:
+                    own["CUDA_VISIBLE_DEVICES"] = str(gpus[index])
+                self._add(
+                    _start(
+                        command,
+                        {**environment, **own},
+                        cores[index],
+                        listening[index] if num_workers > 1 else None,
+                    )
+                )
 
     @property
     def exits(self) -> dict[int, int]:
@@ -106,6 +111,14 @@ class Gang:
                 process.stdout.close()
         self._selector.close()
 
+    def _add(self, process: subprocess.Popen[bytes]) -> None:
+        """Listen to a worker, too."""
+        self._processes.append(process)
+        stream = process.stdout
+        assert stream is not None
+        os.set_blocking(stream.fileno(), False)
+        self._selector.register(stream, selectors.EVENT_READ, len(self._processes) - 1)
+
     def _read(self, index: int) -> bool:
         """Pass on what worker `index` has written by now; False if that is nothing."""
         stream = self._processes[index].stdout
@@ -128,7 +141,7 @@ def _start(
     command: Sequence[str],
     environment: Mapping[str, str],
     cores: set[int],
-    inherited: socket.socket,
+    inherited: socket.socket | None,
 ) -> subprocess.Popen[bytes]:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
@@ -147,7 +160,7 @@ def _start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         bufsize=0,
-        pass_fds=[inherited.fileno()],
+        pass_fds=[] if inherited is None else [inherited.fileno()],
         # A session of its own: Ctrl-C on a terminal comes once, from the launcher.
         start_new_session=True,
         preexec_fn=before_exec,

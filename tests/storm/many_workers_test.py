@@ -1,0 +1,40 @@
+"""Each number of workers, and each of two that may be killed or asked to stop."""
+
+import pytest
+
+from tests.gang import train
+from tests.many_workers_test import (  # noqa: F401
+    NUM_LONG,
+    assert_a_kill_leaves_no_trace,
+    assert_same_run_as_of_one,
+    assert_sigterm_stops_both_at_one_step,
+    launch_and_kill,
+    long,
+)
+from tests.same_run import assert_same_weights
+from tests.tiers import GANG
+
+pytestmark = GANG
+
+
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_every_step_is_that_of_one_worker(arguments, single, tmp_path, num_workers):
+    train(num_workers, [*arguments, f"--workdir={tmp_path}"], tmp_path / "said")
+    assert_same_run_as_of_one(tmp_path, single)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_worker_leaves_no_trace(arguments, pair, gates, tmp_path, killed):
+    assert_a_kill_leaves_no_trace(arguments, pair, gates(), tmp_path, killed)
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_sigterm_stops_both_at_one_step(arguments, pair, gates, tmp_path, asked):
+    assert_sigterm_stops_both_at_one_step(arguments, pair, gates(), tmp_path, asked)
+
+
+def test_launch_through_a_kill_has_the_same_bits(arguments, tmp_path):
+    words = long(arguments)
+    train(2, [*words, f"--workdir={tmp_path / 'undisturbed'}"], tmp_path / "said")
+    launch_and_kill([*words, f"--workdir={tmp_path / 'killed'}"])
+    assert_same_weights(tmp_path / "killed", tmp_path / "undisturbed", NUM_LONG)
