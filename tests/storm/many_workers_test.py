@@ -1,15 +1,21 @@
 """Each number of workers, and each of two that may be killed or asked to stop."""
 
+# The fixtures that are imported are the names of arguments.
+# ruff: noqa: F401, F811
+
 import pytest
 
 from tests.gang import train
-from tests.many_workers_test import (  # noqa: F401
+from tests.many_workers_test import (
     NUM_LONG,
+    arguments,
     assert_a_kill_leaves_no_trace,
     assert_same_run_as_of_one,
     assert_sigterm_stops_both_at_one_step,
     launch_and_kill,
     long,
+    pair,
+    single,
 )
 from tests.same_run import assert_same_weights
 from tests.tiers import GANG
