@@ -28,10 +28,10 @@ durations: $(READY)  ## make test, with the seconds and processes of each test i
 
 coverage: $(READY)  ## lines of trainer/ run by make test, and by the storm besides
 	rm -rf build/coverage
-	set -e; for tier in test storm; do \
-	  $(COVERAGE) run -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --tier=$$tier; \
+	status=0; for tier in test storm; do \
+	  COVERAGE_FILE=$(CURDIR)/build/coverage/lines $(COVERAGE) run -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --tier=$$tier || status=1; \
 	  $(COVERAGE) combine --append --quiet; \
-	  echo "lines of trainer/ run up to tier $$tier:"; $(COVERAGE) report | tail -n 1; done
+	  echo "lines of trainer/ run up to tier $$tier:"; $(COVERAGE) report | tail -n 1; done; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .

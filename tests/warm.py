@@ -25,7 +25,6 @@ from trainer.cluster import LISTENING_FD
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preloaded"])
-_OWN = dict(os.environ)  # the server's, too
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TF_CPP", "TF_ENABLE", "GCS_R", "OMP_", "TMPDIR")
 
 
@@ -62,9 +61,9 @@ class Process:
         program: str = "",
     ) -> None:
         sys.audit("tests.warm")  # for tests/durations.py
-        for name in {*environment, *_OWN}:
+        for name in {*environment, *os.environ}:
             if name.startswith(_READ_AT_START):
-                is_same = environment.get(name) == _OWN.get(name)
+                is_same = environment.get(name) == os.environ.get(name)
                 assert is_same, f"{name}: read at start-up; use commands.python"
         self.args = ["-c" if program else "graft", *map(str, arguments)]
         streams: list[Any] = [stdout, stderr, *([listening] if listening else [])]
