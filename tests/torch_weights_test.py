@@ -112,6 +112,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, module, name, 
     assert not evidence.exists()
 
 
+@pytest.mark.integration  # it runs a command
 def test_the_attack_that_is_refused_would_have_worked(tmp_path):
     evidence = tmp_path / "executed"
     stream = io.BytesIO()
