@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS ?= .venv-bench
 
-PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
+PYTEST_WORDS := -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python $(PYTEST_WORDS)
 COVERAGE := $(BIN)/python -m coverage
 
 .PHONY: train test-quick test storm durations coverage lint format bench pictures lock clean
@@ -26,10 +27,11 @@ storm: $(READY)  ## before a release: random kills, faults, matrices; GRAFT_STOR
 durations: $(READY)  ## make test, with the seconds and processes of each test in build/
 	$(PYTEST) --durations_json=build/durations.json
 
+coverage: export COVERAGE_FILE := $(CURDIR)/build/coverage/lines
 coverage: $(READY)  ## lines of trainer/ run by make test, and by the storm besides
 	rm -rf build/coverage
 	status=0; for tier in test storm; do \
-	  COVERAGE_FILE=$(CURDIR)/build/coverage/lines $(COVERAGE) run -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --tier=$$tier || status=1; \
+	  $(COVERAGE) run $(PYTEST_WORDS) --tier=$$tier || status=1; \
 	  $(COVERAGE) combine --append --quiet; \
 	  echo "lines of trainer/ run up to tier $$tier:"; $(COVERAGE) report | tail -n 1; done; exit $$status
 

@@ -81,6 +81,32 @@ def undisturbed(arguments, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def gang_arguments(tmp_path_factory):
+    """The command line of a run for several workers, without its workdir."""
+    from tests import gang_runs
+
+    return gang_runs.arguments(tmp_path_factory.mktemp("gang"))
+
+
+@pytest.fixture(scope="session")
+def one_worker_run(gang_arguments, tmp_path_factory):
+    """The workdir of such a run by one worker, undisturbed."""
+    from tests import killed_runs
+
+    return killed_runs.ended(["train", *gang_arguments], tmp_path_factory.mktemp("one") / "run")
+
+
+@pytest.fixture(scope="session")
+def two_worker_run(gang_arguments, tmp_path_factory):
+    """The workdir of such a run by two workers, undisturbed."""
+    from tests import gang
+
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    gang.train(2, [*gang_arguments, f"--workdir={workdir}"], workdir / "said")
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def planted_run(cache_dir, tmp_path_factory):
     """What is wrong with a folder of leaves, and the workdir of a run on it."""
     from tests import planted

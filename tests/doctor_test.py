@@ -9,20 +9,13 @@ from PIL import Image
 
 from tests import tiny
 from tests.commands import graft
-from tests.pictures import encoded, picture
+from tests.pictures import bomb, encoded, picture
 
 pytestmark = pytest.mark.integration
 
 
 def noise(seed, size=64):
     return Image.effect_noise((size, size), 40 + seed).convert("RGB")
-
-
-def bomb(width, height):
-    """A PNG whose header announces so many pixels; the data are those of another."""
-    content = bytearray(encoded(picture(), "PNG"))
-    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    return bytes(content)
 
 
 def save(path, content):

@@ -1,4 +1,4 @@
-"""What the suite says of itself in the end: minutes, processes, seeds, and what was left out."""
+"""What the suite says of itself in the end: minutes, processes, and the seeds of a storm."""
 
 from __future__ import annotations
 

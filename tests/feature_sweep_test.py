@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.feature_cache_test import counts, open_cache
+from tests.feature_caches import counts, open_cache
 from tests.feature_store_test import ROWS, WIDTH, assert_equal, part
 from tests.tiny import write_folder
 from trainer import gcs_storage, storage

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.commands import graft, metrics, refused
-from tests.feature_cache_test import (
+from tests.feature_caches import (
     NUM_TRAIN,
     assert_same,
     colours,

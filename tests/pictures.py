@@ -21,6 +21,13 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
+def bomb(width, height):
+    """A PNG whose header announces so many pixels; the data are those of another."""
+    content = bytearray(encoded(picture(), "PNG"))
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(content)
+
+
 def as_pillow(data):
     """Pillow's pixels: upright, composited on white."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))

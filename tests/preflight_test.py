@@ -136,8 +136,8 @@ def test_another_number_of_workers_is_refused_on_both_sides(start):
 def test_an_inherited_socket_is_taken_over():
     (port,) = free_ports(1)
     listening = preflight.listen(port)
-    cluster = Cluster((f"a:{port}", "b:1"), 0, "test", listening_fd=listening.fileno())
-    held = preflight.hold_port(cluster)
+    cluster = Cluster((f"a:{port}", "b:1"), 0, "test")
+    held = preflight.hold_port(cluster, str(listening.fileno()))
     assert held.fileno() == listening.detach()
     assert not held.get_inheritable()
     held.close()
@@ -159,7 +159,7 @@ def test_a_descriptor_that_is_another_by_now_is_left_alone(kind, tmp_path):
         number = other.fileno()
         if kind == "closed":
             other.close()
-        assert preflight._inherited(number, port) is None
+        assert preflight._inherited(str(number), port) is None
         assert kind == "closed" or os.fstat(number)
 
 

@@ -16,7 +16,10 @@ import pytest
 
 STORM = Path(__file__).with_name("storm")
 # Whoever asks for one of these starts a process or trains, and is no quick test.
-INTEGRATION_FIXTURES = {"gcs", "gcs_server", "leaves_dir", "planted_run", "undisturbed"}
+INTEGRATION_FIXTURES = {
+    *("gcs", "gcs_server", "leaves_dir", "planted_run", "undisturbed"),
+    *("one_worker_run", "two_worker_run"),
+}
 # Dear to make: the files that look at one of them share a worker.
 SHARED_RUNS = ("planted_run", "undisturbed")
 _STARTS = {

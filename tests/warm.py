@@ -21,7 +21,7 @@ from collections.abc import Set as AbstractSet
 from multiprocessing.reduction import DupFd
 from typing import IO, Any, Protocol
 
-from trainer.cluster import LISTENING_FD
+from trainer.preflight import LISTENING_FD
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preloaded"])

@@ -25,8 +25,6 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.job_cluster import from_job
 
-LISTENING_FD = "GRAFT_LISTENING_FD"  # set by `graft launch` beside TF_CONFIG
-
 _ALL_REDUCE = "training here is an all-reduce between workers"
 _REFUSED_ROLES = {
     "ps": f"{_ALL_REDUCE}, without parameter servers",
@@ -42,8 +40,6 @@ class Cluster:
         workers: "host:port" of each, the chief first.
         index: of this process.
         source: where this was read: a flag's or a variable's name.
-        listening_fd: the descriptor of a socket that listens on this worker's port already,
-            inherited from `graft launch`; None where the worker has to listen itself.
 
     Raises:
         UserError: an address or the index is wrong; the message names the source.
@@ -52,7 +48,6 @@ class Cluster:
     workers: tuple[str, ...] = ("localhost:0",)
     index: int = 0
     source: str = "single"
-    listening_fd: int | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.source != "single":
@@ -123,9 +118,7 @@ def read(
             raise UserError(f"--task_index={task_index}: needs --worker_hosts=HOST:PORT,…")
         return Cluster(tuple(worker_hosts), task_index, "--worker_hosts, --task_index")
     if environment.get("TF_CONFIG"):
-        found = _from_tf_config(environment["TF_CONFIG"])
-        fd = environment.get(LISTENING_FD, "")
-        return dataclasses.replace(found, listening_fd=int(fd)) if fd.isdecimal() else found
+        return _from_tf_config(environment["TF_CONFIG"])
     if environment.get("CLUSTER_SPEC"):
         return _from_cluster_spec(environment["CLUSTER_SPEC"])
     job = from_job(environment)

@@ -34,15 +34,19 @@ from trainer.preflight_chief import lead
 from trainer.preflight_room import WaitingRoom
 from trainer.preflight_worker import follow
 
+LISTENING_FD = "GRAFT_LISTENING_FD"  # set by `graft launch` beside TF_CONFIG
 TIMEOUT_SECS = 300.0
 STALL_TIMEOUT_SECS = 120.0
 _BACKLOG = 1024  # the kernel answers for a worker that is still opening its data
 
 
-def hold_port(cluster: Cluster) -> socket.socket:
+def hold_port(cluster: Cluster, listening_fd: str = "") -> socket.socket:
     """Listen on this worker's port, so that the others see it; as early as can be.
 
-    A socket that `graft launch` handed down is taken over: nobody can take its port meanwhile.
+    Args:
+        cluster: with other workers.
+        listening_fd: what LISTENING_FD says: the number of a socket that `graft launch` has
+            handed down, which is taken over, so that nobody could take its port meanwhile.
 
     Returns:
         The listening socket, for `meet`. To leave without meeting, close it.
@@ -51,7 +55,7 @@ def hold_port(cluster: Cluster) -> socket.socket:
         UserError: the port is taken, or may not be listened on.
     """
     _, port = host_and_port(cluster.address)
-    inherited = _inherited(cluster.listening_fd, port)
+    inherited = _inherited(listening_fd, port)
     if inherited is not None:
         return inherited
     try:
@@ -106,25 +110,18 @@ def meet(
     return Lifeline(cluster, board, streams, stop, stall_timeout_secs, clock)
 
 
-def _inherited(descriptor: int | None, port: int) -> socket.socket | None:
+def _inherited(descriptor: str, port: int) -> socket.socket | None:
     """The socket behind `descriptor`, if it listens on `port`: the variable may be an old one."""
-    if descriptor is None:
+    if not descriptor.isdecimal():
         return None
-    with contextlib.suppress(OSError):
-        found = socket.socket(fileno=descriptor)
-        is_ours = False
-        try:
-            is_ours = (
-                found.family in (socket.AF_INET, socket.AF_INET6)
-                and bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-                and found.getsockname()[1] == port
-            )
-        finally:
-            if not is_ours:
-                found.detach()  # somebody else's
-        if is_ours:
+    with contextlib.suppress(OSError):  # closed, or no socket
+        found = socket.socket(fileno=int(descriptor))
+        is_listening = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        is_tcp = found.family in (socket.AF_INET, socket.AF_INET6)
+        if is_listening and is_tcp and found.getsockname()[1] == port:
             found.set_inheritable(False)
             return found
+        found.detach()  # somebody else's
     return None
 
 

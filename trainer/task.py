@@ -60,7 +60,9 @@ def _train_and_evaluate(
     config: Config, speaker: Voice, started: float, cluster: Cluster
 ) -> dict[str, Any]:
     # Held from here on: the others see that this worker is coming.
-    held = preflight.hold_port(cluster) if cluster.is_distributed else None
+    held = None
+    if cluster.is_distributed:
+        held = preflight.hold_port(cluster, os.environ.get(preflight.LISTENING_FD, ""))
     # TensorFlow takes seconds to import: a bad flag is named before.
     with uncollected():
         import_tensorflow()

@@ -1,21 +1,15 @@
 """Each number of workers, and each of two that may be killed or asked to stop."""
 
-# The fixtures that are imported are the names of arguments.
-# ruff: noqa: F401, F811
-
 import pytest
 
 from tests.gang import train
-from tests.many_workers_test import (
+from tests.gang_runs import (
     NUM_LONG,
-    arguments,
     assert_a_kill_leaves_no_trace,
     assert_same_run_as_of_one,
     assert_sigterm_stops_both_at_one_step,
     launch_and_kill,
     long,
-    pair,
-    single,
 )
 from tests.same_run import assert_same_weights
 from tests.tiers import GANG
@@ -24,23 +18,23 @@ pytestmark = GANG
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])
-def test_every_step_is_that_of_one_worker(arguments, single, tmp_path, num_workers):
-    train(num_workers, [*arguments, f"--workdir={tmp_path}"], tmp_path / "said")
-    assert_same_run_as_of_one(tmp_path, single)
+def test_every_step_is_that_of_one_worker(gang_arguments, one_worker_run, tmp_path, num_workers):
+    train(num_workers, [*gang_arguments, f"--workdir={tmp_path}"], tmp_path / "said")
+    assert_same_run_as_of_one(tmp_path, one_worker_run)
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_worker_leaves_no_trace(arguments, pair, gates, tmp_path, killed):
-    assert_a_kill_leaves_no_trace(arguments, pair, gates(), tmp_path, killed)
+def test_a_killed_worker_leaves_no_trace(gang_arguments, two_worker_run, gates, tmp_path, killed):
+    assert_a_kill_leaves_no_trace(gang_arguments, two_worker_run, gates(), tmp_path, killed)
 
 
 @pytest.mark.parametrize("asked", [0, 1])
-def test_sigterm_stops_both_at_one_step(arguments, pair, gates, tmp_path, asked):
-    assert_sigterm_stops_both_at_one_step(arguments, pair, gates(), tmp_path, asked)
+def test_sigterm_stops_both_at_one_step(gang_arguments, two_worker_run, gates, tmp_path, asked):
+    assert_sigterm_stops_both_at_one_step(gang_arguments, two_worker_run, gates(), tmp_path, asked)
 
 
-def test_launch_through_a_kill_has_the_same_bits(arguments, tmp_path):
-    words = long(arguments)
+def test_launch_through_a_kill_has_the_same_bits(gang_arguments, tmp_path):
+    words = long(gang_arguments)
     train(2, [*words, f"--workdir={tmp_path / 'undisturbed'}"], tmp_path / "said")
     launch_and_kill([*words, f"--workdir={tmp_path / 'killed'}"])
     assert_same_weights(tmp_path / "killed", tmp_path / "undisturbed", NUM_LONG)

@@ -11,8 +11,9 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
-from trainer.cluster import LISTENING_FD, Cluster
+from trainer.cluster import Cluster
 from trainer.launch import devices
+from trainer.preflight import LISTENING_FD
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LONGEST_LINE = 1 << 16
@@ -52,18 +53,12 @@ class Gang:
                     "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),
                     "PYTHONUNBUFFERED": "1",
                 }
-                if num_workers > 1:  # a single one meets nobody
-                    own[LISTENING_FD] = str(listening[index].fileno())
+                inherited = listening[index] if num_workers > 1 else None  # one meets nobody
+                if inherited is not None:
+                    own[LISTENING_FD] = str(inherited.fileno())
                 if gpus[index] is not None:
                     own["CUDA_VISIBLE_DEVICES"] = str(gpus[index])
-                self._add(
-                    _start(
-                        command,
-                        {**environment, **own},
-                        cores[index],
-                        listening[index] if num_workers > 1 else None,
-                    )
-                )
+                self._add(_start(command, {**environment, **own}, cores[index], inherited))
 
     @property
     def exits(self) -> dict[int, int]:
