@@ -70,7 +70,8 @@ def test_asked_to_stop(words, tmp_path, number, code):
         text=True,
         env=os.environ,
     ) as process:
-        while "training " not in (line := process.stdout.readline()):
+        # Not "data       … training images", at which no signal is listened to yet.
+        while not (line := process.stdout.readline()).startswith("training "):
             assert line, process.stderr.read()
         process.send_signal(number)
         _, errors = process.communicate(timeout=DEADLINE_SECS)
