@@ -86,8 +86,12 @@ from trainer.data.feature_store import FeatureStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = FeatureStore(sys.argv[1], 2)
 store.write(0, part(0, rows=100))
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-store.write(1, part(1, rows=100))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+try:
+    store.write(1, part(1, rows=100))
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 """
 
 
