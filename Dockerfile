@@ -37,9 +37,11 @@ RUN --mount=type=cache,id=graft-pip,target=/var/cache/pip \
 FROM packages AS backbone
 # Only the code that makes it, so that other changes leave this layer as it is.
 WORKDIR /build
-COPY trainer/__init__.py trainer/bucket_check.py trainer/errors.py trainer/gcs_client.py \
-    trainer/gcs_transfer.py trainer/graph_file.py trainer/manifest.py \
-    trainer/tensorflow_errors.py trainer/
+COPY trainer/__init__.py trainer/
+COPY trainer/process/__init__.py trainer/process/errors.py trainer/process/
+COPY trainer/storage/__init__.py trainer/storage/gcs_check.py trainer/storage/gcs_client.py \
+    trainer/storage/gcs_transfer.py trainer/storage/manifest.py trainer/storage/
+COPY trainer/graph/__init__.py trainer/graph/errors.py trainer/graph/saved_graph.py trainer/graph/
 COPY trainer/models/ trainer/models/
 RUN TF_CPP_MIN_LOG_LEVEL=2 python -c "from trainer.models import frozen_backbone as f; \
     f.load('efficientnet_lite0', image_size=0, value_range=None, cache_dir='/opt/prepared')"

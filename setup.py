@@ -32,13 +32,13 @@ BENCH = ["efficientnet-lite-pytorch", "onnx", "onnxruntime", "onnxscript", "torc
 
 
 class BuildWithManifests(build_py):
-    """k8s/ goes along, to where trainer/launch/manifests.py looks for it."""
+    """k8s/ goes along, to where trainer/launch/kubernetes/manifests.py looks for it."""
 
     def run(self) -> None:
         """Build, and copy."""
         super().run()
         if not self.editable_mode:
-            manifests = Path(self.build_lib, "trainer", "launch", "k8s")
+            manifests = Path(self.build_lib, "trainer", "launch", "kubernetes", "k8s")
             shutil.copytree("k8s", manifests, dirs_exist_ok=True)
 
 

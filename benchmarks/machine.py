@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from trainer import provenance
+from trainer.process import provenance
 
 
 def describe() -> str:

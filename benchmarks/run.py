@@ -38,8 +38,8 @@ from benchmarks.rows import (
     torch,
 )
 from benchmarks.setting import Setting
-from trainer.flags import default_cache_dir
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
+from trainer.settings.flags import default_cache_dir
 
 # In the order of the page.
 GROUPS = {
@@ -116,11 +116,11 @@ def main(_: list[str]) -> None:
 def _prepare() -> tuple[str, str]:
     """All processes find data and backbone prepared: the first use is not what is compared."""
     import_tensorflow()
-    from trainer.data import leaves
+    from trainer.data.leaves import embedded
     from trainer.models import handles
 
     cache = default_cache_dir()
-    return leaves.prepare(cache), handles.resolve("efficientnet_lite0", cache)
+    return embedded.prepare(cache), handles.resolve("efficientnet_lite0", cache)
 
 
 def _peers_python() -> str:

@@ -61,7 +61,7 @@ class Setting:
         directory = self.scratch / "images"
         if directory.exists():
             return directory
-        from trainer.data import tfds_open
+        from trainer.data.sources import tfds_open
 
         source = tfds_open.open_prepared(self.data, shuffle_buffer_size=1)
         for split in ("train", "validation"):

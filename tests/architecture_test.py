@@ -1,6 +1,7 @@
-"""Who may import whom: the floors of docs/design.md, read from the source files themselves."""
+"""Who may import whom: a table of packages, held against the source files themselves."""
 
 import ast
+import collections
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -13,31 +14,26 @@ from trainer.__main__ import COMMANDS
 
 ROOT = Path(trainer.__file__).parent
 
-FLOORS = {
-    0: "errors choices machine image_files identity config command_line flags steps storage locks "
-    "quiet provenance console run_state manifest local_storage gcs_client gcs_transfer gcs_storage "
-    "bucket_check lease uploader log_upload places job_cluster cluster shares fingerprint "
-    "message_stream peer_probe preemption lifeline preflight_room preflight_chief "
-    "preflight_worker preflight workers goodput run_status scores finished trial "
-    "kubeflow",
-    1: "scored report.calibration report.curves report.duplicates report.evidence report.mislabels "
-    "report.matrix report.command_of report.findings report.contents report.page "
-    "report.comparison graph_file "
-    "tensorflow_errors strategy summary_records summaries checkpoints fused_updates optimizers "
-    "profiling mistakes pictures confusion_picture embedding",
-    2: "evaluate extraction feature_cache export train_step run assembly report.pictures "
-    "report.gather report.write resume hparams board board_files progress finish",
-    3: "train",
-    4: "task __main__ predict pack packing doctor watch tensorboard compare",
-}
-FLOOR = {f"trainer.{name}": floor for floor, names in FLOORS.items() for name in names.split()}
-FLOOR_OF_PACKAGE = {
-    "trainer.data": 1,
-    "trainer.models": 1,
-    "trainer.checkup": 4,
-    "trainer.launch": 4,
-    "trainer.report": 1,
-}
+# Each package, and those that it may import: rows above it only.
+MAY_IMPORT = """
+process
+settings process
+storage  process settings
+workers  process settings
+workdir  process settings storage
+graph    process settings storage
+data     process settings storage graph
+models   process settings storage graph
+engine   process settings storage workers workdir graph data models
+board    process settings storage workers workdir graph data models engine
+report   process settings storage workers workdir graph data models engine
+loop     process settings storage workers workdir graph data models engine board report
+launch   process settings storage workers workdir
+commands process settings storage workers workdir graph data models engine board report loop launch
+""".strip().splitlines()
+ALLOWED = {name: set(others) for name, *others in map(str.split, MAY_IMPORT)}
+WITHOUT_TENSORFLOW = ["process", "settings", "storage", "workers", "workdir", "launch"]
+ENTRY_POINTS = {"trainer", "trainer.__main__", "trainer.task"}
 HEAVY = ("tensorflow", "keras", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "numpy")
 
 
@@ -49,11 +45,8 @@ def module_name(path):
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def floor(module):
-    package = module.rpartition(".")[0]
-    if module in FLOOR:
-        return FLOOR[module]
-    return FLOOR_OF_PACKAGE.get(package, FLOOR_OF_PACKAGE.get(module))
+def package(module):
+    return module.split(".")[1]
 
 
 def imported(tree):
@@ -87,16 +80,35 @@ def imports_of(module, prune=False):
     return set(imported(at_module_level(tree) if prune else tree)) - {module}
 
 
-def test_every_module_has_a_floor():
-    unplaced = [m for m in MODULES if m != "trainer" and floor(m) is None]
-    assert unplaced == []
-    assert sorted(FLOOR.keys() - MODULES.keys()) == []
+def test_a_package_stands_on_those_above_it_in_the_table():
+    seen: set[str] = set()
+    for name, others in ALLOWED.items():
+        assert others <= seen
+        seen.add(name)
+    assert {p.name for p in ROOT.iterdir() if p.is_dir() and p.name != "__pycache__"} == seen
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "trainer"])
-def test_imports_go_down(module):
-    ours = imports_of(module) & MODULES.keys() - {"trainer"}
-    assert {m: floor(m) for m in ours if floor(m) > floor(module)} == {}
+def test_nothing_lies_beside_the_packages():
+    assert {m for m in MODULES if m.count(".") < 2} - {f"trainer.{p}" for p in ALLOWED} == (
+        ENTRY_POINTS
+    )
+
+
+def test_a_package_has_at_most_twenty_modules():
+    sizes = collections.Counter(path.parent for path in MODULES.values())
+    assert {directory: size for directory, size in sizes.items() if size > 21} == {}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_imports_are_those_of_the_table(name):
+    edges = {
+        (module, other)
+        for module in MODULES.keys() - ENTRY_POINTS
+        if package(module) == name
+        for other in imports_of(module) & MODULES.keys() - {"trainer"}
+        if other in ENTRY_POINTS or package(other) not in ALLOWED[name] | {name}
+    }
+    assert edges == set()
 
 
 def test_there_are_no_circles():
@@ -104,11 +116,11 @@ def test_there_are_no_circles():
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
-LIGHT = [m for m in MODULES if floor(m) == 0 or m.startswith("trainer.launch")]
+LIGHT = sorted(m for m in MODULES.keys() - ENTRY_POINTS if package(m) in WITHOUT_TENSORFLOW)
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_the_lowest_floor_and_what_starts_workers_import_nothing_heavy(module):
+def test_what_runs_without_tensorflow_imports_nothing_heavy(module):
     reached: set[str] = set()
     waiting = [module]
     while waiting:
@@ -144,6 +156,11 @@ def test_a_heavy_import_would_be_found():
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import keras\n"
         "def f():\n    import numpy\n"
-        "try:\n    import tensorflow as tf\nexcept ImportError:\n    from trainer import locks\n"
+        "try:\n    import tensorflow as tf\n"
+        "except ImportError:\n    from trainer.process import console\n"
     )
-    assert set(imported(at_module_level(tree))) == {"typing", "tensorflow", "trainer.locks"}
+    assert set(imported(at_module_level(tree))) == {
+        "typing",
+        "tensorflow",
+        "trainer.process.console",
+    }

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from tests import tiny
-from trainer import flags
+from tests.inputs import tiny
+from trainer.settings import flags
 
 pytest_plugins = ["tests.tiers", "tests.durations"]
 
@@ -31,7 +31,7 @@ def rng(request):
 @pytest.fixture
 def gates(tmp_path_factory):
     """Make a Gate: by itself before steps that follow some others."""
-    from tests.gates import STEPS, Gate
+    from tests.processes.gates import STEPS, Gate
 
     def make(function=STEPS, number=7):
         return Gate(tmp_path_factory.mktemp("gate"), function, number)
@@ -48,9 +48,9 @@ def cache_dir():
 @pytest.fixture(scope="session")
 def leaves_dir(cache_dir):
     """The embedded data set, prepared."""
-    from trainer.data import leaves
+    from trainer.data.leaves import embedded
 
-    return leaves.prepare(cache_dir)
+    return embedded.prepare(cache_dir)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def beans_data_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def arguments(tmp_path_factory):
     """The command line of a run that could remember much, without its workdir."""
-    from tests import same_run
+    from tests.processes import same_run
 
     return same_run.arguments(tmp_path_factory.mktemp("resume"))
 
@@ -72,7 +72,7 @@ def arguments(tmp_path_factory):
 @pytest.fixture(scope="session")
 def undisturbed(arguments, tmp_path_factory):
     """The workdir of such a run, from beginning to end in one process."""
-    from tests.commands import graft
+    from tests.processes.commands import graft
 
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
     process = graft(*arguments, f"--workdir={workdir}")
@@ -83,7 +83,7 @@ def undisturbed(arguments, tmp_path_factory):
 @pytest.fixture(scope="session")
 def gang_arguments(tmp_path_factory):
     """The command line of a run for several workers, without its workdir."""
-    from tests import gang_runs
+    from tests.processes import gang_runs
 
     return gang_runs.arguments(tmp_path_factory.mktemp("gang"))
 
@@ -91,7 +91,7 @@ def gang_arguments(tmp_path_factory):
 @pytest.fixture(scope="session")
 def one_worker_run(gang_arguments, tmp_path_factory):
     """The workdir of such a run by one worker, undisturbed."""
-    from tests import killed_runs
+    from tests.processes import killed_runs
 
     return killed_runs.ended(["train", *gang_arguments], tmp_path_factory.mktemp("one") / "run")
 
@@ -99,7 +99,7 @@ def one_worker_run(gang_arguments, tmp_path_factory):
 @pytest.fixture(scope="session")
 def two_worker_run(gang_arguments, tmp_path_factory):
     """The workdir of such a run by two workers, undisturbed."""
-    from tests import gang
+    from tests.processes import gang
 
     workdir = tmp_path_factory.mktemp("two") / "run"
     gang.train(2, [*gang_arguments, f"--workdir={workdir}"], workdir / "said")
@@ -109,8 +109,8 @@ def two_worker_run(gang_arguments, tmp_path_factory):
 @pytest.fixture(scope="session")
 def planted_run(cache_dir, tmp_path_factory):
     """What is wrong with a folder of leaves, and the workdir of a run on it."""
-    from tests import planted
-    from tests.commands import graft
+    from tests.inputs import planted
+    from tests.processes.commands import graft
 
     root = tmp_path_factory.mktemp("planted")
     found = planted.write(root / "leaves <b>&", *planted.leaf_images(cache_dir))
@@ -130,7 +130,7 @@ def planted_run(cache_dir, tmp_path_factory):
 @pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory):
     """An emulator of Google Cloud Storage, started once."""
-    from tests import gcs
+    from tests.servers import gcs
 
     with gcs.serve(tmp_path_factory.mktemp("gcs")) as server:
         yield server
@@ -139,8 +139,8 @@ def gcs_server(tmp_path_factory):
 @pytest.fixture
 def gcs(gcs_server):
     """The emulator with an empty bucket, no faults, and this process's environment set to it."""
-    from tests.gcs import environment
-    from trainer import gcs_client
+    from tests.servers.gcs import environment
+    from trainer.storage import gcs_client
 
     gcs_server.clear()
     with environment(gcs_server.environment):
@@ -164,7 +164,7 @@ def small_disk(tmp_path):
 @pytest.fixture
 def cluster_api(tmp_path, monkeypatch):
     """A server that answers as Kubernetes does, and the kubeconfig that names it."""
-    from tests import kube_api
+    from tests.servers import kube_api
 
     with kube_api.serve() as server:
         config = kube_api.write_kubeconfig(tmp_path / "kubeconfig", server.url)
@@ -175,7 +175,7 @@ def cluster_api(tmp_path, monkeypatch):
 @pytest.fixture
 def vertex_ai(monkeypatch):
     """A server that answers as Vertex AI does, and the environment that names it."""
-    from tests import vertex_api
+    from tests.servers import vertex_api
 
     with vertex_api.serving() as server:
         for name, value in server.environment.items():

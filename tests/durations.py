@@ -130,7 +130,7 @@ def _section(reporter: pytest.TerminalReporter, title: str, lines: Iterable[str]
 
 
 def _count(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "tests.warm":
+    if event == "tests.processes.warm":
         _started["warm"] += 1
     elif event == "subprocess.Popen" and os.environ.get("PYTEST_CURRENT_TEST"):
         _started["cold"] += 1

@@ -23,7 +23,7 @@ INTEGRATION_FIXTURES = {
 # Dear to make: the files that look at one of them share a worker.
 SHARED_RUNS = ("planted_run", "undisturbed")
 _STARTS = {
-    *("subprocess.Popen", "tests.warm", "os.exec", "os.fork", "os.forkpty"),
+    *("subprocess.Popen", "tests.processes.warm", "os.exec", "os.fork", "os.forkpty"),
     *("os.posix_spawn", "os.system"),
 }
 # One of these at a time: each keeps several processes busy.

@@ -7,21 +7,30 @@ import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer.command_line import HELP, exit_process
+from trainer.settings.command_line import HELP, exit_process
 
 # A command is a module with `main(argv)`; none is imported before it is asked for.
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
-    "doctor": ("trainer.doctor", "find what a run would stumble over, and how to fix it"),
-    "predict": ("trainer.predict", "classify files, folders or globs with an exported model"),
-    "compare": ("trainer.compare", "several runs on one page"),
-    "launch": ("trainer.launch.local", "train with many workers on this machine"),
-    "rehearse": ("trainer.launch.rehearse", "kill, freeze and stop workers of a small run"),
+    "doctor": ("trainer.commands.doctor", "find what a run would stumble over, and how to fix it"),
+    "predict": (
+        "trainer.commands.predict",
+        "classify files, folders or globs with an exported model",
+    ),
+    "compare": ("trainer.commands.compare", "several runs on one page"),
+    "launch": ("trainer.launch.local.launch", "train with many workers on this machine"),
+    "rehearse": ("trainer.launch.local.rehearse", "kill, freeze and stop workers of a small run"),
     "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),
-    "watch": ("trainer.watch", "show how a run goes, here or on a cluster; follow its logs"),
+    "watch": (
+        "trainer.commands.watch",
+        "show how a run goes, here or on a cluster; follow its logs",
+    ),
     "cancel": ("trainer.launch.cancel", "stop a job, with a checkpoint to resume from"),
-    "tensorboard": ("trainer.tensorboard", "open TensorBoard on the curves of a run or several"),
-    "pack": ("trainer.pack", "write any data set as sharded TFRecords in TFDS format"),
+    "tensorboard": (
+        "trainer.commands.tensorboard",
+        "open TensorBoard on the curves of a run or several",
+    ),
+    "pack": ("trainer.commands.pack", "write any data set as sharded TFRecords in TFDS format"),
 }
 
 

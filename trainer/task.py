@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trainer import cluster as clusters
-from trainer import finished, flags, places, preflight, scores, shares
-from trainer.cluster import Cluster
-from trainer.command_line import command, exit_process, usage
-from trainer.config import Config
-from trainer.console import Voice, Warnings, voice
-from trainer.quiet import import_tensorflow, uncollected
-from trainer.storage import join
+from trainer.process.console import Voice, Warnings, voice
+from trainer.process.tensorflow_import import import_tensorflow, uncollected
+from trainer.settings import flags
+from trainer.settings.command_line import command, exit_process, usage
+from trainer.settings.config import Config
+from trainer.storage.api import join
+from trainer.workdir import finished, paths, score_table
+from trainer.workers import cluster as clusters
+from trainer.workers import rendezvous, sharding
+from trainer.workers.cluster import Cluster
 
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
@@ -28,7 +30,7 @@ def _train(argv: Sequence[str]) -> int:
     started = time.monotonic()
     config = flags.config_from_argv(argv)
     cluster = clusters.read(os.environ, config.worker_hosts, config.task_index)
-    shares.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
+    sharding.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
     speaker = voice(config.log_format, progress_secs=config.log_progress_secs)
     if not cluster.is_chief:
         speaker = Warnings(speaker)
@@ -37,12 +39,12 @@ def _train(argv: Sequence[str]) -> int:
         speaker.say(finished.said(config, ended["global_step"]))
     metrics = ended or _train_and_evaluate(config, speaker, started, cluster)
     evaluation = metrics["eval"]
-    speaker.show(scores.table(evaluation), **scores.figures(evaluation))
-    for confusion in scores.worst_confusions(evaluation):
+    speaker.show(score_table.table(evaluation), **score_table.figures(evaluation))
+    for confusion in score_table.worst_confusions(evaluation):
         speaker.say(f"mistakes   {confusion}")
-    export = places.part(config.workdir, "export") if config.export_formats else ""
+    export = paths.part(config.workdir, "export") if config.export_formats else ""
     model = f"model in {export}, " if export else ""
-    speaker.say(f"curves     tensorboard --logdir={places.part(config.workdir, 'logs')}")
+    speaker.say(f"curves     tensorboard --logdir={paths.part(config.workdir, 'logs')}")
     has_page = config.report and finished.has_page(config, metrics)
     page = join(config.workdir, finished.PAGE) if has_page else ""
     figures = page or join(config.workdir, finished.METRICS)
@@ -62,11 +64,11 @@ def _train_and_evaluate(
     # Held from here on: the others see that this worker is coming.
     held = None
     if cluster.is_distributed:
-        held = preflight.hold_port(cluster, os.environ.get(preflight.LISTENING_FD, ""))
+        held = rendezvous.hold_port(cluster, os.environ.get(rendezvous.LISTENING_FD, ""))
     # TensorFlow takes seconds to import: a bad flag is named before.
     with uncollected():
         import_tensorflow()
-        from trainer.train import train_and_evaluate
+        from trainer.loop.train import train_and_evaluate
 
     try:
         return train_and_evaluate(config, speaker, started, cluster, held)

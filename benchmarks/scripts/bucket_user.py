@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
 
 MEGABYTES = 15
 NUM_SAVES, NUM_FLUSHES, NUM_STEPS = 5, 200, 30
@@ -26,9 +26,9 @@ def main() -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer.checkpoints import Checkpoints
-    from trainer.run_state import RunState
-    from trainer.uploader import Uploader
+    from trainer.engine.checkpoints import Checkpoints
+    from trainer.storage.upload_queue import Uploader
+    from trainer.workdir.state import RunState
 
     values = np.random.default_rng(0).normal(size=(4, MEGABYTES << 16)).astype(np.float32)
     variables = tf.train.Checkpoint(variables=[tf.Variable(row) for row in values])
@@ -58,8 +58,8 @@ def main() -> None:
 
 def _flushes(tf: Any, uploader: Any) -> None:
     """An event file that is flushed after each point."""
-    from trainer.log_upload import LogUpload
-    from trainer.summaries import Summaries
+    from trainer.board.event_upload import LogUpload
+    from trainer.board.event_writer import Summaries
 
     def theirs() -> None:
         writer = tf.summary.create_file_writer("gs://bucket/tf/logs")
@@ -88,7 +88,7 @@ def _flushes(tf: Any, uploader: Any) -> None:
 
 def _steps(tf: Any, checkpoints: Any, uploader: Any) -> None:
     """The slowest step, of the median of undisturbed ones, without an upload and during uploads."""
-    from trainer.run_state import RunState
+    from trainer.workdir.state import RunState
 
     weights = tf.Variable(tf.random.normal([_SIDE, _SIDE]))
 

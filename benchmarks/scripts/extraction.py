@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Any
 
-from trainer import flags
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
+from trainer.settings import flags
 
 
 class Recorder:
@@ -45,9 +45,9 @@ def main(argv: list[str]) -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer.assembly import build
-    from trainer.cluster import Cluster
-    from trainer.goodput import open_ledger
+    from trainer.engine.build import build
+    from trainer.workdir.goodput import open_ledger
+    from trainer.workers.cluster import Cluster
 
     tf.config.experimental.enable_op_determinism()  # as a run does
     recorder = Recorder()

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from benchmarks.setting import NUM_VALIDATION
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
 
 
 def main(data: str, path: str) -> None:
@@ -20,11 +20,11 @@ def main(data: str, path: str) -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer import strategy as strategies
-    from trainer.data import tfds_open
-    from trainer.data.decode import decode_and_resize
-    from trainer.flags import default_cache_dir
+    from trainer.data.decode.decode_image import decode_and_resize
+    from trainer.data.sources import tfds_open
+    from trainer.engine import strategy as strategies
     from trainer.models import frozen_backbone
+    from trainer.settings.flags import default_cache_dir
 
     frozen = frozen_backbone.load(path, cache_dir=default_cache_dir())
     source = tfds_open.open_prepared(data, shuffle_buffer_size=1)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.scripts.timing import a_batch, ms_per_image
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
 
 
 def main(kind: str, path: str) -> None:
@@ -22,7 +22,7 @@ def main(kind: str, path: str) -> None:
     import_secs = time.perf_counter() - began
     import tensorflow as tf
 
-    from trainer import strategy as strategies
+    from trainer.engine import strategy as strategies
 
     images = tf.constant(a_batch())
     call = _loaded(path) if kind == "loaded" else _folded(path)
@@ -41,8 +41,8 @@ def _loaded(path: str) -> Callable:
 def _folded(path: str) -> Callable:
     import tensorflow as tf
 
-    from trainer.flags import default_cache_dir
     from trainer.models import frozen_backbone
+    from trainer.settings.flags import default_cache_dir
 
     tf.config.experimental.enable_op_determinism()  # as a run does
     frozen = frozen_backbone.load(path, cache_dir=default_cache_dir())

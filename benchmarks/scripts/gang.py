@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from benchmarks.scripts import loopback
-from trainer.launch import local
-from trainer.launch.gang import Gang
+from trainer.launch.local import launch
+from trainer.launch.local.gang import Gang
 
 _TRAINABLE = re.compile(r"([\d,]+) trainable")
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     words = ["--log_format=json", "--log_progress_secs=0", *argv[1:]]
     watcher = Watcher()
     try:
-        code = local.run(
+        code = launch.run(
             [*worker, *words], os.environ, watcher.tell, num_workers, 0, 10.0, watcher.watch
         )
     except _IsOver:

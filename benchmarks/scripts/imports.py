@@ -10,16 +10,16 @@ import os
 import sys
 import time
 
-from trainer.launch import local
+from trainer.launch.local import launch
 
-_CODE = "from trainer.quiet import import_tensorflow; import_tensorflow()"
+_CODE = "from trainer.process.tensorflow_import import import_tensorflow; import_tensorflow()"
 
 
 def main(num_processes: int) -> int:
     """See the module."""
     began = time.monotonic()
     command = [sys.executable, "-c", _CODE]
-    code = local.run(command, os.environ, lambda worker, line: None, num_processes, 0, 60.0)
+    code = launch.run(command, os.environ, lambda worker, line: None, num_processes, 0, 60.0)
     print(json.dumps({"import_secs": time.monotonic() - began}), flush=True)
     return code
 

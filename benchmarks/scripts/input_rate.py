@@ -13,7 +13,7 @@ import sys
 import time
 
 from benchmarks.setting import BATCH_SIZE, NUM_TRAIN
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
 
 _SECS = 12.0
 
@@ -23,7 +23,7 @@ def main(kind: str, *arguments: str) -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer import machine
+    from trainer.process import machine
 
     if kind == "decoder":
         tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -39,10 +39,10 @@ def main(kind: str, *arguments: str) -> None:
 def _pipeline(augment: str, data: str) -> float:
     import tensorflow as tf
 
-    from trainer.data import tfds_open
-    from trainer.data.as_written import functions_as_written, taken_as_deterministic
-    from trainer.data.decode_checked import BadImages
+    from trainer.data.decode.decode_checked import BadImages
     from trainer.data.input_pipeline import InputPipeline
+    from trainer.data.sources import tfds_open
+    from trainer.graph.plain_pipeline import functions_as_written, taken_as_deterministic
 
     with functions_as_written():  # as a run does, too
         tf.config.list_logical_devices()
@@ -70,7 +70,7 @@ def _pipeline(augment: str, data: str) -> float:
 def _decoder(data: str) -> float:
     import tensorflow as tf
 
-    from trainer.data import tfds_open
+    from trainer.data.sources import tfds_open
 
     source = tfds_open.open_prepared(data, shuffle_buffer_size=1)
     examples = source.examples("train", 0, 1, shuffle=False).as_numpy_iterator()

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import gcs
+from tests.servers import gcs
 
 
 def main(delay_secs: float) -> int:

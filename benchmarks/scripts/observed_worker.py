@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainer.command_line import exit_process
-from trainer.quiet import import_tensorflow
+from trainer.process.tensorflow_import import import_tensorflow
+from trainer.settings.command_line import exit_process
 
 
 def main(argv: list[str]) -> int:
     """See the module."""
     import_tensorflow()
-    from trainer import task, train
-    from trainer.extraction import Extraction
-    from trainer.lifeline import Lifeline
-    from trainer.train_step import TrainStep
+    from trainer import task
+    from trainer.engine.feature_extraction import Extraction
+    from trainer.engine.train_step import TrainStep
+    from trainer.loop import train
+    from trainer.workers.heartbeat import Lifeline
 
     parts = Extraction.parts
 

@@ -12,8 +12,8 @@ import signal
 import sys
 import time
 
-from trainer.launch import local
-from trainer.launch.gang import Gang
+from trainer.launch.local import launch
+from trainer.launch.local.gang import Gang
 
 _KILLED = 1
 
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     watcher = Watcher(int(argv[0]))
     worker = [sys.executable, "-m", "trainer.task", "--log_format=json", "--log_progress_secs=0"]
     try:
-        code = local.run([*worker, *argv[1:]], os.environ, watcher.tell, 2, 1, 10.0, watcher.watch)
+        code = launch.run([*worker, *argv[1:]], os.environ, watcher.tell, 2, 1, 10.0, watcher.watch)
     except _IsOver:
         print(json.dumps(watcher.figures), flush=True)
         return 0

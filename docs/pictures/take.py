@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from docs.pictures import terminal
-from tests.board import tensorboard
-from tests.browser import chromium, serve
+from tests.inputs.board import tensorboard
+from tests.servers.browser import chromium, serve
 
 HERE = Path(__file__).resolve().parent
 GRAFT = [sys.executable, "-m", "trainer"]

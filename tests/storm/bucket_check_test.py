@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bucket_check_test import assert_not_reachable
+from tests.storage.gcs_check_test import assert_not_reachable
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "delay:30"])

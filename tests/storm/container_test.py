@@ -1,6 +1,6 @@
 """The image as a cluster runs it: another user, a read-only root, no network, no privileges.
 
-Without a container engine much of it is proved in tests/container_files_test.py.
+Without a container engine much of it is proved in tests/stories/container_files_test.py.
 """
 
 import json
@@ -12,7 +12,7 @@ import uuid
 
 import pytest
 
-from tests.containers import (
+from tests.processes.containers import (
     BASE,
     IMAGE,
     LIMITS,
@@ -23,7 +23,7 @@ from tests.containers import (
     CannotRunError,
     Engine,
 )
-from trainer import storage
+from trainer.storage import api as storage
 
 _DEADLINE_SECS = 300
 _SLIM_BYTES = 130 * 10**6  # of python:3.11-slim, where a larger base stands in for it

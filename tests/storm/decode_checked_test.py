@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.decode_checked_test import assert_order_is_kept
+from tests.data.decode.decode_checked_test import assert_order_is_kept
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 7])

@@ -2,8 +2,12 @@
 
 import pytest
 
-from tests import tiny
-from tests.gcs_data_test import UNREACHABLE, assert_packed_is_the_same, assert_refused
+from tests.inputs import tiny
+from tests.stories.gcs_data_test import (
+    UNREACHABLE,
+    assert_packed_is_the_same,
+    assert_refused,
+)
 
 
 def test_a_folder_and_what_is_packed_of_it(gcs, tmp_path, storm_round):

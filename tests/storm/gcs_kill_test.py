@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests import tiny
-from tests.gcs_kills import FILES, NUM_REQUESTS, assert_whole_or_nothing
+from tests.inputs import tiny
+from tests.processes.gcs_kills import FILES, NUM_REQUESTS, assert_whole_or_nothing
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -1,7 +1,7 @@
 """Whole runs with their workdir in a bucket, killed at twenty requests amid faults of all kinds."""
 
-from tests.gcs_run_test import assert_orphans_are_swept, killed_at_requests
-from tests.same_run import assert_same_run
+from tests.processes.same_run import assert_same_run
+from tests.stories.gcs_run_test import assert_orphans_are_swept, killed_at_requests
 
 NUM_KILLS = 20
 

@@ -1,9 +1,13 @@
-"""Storage in a bucket, with the faults of which tests/gcs_storage_test.py has the like."""
+"""Storage in a bucket, with the faults of which tests/storage/gcs_test.py has the like."""
 
 import pytest
 
-from tests import tiny
-from tests.gcs_storage_test import SMALL, assert_published_for_all, assert_restored_for_all
+from tests.inputs import tiny
+from tests.storage.gcs_test import (
+    SMALL,
+    assert_published_for_all,
+    assert_restored_for_all,
+)
 
 FAULTS = ("429", "500", "cut")
 

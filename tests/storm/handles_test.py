@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.handles_test import model_of_a_kill_and_a_race
-from tests.saved_models import load
+from tests.inputs.saved_models import load
+from tests.models.handles_test import model_of_a_kill_and_a_race
 
 
 def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, cache_dir, gates):

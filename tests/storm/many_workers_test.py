@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.gang import train
-from tests.gang_runs import (
+from tests.processes.gang import train
+from tests.processes.gang_runs import (
     NUM_LONG,
     assert_a_kill_leaves_no_trace,
     assert_same_run_as_of_one,
@@ -11,7 +11,7 @@ from tests.gang_runs import (
     launch_and_kill,
     long,
 )
-from tests.same_run import assert_same_weights
+from tests.processes.same_run import assert_same_weights
 from tests.tiers import GANG
 
 pytestmark = GANG

@@ -3,9 +3,9 @@
 import signal
 import time
 
-from tests import tiny
-from tests.gang import curve, gang, train
-from tests.same_run import assert_same_weights
+from tests.inputs import tiny
+from tests.processes.gang import curve, gang, train
+from tests.processes.same_run import assert_same_weights
 from tests.tiers import GANG
 
 pytestmark = GANG

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.rehearsals import rehearse
-from trainer.launch.disturbance import NAMES
+from tests.processes.rehearsals import rehearse
+from trainer.launch.local.disturbance import NAMES
 
 DEADLINE_SECS = 900
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report_site import PAGES, THEMES, assert_accessible, browser, site
+from tests.servers.report_site import PAGES, THEMES, assert_accessible, browser, site
 
 __all__ = ["browser", "site"]
 

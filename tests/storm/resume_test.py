@@ -1,7 +1,7 @@
 """Kill it anywhere, ten times: the result is the one it would have had, bit for bit."""
 
-from tests.killed_runs import ended, killed_at_moments
-from tests.same_run import NUM_STEPS, assert_same_run
+from tests.processes.killed_runs import ended, killed_at_moments
+from tests.processes.same_run import NUM_STEPS, assert_same_run
 
 NUM_KILLS = 10
 

@@ -1,7 +1,7 @@
 """No training image can be decoded, by epochs and with features cached."""
 
-from tests import tiny
-from tests.skipped_test import CACHED, assert_refused_twice
+from tests.inputs import tiny
+from tests.stories.skipped_test import CACHED, assert_refused_twice
 
 
 def test_no_training_image_can_be_decoded(tmp_path):

@@ -2,7 +2,11 @@
 
 import pytest
 
-from tests.stopped_export_test import SAVES, SCORES, assert_leaves_and_exports_later
+from tests.stories.stopped_export_test import (
+    SAVES,
+    SCORES,
+    assert_leaves_and_exports_later,
+)
 from tests.tiers import GANG
 
 pytestmark = GANG

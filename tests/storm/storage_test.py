@@ -1,6 +1,6 @@
 """Publishers that are killed at any moment, time and again."""
 
-from tests.killed_publishers import assert_whole_or_nothing
+from tests.processes.killed_publishers import assert_whole_or_nothing
 
 NUM_KILLS = 12
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training_graph_test import LAYERS, assert_folded, assert_one_pixel
+from tests.models.training_graph_test import LAYERS, assert_folded, assert_one_pixel
 
 
 @pytest.mark.parametrize("size", [15, 16])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.as_written import as_written
 from trainer.data.ordered_batches import Example, OrderedBatches
-from trainer.data.source import Index
+from trainer.data.sources.source import Index
+from trainer.graph.plain_pipeline import as_written
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer import storage
-from trainer.manifest import crc32c
+from trainer.storage import api as storage
+from trainer.storage.manifest import crc32c
 
 _FACTS = "facts.json"
 _DATA = re.compile(r"(part-\d+-of-\d+)\.[0-9a-f]{8}")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import machine
 from trainer.data import augment
-from trainer.data.as_written import as_written
-from trainer.data.decode_checked import BadImages, load_images
+from trainer.data.decode.decode_checked import BadImages, load_images
 from trainer.data.ordered_batches import Example, OrderedBatches, forever, in_turns
-from trainer.data.source import Index
+from trainer.data.sources.source import Index
+from trainer.graph.plain_pipeline import as_written
+from trainer.process import machine
 
 EXTRACTION_BATCH = 32
 

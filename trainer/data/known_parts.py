@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.feature_store import FeatureStore, Part
-from trainer.errors import UserError
+from trainer.process.errors import UserError
 
 
 class KnownParts:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer import storage
 from trainer.data.feature_store import FeatureStore, Part
-from trainer.errors import UserError
-from trainer.locks import locked
+from trainer.process.errors import UserError
+from trainer.process.file_lock import locked
+from trainer.storage import api as storage
 
 
 class MirroredStore(FeatureStore):

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.as_written import as_written, untuned
-from trainer.data.source import Index, Source, shard_bounds
+from trainer.data.sources.source import Index, Source, shard_bounds
+from trainer.graph.plain_pipeline import as_written, untuned
 
 Example = dict[str, tf.Tensor]
 

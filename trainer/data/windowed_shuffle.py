@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.data.as_written import as_written
-from trainer.data.source import Index
+from trainer.data.sources.source import Index
+from trainer.graph.plain_pipeline import as_written
 
 
 def shuffle_in_windows(

@@ -6,10 +6,17 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from trainer import run_status
-from trainer.command_line import Flag, Groups, command, exit_process, parse_flags, usage
-from trainer.errors import GraftError, UserError
 from trainer.launch import named_job
+from trainer.process.errors import GraftError, UserError
+from trainer.settings.command_line import (
+    Flag,
+    Groups,
+    command,
+    exit_process,
+    parse_flags,
+    usage,
+)
+from trainer.workdir import status
 
 PURPOSE = "Stop a job of `graft submit`: its workers save a checkpoint, its workdir stays."
 SYNOPSIS = "graft cancel --job=NAME [flags]"
@@ -67,7 +74,7 @@ def _wait(
     step = None
     if job.workdir_is_here and not job.is_study:
         with contextlib.suppress(GraftError):  # no right to the bucket from here
-            step = run_status.newest_checkpoint(job.workdir)[0]
+            step = status.newest_checkpoint(job.workdir)[0]
     print(
         "stopped    " + ("all workers have left" if step is None else f"with step {step:,} saved")
     )

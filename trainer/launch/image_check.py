@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainer.errors import UserError
+from trainer.process.errors import UserError
 
 _TIMEOUT_SECS = (3, 10)  # to connect, to answer
 _KINDS = ", ".join(

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from trainer.command_line import Flag
-from trainer.errors import UserError
-from trainer.launch.kubernetes_client import Cluster
-from trainer.launch.kubernetes_run import KubernetesRun
-from trainer.launch.vertex_run import VertexRun
+from trainer.launch.kubernetes.client import Cluster
+from trainer.launch.kubernetes.submitted import KubernetesRun
+from trainer.launch.vertex.submitted import VertexRun
+from trainer.process.errors import UserError
+from trainer.settings.command_line import Flag
 
 JOB = (
     Flag("job", "", "name of a job of `graft submit`; on Vertex AI also projects/…/customJobs/1"),

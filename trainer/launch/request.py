@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from trainer.config import Config
-from trainer.errors import UserError
+from trainer.process.errors import UserError
+from trainer.settings.config import Config
 
 _LONGEST_NAME = 45  # a pod's host name, of at most 63 characters, adds to it
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035, as a Service's

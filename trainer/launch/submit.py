@@ -7,10 +7,18 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from trainer import flags, shares
-from trainer.command_line import Flag, Groups, command, exit_process, parse, usage
-from trainer.errors import UserError
 from trainer.launch.request import Request, name_of
+from trainer.process.errors import UserError
+from trainer.settings import flags
+from trainer.settings.command_line import (
+    Flag,
+    Groups,
+    command,
+    exit_process,
+    parse,
+    usage,
+)
+from trainer.workers import sharding
 
 PURPOSE = "Start a run on Kubernetes or Vertex AI; the same command again resumes it."
 SYNOPSIS = (
@@ -19,7 +27,10 @@ SYNOPSIS = (
 
 # A platform is a module with its own FLAGS and `submit(request, values)`, which returns the exit
 # code; `values` are those of its FLAGS, by name.
-PLATFORMS = {"kubernetes": "trainer.launch.kubernetes", "vertex": "trainer.launch.vertex"}
+PLATFORMS = {
+    "kubernetes": "trainer.launch.kubernetes.platform",
+    "vertex": "trainer.launch.vertex.platform",
+}
 
 FLAGS: Groups = {
     "The job": (
@@ -56,7 +67,7 @@ def _submit(argv: Sequence[str]) -> int:
         dry_run=values.pop("dry_run") or "",
         wait=values.pop("wait"),
     )
-    shares.check(request.num_workers, config.logical_shards, config.global_batch_size)
+    sharding.check(request.num_workers, config.logical_shards, config.global_batch_size)
     return int(module.submit(request, values))
 
 

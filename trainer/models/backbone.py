@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.errors import UserError
 from trainer.models import handles, saved_model, training_graph
+from trainer.process.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from trainer.errors import UserError
 from trainer.models import torch_weights
+from trainer.process.errors import UserError
 
 IMAGE_SIZE = (224, 224)
 NUM_FEATURES = 1280

@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.graph_file import SavedGraph
+from trainer.graph.saved_graph import SavedGraph
 from trainer.models import backbone as backbones
 from trainer.models import handles, inference_graph, model_cache
 from trainer.models.backbone import Backbone

@@ -13,10 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import bucket_check
-from trainer.errors import UserError
+from trainer.graph.errors import reason
 from trainer.models import efficientnet_lite0, model_cache
-from trainer.tensorflow_errors import reason
+from trainer.process.errors import UserError
+from trainer.storage import gcs_check
 
 EMBEDDED = "efficientnet_lite0"
 
@@ -126,7 +126,7 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
 
 
 def _resolve_in_bucket(handle: str, cache_dir: str) -> str:
-    bucket_check.check_readable(handle, "backbone")
+    gcs_check.check_readable(handle, "backbone")
     if not handle.lower().endswith(_ARCHIVE_SUFFIXES):
         return handle.rstrip("/")
     with tempfile.TemporaryDirectory(prefix="graft-backbone-") as scratch:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from trainer.graph_file import SavedGraph
+from trainer.graph.saved_graph import SavedGraph
 from trainer.models import handles
 from trainer.models.backbone import Backbone
 from trainer.models.graph_rewriting import (

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer.errors import UserError
+from trainer.process.errors import UserError
 
 _ABANDONED_AFTER_SECS = 60 * 60
 # As the system says it, and TensorFlow after it.

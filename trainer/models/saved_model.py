@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.errors import UserError
 from trainer.models import handles
+from trainer.process.errors import UserError
 
 _DEFAULT_IMAGE_SIZE = 224
 

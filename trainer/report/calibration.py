@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.scored import Scored
+from trainer.engine.scored_examples import Scored
 
 NUM_BINS = 10
 

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from trainer import flags
-from trainer.identity import shown
+from trainer.settings import flags
+from trainer.settings.identity import shown
 
 # Where things lie on one machine, and how it is told: no part of what is computed.
 OF_ONE_MACHINE = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts", "workdir"})

@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer import places, storage
-from trainer.errors import UserError
+from trainer.process.errors import UserError
 from trainer.report import command_of, contents, curves
+from trainer.storage import api as storage
+from trainer.workdir import paths
 
 _MAX_EXAMPLES = 60
 _PICTURE = re.compile(r'<img src="(data:image/jpeg;base64,[A-Za-z0-9+/=]*)" alt="([^"]*)"')
@@ -70,7 +71,7 @@ def read(workdir: str) -> RunFiles:
         workdir,
         metrics,
         settings,
-        *curves.read(places.part(workdir, "logs")),
+        *curves.read(paths.part(workdir, "logs")),
         {row["id"]: row for row in table if None not in row.values()},
         {html.unescape(name): uri for uri, name in _PICTURE.findall(page)},
     )

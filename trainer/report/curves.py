@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from trainer import storage
+from trainer.storage import api as storage
 
 # By curve, "train" or "eval", and tag: points (step, value), in the order of the steps.
 Curves = dict[str, dict[str, list[tuple[int, float]]]]

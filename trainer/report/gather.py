@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import places as parts
-from trainer import storage
 from trainer.data.feature_pipeline import FeatureTable
-from trainer.data.listed_source import ListedSource
-from trainer.evaluate import Evaluation
+from trainer.data.sources.listed_source import ListedSource
+from trainer.engine.evaluate import Evaluation
+from trainer.engine.run import Run
+from trainer.engine.scored_examples import Scored
 from trainer.report import contents, curves, duplicates, mislabels, pictures
 from trainer.report.evidence import Doubt, Evidence, Picture, Place, Split, Twin
 from trainer.report.mislabels import Labelled
-from trainer.run import Run
-from trainer.scored import Scored
+from trainer.storage import api as storage
+from trainer.workdir import paths as parts
 
 # A second or two of reading; larger splits are not read once more for the page's sake.
 _MAX_READ = 20_000

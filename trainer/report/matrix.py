@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.engine.scored_examples import Scored
 from trainer.report import calibration
-from trainer.scored import Scored
 
 MAX_CLASSES = 20  # of the matrix
 _MAX_PAIRS = 10

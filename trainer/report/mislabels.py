@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.scored import Scored
+from trainer.engine.scored_examples import Scored
 
 NUM_FOLDS = 5
 

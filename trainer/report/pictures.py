@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.as_written import as_written, untuned
-from trainer.data.source import Example, Source
+from trainer.data.sources.source import Example, Source
+from trainer.graph.plain_pipeline import as_written, untuned
 from trainer.report.evidence import Picture
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trainer import storage
-from trainer.errors import Preempted
-from trainer.evaluate import Evaluation
-from trainer.finished import PAGE
+from trainer.engine.evaluate import Evaluation
+from trainer.engine.run import Run
+from trainer.process.errors import Preempted
 from trainer.report import contents, page
 from trainer.report import gather as gathering
 from trainer.report.evidence import Evidence
-from trainer.run import Run
+from trainer.storage import api as storage
+from trainer.workdir.finished import PAGE
 
 METRICS, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
 

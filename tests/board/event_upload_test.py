@@ -1,0 +1,137 @@
+"""Curves on their way to a bucket: what is sent, and what a resumed run takes back."""
+
+import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
+
+from trainer.board import event_upload
+from trainer.board.event_upload import LogUpload
+from trainer.board.event_writer import Summaries
+from trainer.board.summary_protos import Picture
+from trainer.storage import gcs as gcs_storage
+from trainer.storage.upload_queue import Uploader
+
+LOGS = "gs://bucket/run/logs"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class World:
+    def __init__(self):
+        self.uploader = Uploader()
+        self.clock = Clock()
+        self.upload = LogUpload(LOGS, self.uploader, 10.0, self.clock)
+
+    def open(self, resumed_step=0):
+        return Summaries(LOGS, resumed_step, self.upload)
+
+
+@pytest.fixture
+def world(gcs):
+    world = World()
+    yield world
+    world.uploader.flush(10)
+    world.upload.discard()
+
+
+def steps(gcs, tmp_path, name="train", tag="loss"):
+    """Of every point in the bucket; each one once, if none was written twice."""
+    found = []
+    for file in gcs.names(f"run/logs/{name}/"):
+        path = tmp_path / "events"
+        path.write_bytes(gcs.read(file))
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = event_pb2.Event.FromString(record)
+            found += [event.step for value in event.summary.value if value.tag == tag]
+    return sorted(found)
+
+
+def test_two_hundred_flushes(gcs, world, tmp_path):
+    """A point every 0.2 s for 40 s; TensorFlow itself would upload the whole file 200 times."""
+    summaries = world.open()
+    gcs.proxy.reset()
+    for step in range(1, 201):
+        world.clock.now += 0.2
+        summaries.write("train", step, {"loss": 1.0, "accuracy": 0.5})
+        summaries.flush_if_due()
+    summaries.close()
+    world.uploader.flush(10)
+    assert steps(gcs, tmp_path) == list(range(1, 201))
+    assert gcs.proxy.count("POST") == 4
+    (name,) = gcs.names("run/logs/train/")
+    size = len(gcs.read(name))
+    print(f"{gcs.proxy.bytes_received()} bytes for a file of {size}")
+    assert gcs.proxy.bytes_received() < 4 * size
+    # 200 uploads of a file that grows evenly are 100 times its size.
+    assert gcs.proxy.bytes_received() < 100 * size / 20
+
+
+def test_a_large_file_is_followed_by_a_new_one(gcs, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_upload, "ROTATE_BYTES", 2000)
+    summaries = world.open()
+    for step in range(1, 101):
+        summaries.write("train", step, {"loss": 1.0})
+        if step % 10 == 0:
+            summaries.flush()
+    summaries.close()
+    world.uploader.flush(10)
+    names = gcs.names("run/logs/train/")
+    assert len(names) >= 3
+    assert all(len(gcs.read(name)) < 3500 for name in names)
+    assert steps(gcs, tmp_path) == list(range(1, 101))
+    assert [m["last_step"] for m in gcs_storage.list_metadata(f"{LOGS}/train").values()][
+        -1
+    ] == "100"
+
+
+def test_pictures_are_sent_as_well_and_taken_back(gcs, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_upload, "ROTATE_BYTES", 1)  # a file for each flush
+    summaries = world.open()
+    for step in (1, 2, 3):
+        summaries.write_pictures("eval", step, {"p": Picture(bytes([step]) * 999, 1, 1, "")})
+        summaries.flush()
+    world.uploader.flush(10)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
+    resumed = World()
+    summaries = resumed.open(2)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2]
+    summaries.write_pictures("eval", 3, {"p": Picture(b"new", 1, 1, "")})
+    summaries.close()
+    resumed.uploader.flush(10)
+    assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
+    resumed.upload.discard()
+
+
+def test_a_resumed_curve_never_steps_back(gcs, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(event_upload, "ROTATE_BYTES", 1)  # a file for each flush
+    summaries = world.open()
+    for step in range(1, 7):
+        summaries.write("train", step, {"loss": step / 4})
+        if step % 2 == 0:
+            summaries.flush()
+    world.uploader.flush(10)
+    first, second, _ = gcs.names("run/logs/train/")
+    gcs.proxy.reset()
+    resumed = World()
+    summaries = resumed.open(3)  # 1, 2 stay; 3 of (3, 4) stays; (5, 6) goes
+    assert gcs.names("run/logs/train/") == [first, second]
+    assert steps(gcs, tmp_path) == [1, 2, 3]
+    downloads = [r.target for r in gcs.proxy.requests if "alt=media" in r.target]
+    assert len(downloads) == 2  # the first one is known to have no later steps
+    for step in (4, 5):
+        summaries.write("train", step, {"loss": step / 4})
+    summaries.close()
+    resumed.uploader.flush(10)
+    assert steps(gcs, tmp_path) == [1, 2, 3, 4, 5]
+    resumed.upload.discard()
+
+
+def test_what_somebody_else_wrote_there_stays(gcs, world):
+    gcs.write("run/logs/train/notes.txt", b"mine")
+    world.open(0)
+    assert gcs.names("run/logs/train/") == ["run/logs/train/notes.txt"]

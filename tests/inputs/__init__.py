@@ -1,0 +1,1 @@
+"""What tests read: pictures, data sets, models, schemas."""

@@ -1,0 +1,1 @@
+"""Real processes: started, gated, killed, and gathered in gangs."""

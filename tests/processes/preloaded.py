@@ -1,0 +1,14 @@
+"""What the fork server of warm.py imports: all that a run does, in the way a run does it."""
+
+from trainer.process.tensorflow_import import import_tensorflow, uncollected
+
+with uncollected():
+    import_tensorflow()
+
+    import tensorflow_datasets  # noqa: F401
+
+    import trainer.__main__
+    import trainer.loop.train
+
+    for _module, _ in trainer.__main__.COMMANDS.values():
+        __import__(_module)

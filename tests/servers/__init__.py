@@ -1,0 +1,1 @@
+"""Real servers, emulators and proxies on loopback, and a browser."""

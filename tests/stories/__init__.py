@@ -1,0 +1,1 @@
+"""Runs as users make them, through several packages."""

@@ -1,0 +1,174 @@
+"""TensorBoard event files under logs/train and logs/eval."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
+
+from trainer.board import summary_protos
+from trainer.board.event_upload import LogUpload
+from trainer.board.summary_protos import Picture
+from trainer.process.errors import GraftError, UserError
+from trainer.storage import gcs
+from trainer.storage.api import join, list_names, read_bytes, write_atomically
+
+CURVES = ("train", "eval")
+
+
+class Summaries:
+    """Points over steps; what a killed run wrote beyond its last checkpoint is taken back.
+
+    What cannot be written ends no run: `warn` is told, once of each kind, and it is left out.
+    Only a bucket that fails is as grave here as everywhere.
+
+    Args:
+        directory: `logs` of the workdir.
+        resumed_step: the step training goes on from; later ones are removed from the files that
+            are there, so that a curve never steps back.
+        upload: of a workdir in a bucket: files are written where it says, and handed to it.
+        writes: False keeps silent: one worker writes for all.
+        warn: told of what is left out.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        resumed_step: int,
+        upload: LogUpload | None = None,
+        writes: bool = True,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._warn = warn
+        self._left_out: set[str] = set()
+        self._upload = upload
+        self._directory = directory if upload is None else upload.scratch
+        self._writers = {}
+        if not writes:
+            return
+        forget = forget_after if upload is None else forget_after_remotely
+        for name in CURVES:
+            with self.optional(f"{name} curves"):
+                forget(join(directory, name), resumed_step)
+                self._writers[name] = self._new_writer(name)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written at all: what is drawn for nobody need not be drawn."""
+        return bool(self._writers)
+
+    def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
+        """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
+        self._write(name, step, lambda: summary_protos.of_scalars(scalars))
+
+    def write_pictures(self, name: str, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Write `pictures` of `step`, by tag; see write."""
+        self._write(name, step, lambda: summary_protos.of_pictures(pictures))
+
+    def write_histograms(self, name: str, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Write how `values` of `step` are distributed, by tag; see write."""
+        self._write(name, step, lambda: summary_protos.of_histograms(values))
+
+    @contextlib.contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """What fails within is left out, and named as `what`."""
+        try:
+            yield
+        except Exception as error:
+            is_of_bucket = self._upload is not None or not isinstance(error, UserError)
+            if isinstance(error, GraftError) and is_of_bucket:
+                raise
+            if what not in self._left_out:
+                self._left_out.add(what)
+                lines = str(error).splitlines() or [""]
+                self._warn(f"TensorBoard gets no {what}: {type(error).__name__}: {lines[0]}")
+
+    def flush(self) -> None:
+        """Hand everything written so far to the file system, or to the upload."""
+        for name, writer in self._writers.items():
+            with self.optional(f"{name} curves"):
+                writer.flush()
+        if self._upload is not None:
+            for name in self._upload.send():
+                # Each upload sends a whole file: a new one keeps it small.
+                self._writers[name].close()
+                self._writers[name] = self._new_writer(name)
+
+    def flush_if_due(self) -> None:
+        """`flush`, where an upload is due."""
+        if self._upload is not None and self._upload.is_due():
+            self.flush()
+
+    def close(self) -> None:
+        """Flush, and let go of the files."""
+        self.flush()
+        for name, writer in self._writers.items():
+            with self.optional(f"{name} curves"):
+                writer.close()
+
+    def _write(self, name: str, step: int, record: Callable[[], Any]) -> None:
+        if name not in self._writers:
+            return
+        with self.optional(f"{name} curves"), self._writers[name].as_default(step):
+            tf.summary.experimental.write_raw_pb(record().SerializeToString())
+        if self._upload is not None:
+            self._upload.wrote(name, step)
+
+    def _new_writer(self, name: str) -> tf.summary.SummaryWriter:
+        return tf.summary.create_file_writer(os.path.join(self._directory, name))
+
+
+def forget_after(directory: str, step: int) -> None:
+    """Remove from the event files of `directory` what belongs to steps after `step`."""
+    for name in list_names(directory):
+        if "tfevents" not in name:  # TensorBoard's own test
+            continue
+        path = os.path.join(directory, name)
+        whole = read_bytes(path)
+        kept = kept_until(whole, step)
+        if not kept:
+            os.remove(path)
+        elif kept != whole:
+            write_atomically(path, kept)
+
+
+def forget_after_remotely(directory: str, step: int) -> None:
+    """`forget_after` in a bucket; what has no later steps, by its metadata, is not downloaded."""
+    for name, metadata in gcs.list_metadata(directory).items():
+        if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
+            continue
+        path = join(directory, name)
+        kept = kept_until(read_bytes(path), step)
+        if kept:
+            gcs.write_atomically(path, kept, {"last_step": str(step)})
+        else:
+            gcs.remove_file(path)
+
+
+def kept_until(content: bytes, step: int) -> bytes:
+    """What is to be kept of an event file's `content`: whole records up to `step`, or nothing."""
+    # Elsewhere: TensorBoard would read what a kill leaves beside the file as points.
+    with tempfile.TemporaryDirectory(prefix="graft-summaries-") as scratch:
+        path = os.path.join(scratch, "events")
+        with open(path, "wb") as stream:
+            stream.write(content)
+        records = []
+        # A kill may have cut the last record; those before it are whole.
+        with contextlib.suppress(tf.errors.DataLossError):
+            records.extend(tf.data.TFRecordDataset(path).as_numpy_iterator())
+        kept = [record for record in records if event_pb2.Event.FromString(record).step <= step]
+        if not any(event_pb2.Event.FromString(record).HasField("summary") for record in kept):
+            return b""
+        if len(kept) == len(records):
+            return content[: sum(len(record) + 16 for record in kept)]  # length, two checksums
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in kept:
+                writer.write(record)
+        with open(path, "rb") as stream:
+            return stream.read()

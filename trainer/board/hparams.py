@@ -1,0 +1,84 @@
+"""A run's settings and outcome for TensorBoard's HPARAMS page, which compares runs.
+
+`tensorboard --logdir=runs` takes `runs/<run>/logs` for a session, and the curves below it for its
+metrics. What is written belongs to no step, and replaces what an earlier process wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from typing import Any
+
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2 as hparams_api
+from tensorboard.plugins.hparams import summary
+from tensorboard.plugins.hparams import summary_v2 as api
+
+from trainer.engine.run import Run
+
+_SETTINGS = (
+    "dataset",
+    "backbone",
+    "freeze_backbone",
+    "image_size",
+    "augment",
+    "mixup_alpha",
+    "cutmix_alpha",
+    "feature_views",
+    "hidden_units",
+    "dropout",
+    "global_batch_size",
+    "optimizer",
+    "learning_rate",
+    "learning_rate_schedule",
+    "warmup_steps",
+    "weight_decay",
+    "gradient_clip_norm",
+    "label_smoothing",
+    "class_weights",
+    "seed",
+)
+_METRICS = (
+    ("accuracy", "eval", "validation accuracy"),
+    ("loss", "eval", "validation loss"),
+    ("accuracy", "train", "training accuracy"),
+    ("loss", "train", "training loss"),
+)
+
+
+def begin(run: Run) -> dict[str, bytes]:
+    """The event file, by its name, that says how the run is set."""
+    settings = {name: _plain(getattr(run.config, name)) for name in _SETTINGS}
+    settings |= {"num_steps": run.plan.num_steps, "precision": run.precision}
+    metrics = [api.Metric(tag, group, display_name=shown) for tag, group, shown in _METRICS]
+    columns = [api.HParam(name) for name in settings]
+    config = api.hparams_config_pb(columns, metrics, time_created_secs=0)
+    return {"events.out.tfevents.1.graft-hparams": _file(config, api.hparams_pb(settings))}
+
+
+def end() -> dict[str, bytes]:
+    """The event file, by its name, that says that the run has come to its end."""
+    # Of TensorFlow's own class, unlike the others.
+    done = summary.session_end_pb(hparams_api.STATUS_SUCCESS).SerializeToString()
+    return {"events.out.tfevents.2.graft-hparams": _file(Summary.FromString(done))}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else ",".join(map(str, value))
+
+
+def _file(*summaries: Any) -> bytes:
+    now = time.time()
+    events = [Event(wall_time=now, file_version="brain.Event:2")]
+    events += [Event(wall_time=now, step=0, summary=summary) for summary in summaries]
+    with tempfile.TemporaryDirectory(prefix="graft-hparams-") as scratch:
+        path = os.path.join(scratch, "events")
+        with tf.io.TFRecordWriter(path) as writer:
+            for event in events:
+                writer.write(event.SerializeToString())
+        with open(path, "rb") as stream:
+            return stream.read()

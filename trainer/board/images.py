@@ -1,0 +1,154 @@
+"""What TensorBoard shows beside the curves: pictures and histograms, and when they are drawn."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from trainer.board import confusion_image, thumbnails
+from trainer.board.event_writer import Summaries
+from trainer.board.summary_protos import Picture
+from trainer.board.thumbnails import Tile
+from trainer.data.sources.source import Source
+from trainer.engine.evaluate import Evaluation
+from trainer.engine.mistakes import Mistake
+from trainer.engine.run import Run
+
+# Curves of each class up to so many classes, else of their means alone.
+MOST_CURVES = 50
+_NUM_TRAINING, _COLUMNS, _SIDE = 16, 4, 128
+
+
+def per_class(evaluation: Evaluation) -> dict[str, float]:
+    """Recall and precision by tag: the means over the classes, and of each where they are few."""
+    points: dict[str, float] = {}
+    figures = evaluation.to_dict()["per_class"]
+    for name in ("recall", "precision"):
+        known = {c: f[name] for c, f in figures.items() if f[name] is not None}
+        points[f"mean_{name}"] = float(np.mean(list(known.values())))
+        if len(figures) <= MOST_CURVES:
+            points |= {f"{name}/{class_name}": value for class_name, value in known.items()}
+    return points
+
+
+def show_training_images(run: Run, summaries: Summaries) -> None:
+    """Write some training images as the training sees them: augmented, those of the first step.
+
+    They belong to step 1: a run that goes back to its beginning forgets them and writes them anew.
+    """
+    if not (run.config.log_images and summaries.writes):
+        return
+    with summaries.optional("training images"):
+        is_plain = run.config.augment == "none" and not run.config.mixes
+        tiles = _plain_tiles(run) if is_plain else _augmented_tiles(run)
+        where = (
+            "Images from all over the split" if is_plain else "The first images of the first step"
+        )
+        about = f"{where}, as the training sees them."
+        summaries.write_pictures(
+            "train", 1, {"training_images": thumbnails.grid(tiles, _COLUMNS, about)}
+        )
+
+
+def show_evaluation(run: Run, summaries: Summaries, step: int, evaluation: Evaluation) -> None:
+    """Write the confusion matrix, the worst mistakes and, on request, the weights' histograms."""
+    if not summaries.writes:
+        return
+    if run.config.log_images:
+        with summaries.optional("confusion matrix"):
+            picture = confusion_image.draw(evaluation.confusion, evaluation.class_names)
+            summaries.write_pictures("eval", step, {"confusion_matrix": picture})
+        with summaries.optional("worst mistakes"):
+            if evaluation.worst:
+                mistakes = _mistakes(run, evaluation)
+                summaries.write_pictures("eval", step, {"worst_mistakes": mistakes})
+    if _is_histogram_due(run, step):
+        with summaries.optional("histograms"):
+            summaries.write_histograms("train", step, _weights(run))
+
+
+def _is_histogram_due(run: Run, step: int) -> bool:
+    """At the first evaluation of every so many epochs: a function of the step alone."""
+    every = run.config.histograms_every_epochs * run.plan.steps_per_epoch
+    if not every:
+        return False
+    before = max(0, (step - 1) // run.plan.eval_every_steps * run.plan.eval_every_steps)
+    return step // every > before // every or step == run.plan.num_steps
+
+
+def _weights(run: Run) -> dict[str, np.ndarray]:
+    head, backbone = run.classifier.head, run.classifier.backbone
+    named = [(f"{layer.name}/", v) for layer in head.layers for v in layer.trainable_variables]
+    named += [("backbone/", variable) for variable in backbone.trainable_variables]
+    found: dict[str, np.ndarray] = {}
+    for prefix, variable in named:
+        # A layer that was built alone calls its variable `kernel`; loaded ones may share a name.
+        name = variable.name.removesuffix(":0").removeprefix(prefix)
+        tag = f"weights/{prefix}{name}"
+        found[tag if tag not in found else f"{tag}_{len(found)}"] = variable.numpy()
+    return found
+
+
+def _mistakes(run: Run, evaluation: Evaluation) -> Picture:
+    tiles = [_mistake(run, mistake) for mistake in evaluation.worst]
+    return thumbnails.grid(
+        tiles,
+        _COLUMNS,
+        "Of the images that are taken for another class those whose own class is given the "
+        "lowest probability, p.",
+    )
+
+
+def _mistake(run: Run, mistake: Mistake) -> Tile:
+    names = run.source.class_names
+    caption = (
+        names[mistake.label],
+        f"taken for {names[mistake.prediction]}",
+        f"p = {math.exp(-mistake.loss):.1%}",
+    )
+    return Tile(_thumbnail(run.source, run.config.validation_split, mistake.place), caption)
+
+
+@functools.lru_cache(maxsize=64)
+def _thumbnail(source: Source, split: str, place: int) -> Image.Image:
+    """Kept, as most of the worst mistakes are those of the evaluation before."""
+    return thumbnails.thumbnail_or_gray(source.example(split, place).encoded, _SIDE)
+
+
+def _plain_tiles(run: Run) -> list[Tile]:
+    """From all over the split: of the first step, 0.15 s would go into finding out which it has."""
+    split, source = run.config.train_split, run.source
+    count = source.num_examples(split)
+    spread = np.linspace(0, count - 1, min(_NUM_TRAINING, count)).round().astype(np.int64)
+    examples = [source.example(split, int(place)) for place in spread]
+    names = source.class_names
+    return [
+        Tile(thumbnails.thumbnail_or_gray(e.encoded, _SIDE), (names[e.label],)) for e in examples
+    ]
+
+
+def _augmented_tiles(run: Run) -> list[Tile]:
+    """By the training's own pipeline: of as many logical shards as fill the picture."""
+    pipeline = run.pipeline
+    needed = -(-_NUM_TRAINING // pipeline.block)
+    shards = range(min(needed, pipeline.num_logical_shards))
+    batches = pipeline.training_batches(run.config.train_split, shards, 1, 0)
+    batch: dict[str, Any] = next(batches.take(1).as_numpy_iterator())
+    rows = zip(batch["input"], batch["target"], batch["weight"], strict=True)
+    return [
+        Tile(thumbnails.from_array(image, _SIDE), _target(run, target, weight))
+        for image, target, weight in list(rows)[:_NUM_TRAINING]
+    ]
+
+
+def _target(run: Run, target: np.ndarray, weight: float) -> tuple[str, ...]:
+    if not weight:
+        return ("broken, weighs nothing",)
+    order = [i for i in np.argsort(-target)[:2] if target[i] > 0]
+    if len(order) == 1:
+        return (run.source.class_names[order[0]],)
+    return tuple(f"{target[i]:.0%} {run.source.class_names[i]}" for i in order)

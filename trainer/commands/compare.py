@@ -1,0 +1,40 @@
+"""`graft compare`: several runs on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer.process.errors import UserError
+from trainer.settings.command_line import Flag, Groups, command, parse, usage
+from trainer.settings.flags import at_home
+from trainer.storage import api as storage
+
+SYNOPSIS = "graft compare RUN RUN ... [--output=FILE]"
+PURPOSE = "Compare runs on one page: figures, curves, settings, and the images that changed sides."
+FLAGS: Groups = {"Flags": (Flag("output", "compare.html", "the page, local or gs://"),)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare as the command line says; returns the exit code."""
+    return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
+
+
+def _main(argv: Sequence[str]) -> int:
+    values, workdirs = parse(argv, FLAGS)
+    if len(workdirs) < 2:
+        raise UserError("compare: name two runs or more")
+    if not values["output"]:
+        raise UserError("--output=: must be a file")
+    output = at_home(values["output"])
+    from trainer.report import comparison, page
+
+    runs = [comparison.read(workdir) for workdir in workdirs]
+    found = comparison.build(runs)
+    text = page.comparison(found)
+    storage.write_atomically(output, text.encode("utf-8", "replace"))
+    examples = found["examples"]
+    sides = "no validation images in common"
+    if common := examples["num_common"]:
+        sides = f"{examples['num_changed']:,} of {common:,} validation images changed sides"
+    print(f"{len(runs)} runs, {sides}; page in {output}")
+    return 0

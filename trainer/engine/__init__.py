@@ -1,0 +1,1 @@
+"""What a run is made of: build, step, evaluate, checkpoints, features, export."""

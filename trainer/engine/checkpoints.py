@@ -1,0 +1,220 @@
+"""Checkpoints of a run: weights, optimizer slots and the host's state, complete or absent."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.process.errors import UserError
+from trainer.settings import identity as identities
+from trainer.storage import api as storage
+from trainer.storage.upload_queue import Uploader
+from trainer.workdir.state import RunState
+
+_PREFIX = "variables"
+_NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
+
+
+class Checkpoints:
+    """Saves and restores `variables` and a RunState under `directory`.
+
+    Args:
+        directory: `checkpoints` of the workdir; one directory a checkpoint, named by its step.
+        trackable: what is saved of TensorFlow's objects; every variable of it must exist.
+        identity: what a resumed run must share with the run that saved; see Config.identity.
+        keep: how many of the newest to keep, beside the best.
+        warn: told of each checkpoint that is damaged and passed over.
+        uploader: publishes in the background; None publishes at once.
+        publishes: whether this worker is the chief. The others write their variables too, since
+            TensorFlow adds some up over all workers for it, and throw them away.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        trackable: tf.train.Checkpoint,
+        identity: dict[str, Any],
+        keep: int,
+        warn: Callable[[str], None],
+        uploader: Uploader | None = None,
+        publishes: bool = True,
+    ) -> None:
+        self._directory = directory
+        self._trackable = trackable
+        self._identity = identity
+        self._keep = keep
+        self._warn = warn
+        self._uploader = uploader
+        self._publishes = publishes
+        self._manifests: dict[str, storage.Manifest] = {}
+        self._listed: set[str] | None = None
+        self._waiting: set[str] = set()  # to be published
+        self._damaged: set[str] = set()
+
+    def save(self, state: RunState) -> None:
+        """Publish a checkpoint of now; sweep those that are neither new nor the best.
+
+        With an uploader only the writing to a local directory is waited for.
+
+        Raises:
+            GraftError: an earlier checkpoint could not be published.
+        """
+        if not self._publishes:
+            with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
+                self._trackable.write(os.path.join(scratch, _PREFIX))
+            return
+        name = f"step_{state.global_step:08d}"
+        # Never over a complete one: a kill in between would leave neither. Nor over the objects of
+        # one that is not: whoever began it may still be at it.
+        attempt = 0
+        while name in self._names():
+            attempt += 1
+            name = f"step_{state.global_step:08d}_{attempt}"
+        facts = {
+            "global_step": state.global_step,
+            "digest": identities.digest(self._identity),
+            "identity": self._identity,
+            "state": state.to_dict(),
+        }
+        best_step = state.best.get("global_step")
+        scratch = tempfile.mkdtemp(prefix="graft-checkpoint-")
+        try:
+            self._trackable.write(os.path.join(scratch, _PREFIX))
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        self._waiting.add(name)
+        self._names().add(name)
+
+        def publish() -> None:
+            try:
+                self._manifests[name] = storage.publish(scratch, self._path(name), facts)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            self._waiting.remove(name)
+            self._sweep(best_step)
+
+        if self._uploader is None:
+            publish()
+        else:
+            self._uploader.submit(publish)
+
+    def restore_newest(self) -> RunState | None:
+        """Restore the newest complete checkpoint; None where there is none.
+
+        Raises:
+            UserError: it is of a run with another identity; the message names both values.
+        """
+        self._settle()
+        for name in self._complete():
+            state = self._restore(name)
+            if state is not None:
+                return state
+        return None
+
+    def restore_best(self, state: RunState) -> None:
+        """Bring back the weights of the best evaluation that `state` knows of.
+
+        Raises:
+            UserError: its checkpoint is gone or damaged.
+        """
+        self._settle()
+        step = state.best["global_step"]
+        for name in self._complete(step):
+            if self._restore(name) is not None:
+                return
+        raise UserError(f"{self._directory}: the best checkpoint, of step {step}, is gone")
+
+    def _restore(self, name: str) -> RunState | None:
+        path, manifest = self._path(name), self._manifests[name]
+        changes = identities.differences(manifest.facts["identity"], self._identity)
+        if changes:
+            raise UserError(
+                f"{path}: belongs to another run; choose another --workdir, or give the same "
+                "flags and data again:\n  " + "\n  ".join(changes)
+            )
+        try:
+            with storage.local_copy(path, manifest) as directory:
+                status = self._trackable.read(os.path.join(directory, _PREFIX))
+        except storage.Damaged as damage:
+            self._damaged.add(name)
+            self._warn(f"passing over a damaged checkpoint: {damage}")
+            return None
+        # Everything saved has a place, and everything that exists was saved: slots included.
+        status.assert_consumed().assert_existing_objects_matched()
+        return RunState.from_dict(manifest.facts["state"])
+
+    def _settle(self) -> None:
+        """Know what is published, and nothing else."""
+        if self._uploader is not None:
+            self._uploader.flush()
+        self._listed = None
+
+    def _sweep(self, best_step: int | None) -> None:
+        kept = set(itertools.islice(self._complete(), self._keep))
+        if best_step is not None:
+            kept.update(itertools.islice(self._complete(best_step), 1))
+        for name in list(self._names()):
+            if name not in kept | self._waiting:
+                storage.remove(self._path(name))
+                self._manifests.pop(name, None)
+                self._names().discard(name)
+
+    def _complete(self, step: int | None = None) -> Iterator[str]:
+        """Names of the complete checkpoints, of `step` alone if it is given, the newest first."""
+        names = list(self._names())  # while another thread may add one
+        for name in sorted(names, key=_order, reverse=True):
+            # A damaged one is no newest one: the sweep would keep it instead of a good one.
+            if name in self._damaged | self._waiting or (step is not None and _step(name) != step):
+                continue
+            if name not in self._manifests:
+                manifest = storage.read_manifest(self._path(name))
+                if manifest is None or "identity" not in manifest.facts:
+                    continue
+                self._manifests[name] = manifest
+            yield name
+
+    def _names(self) -> set[str]:
+        """Our names, listed once; what else lies in the directory is not ours to touch."""
+        if self._listed is None:
+            self._listed = set(filter(_NAME.fullmatch, storage.list_names(self._directory)))
+        return self._listed
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+
+def newest_tensors(directory: str) -> tuple[int, dict[str, np.ndarray]]:
+    """The step of the newest complete checkpoint in `directory`, and its tensors by name.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for name in sorted(filter(_NAME.fullmatch, storage.list_names(directory)), key=_order)[::-1]:
+        path = storage.join(directory, name)
+        manifest = storage.read_manifest(path)
+        if manifest is None:
+            continue
+        with storage.local_copy(path, manifest) as local:
+            reader = tf.train.load_checkpoint(os.path.join(local, _PREFIX))
+            names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+            return _step(name), {tensor: reader.get_tensor(tensor) for tensor in sorted(names)}
+    raise FileNotFoundError(2, "no complete checkpoint", directory)
+
+
+def _order(name: str) -> tuple[int, int]:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
+
+
+def _step(name: str) -> int:
+    return _order(name)[0]

@@ -1,0 +1,136 @@
+"""Features of images by a frozen backbone, computed by all devices of this worker."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.feature_store import Part
+from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
+from trainer.engine import strategy as strategies
+from trainer.graph.plain_pipeline import taken_as_deterministic
+from trainer.process.console import Voice
+from trainer.process.errors import UserError
+from trainer.process.stop_signal import StopRequest
+from trainer.workers.group import Workers
+
+# What of a batch is kept beside its features.
+_COLUMNS = ("label", "id", "is_good")
+
+# Batches computed at a time. An operation ends with its slowest thread, which often shares its core
+# with a decoder; meanwhile the other threads work on the other batch.
+_AT_ONCE = 2
+
+# Features and _COLUMNS of a batch, for each replica.
+_Outputs = list[list[np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """How features are computed.
+
+    Attributes:
+        pipeline: reads the images.
+        features: images float32 [n, height, width, 3] in [0, 1] -> float32 [n, num_features].
+        stop: asked after every batch.
+        workers: told of every batch.
+        before_reading: called before images are read for the first time.
+    """
+
+    pipeline: InputPipeline
+    strategy: tf.distribute.Strategy
+    features: Callable[[tf.Tensor], tf.Tensor]
+    stop: StopRequest
+    voice: Voice
+    workers: Workers
+    before_reading: Callable[[], None]
+
+    def parts(
+        self, split: str, sizes: Mapping[int, int], num_parts: int, precision: str
+    ) -> Iterator[tuple[int, Part]]:
+        """Each part as soon as it is complete.
+
+        Args:
+            split: one of the source's.
+            sizes: examples of each part that is wanted; part `view * num_parts + i` is the
+                `view`-th look at the `i`-th part of the split.
+            num_parts: how many parts the split is cut into.
+            precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
+
+        Raises:
+            UserError: an image is bad and none may be.
+            Preempted: a signal came.
+        """
+        if not sizes:
+            return
+        self.before_reading()
+        replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
+        shares = [list(sizes)[replica::replicas] for replica in range(replicas)]
+        totals = [sum(sizes[number] for number in share) for share in shares]
+        num_steps = -(-max(totals) // EXTRACTION_BATCH)
+        batches = self.pipeline.extraction_batches(split, shares, num_parts, num_steps)
+        queues = [collections.deque(share) for share in shares]
+        collected: list[list[list[np.ndarray]]] = [[] for _ in queues]
+        done = 0
+        for outputs in self._outputs(batches, num_steps, precision):
+            for replica, queue in enumerate(queues):
+                collected[replica].append(outputs[replica])
+                while queue and sum(len(c[0]) for c in collected[replica]) >= sizes[queue[0]]:
+                    number = queue.popleft()
+                    size = sizes[number]
+                    joined = [np.concatenate(c) for c in zip(*collected[replica], strict=True)]
+                    yield number, self._part(*(column[:size] for column in joined))
+                    collected[replica] = [[column[size:] for column in joined]]
+                    done += size
+                    self.voice.advance("computing features", done, sum(totals))
+
+    def _outputs(
+        self, dataset: tf.data.Dataset, num_steps: int, precision: str
+    ) -> Iterator[_Outputs]:
+        """Step by step."""
+        with taken_as_deterministic():
+            batches = iter(dataset)
+
+        def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            return self.features(batch["input"]), *(batch[key] for key in _COLUMNS)
+
+        step = tf.function(lambda batch: self.strategy.run(compute, (batch,)), autograph=False)
+
+        def outputs(batch: dict[str, tf.Tensor]) -> _Outputs:
+            columns = [self.strategy.experimental_local_results(x) for x in step(batch)]
+            return [[x.numpy() for x in row] for row in zip(*columns, strict=True)]
+
+        ahead: collections.deque[Future[_Outputs]] = collections.deque()
+        # The arithmetic is chosen when a thread first computes: for as long as there are threads.
+        with strategies.arithmetic(precision), ThreadPoolExecutor(_AT_ONCE) as pool:
+            for number in range(num_steps):
+                if self.stop.requested:
+                    raise self.stop.error("while computing features; the same command goes on")
+                # Not a distributed data set: the workers have unequal shares, and it would wait.
+                batch = self.strategy.experimental_distribute_values_from_function(
+                    lambda context: next(batches)
+                )
+                ahead.append(pool.submit(outputs, batch))
+                # The first one alone, since it also traces; later ones while one more waits.
+                is_end = number in (0, num_steps - 1)
+                while ahead and (is_end or len(ahead) > _AT_ONCE):
+                    self.workers.progress()
+                    yield ahead.popleft().result()
+
+    def _part(
+        self, features: np.ndarray, labels: np.ndarray, ids: np.ndarray, is_good: np.ndarray
+    ) -> Part:
+        met = self.pipeline.bad_images.before_step(0)
+        names = {place: ids[place].decode("utf-8", "replace") for place in np.flatnonzero(~is_good)}
+        if "" in names.values():
+            raise UserError(
+                f"{self.pipeline.source.name}: holds fewer images than its description says, or "
+                "one whose id is empty"
+            )
+        bad = {int(place): (name, met[name]) for place, name in names.items()}
+        return Part(np.where(is_good[:, None], features, np.float32(0)), labels, bad)

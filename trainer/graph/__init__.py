@@ -1,0 +1,1 @@
+"""TensorFlow graphs as files, and TensorFlow's errors in words."""

@@ -1,0 +1,1 @@
+"""Workers on Kubernetes, by an Indexed Job or a JobSet."""

@@ -1,0 +1,242 @@
+"""What Graft asks of a cluster's API, and what its answers mean in words.
+
+Through the official client, which finds the cluster and the credentials as kubectl does: in the
+kubeconfig, or, within a pod, in the files of its service account.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trainer.process.errors import GraftError, UserError
+
+Object = dict[str, Any]
+
+_TIMEOUT_SECS = (5, 30)  # to connect, to answer
+_LOG_TIMEOUT_SECS = (5, 60)  # a connection that died silently is not waited for longer
+_IN_CLUSTER_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+# By kind: group, version, plural. The group of the core is empty.
+_KINDS = {
+    "Job": ("batch", "v1", "jobs"),
+    "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets"),
+    "Deployment": ("apps", "v1", "deployments"),
+    "Service": ("", "v1", "service"),
+    "ServiceAccount": ("", "v1", "service_account"),
+    "ConfigMap": ("", "v1", "config_map"),
+    "PersistentVolumeClaim": ("", "v1", "persistent_volume_claim"),
+}
+
+
+class Unanswered(GraftError):
+    """The cluster cannot be reached, or did not answer: what it did is not known."""
+
+    exit_code = 2
+
+
+class Exists(UserError):
+    """There is an object of that kind and name."""
+
+
+class Cluster:
+    """One namespace of one cluster.
+
+    Args:
+        context: of the kubeconfig; empty for its current one.
+        namespace: empty for the context's.
+
+    Raises:
+        UserError: there is no configuration, or it cannot be read.
+    """
+
+    def __init__(self, context: str = "", namespace: str = "") -> None:
+        try:
+            from kubernetes import client, config
+        except ImportError as error:
+            raise UserError(
+                f"--platform=kubernetes: needs {error.name}; in a checkout of Graft: "
+                "pip install '.[kubernetes]'"
+            ) from error
+        settings = client.Configuration()
+        # The client reads the variable once, when it is imported.
+        file = os.environ.get("KUBECONFIG") or None
+        try:
+            if Path(_IN_CLUSTER_NAMESPACE).exists() and not context:
+                config.load_incluster_config(client_configuration=settings)
+                default = Path(_IN_CLUSTER_NAMESPACE).read_text(encoding="utf-8").strip()
+            else:
+                config.load_kube_config(file, context or None, settings)
+                contexts, active = config.list_kube_config_contexts(file)
+                used = next((c for c in contexts if c["name"] == context), active)
+                default = used["context"].get("namespace") or "default"
+        # The client lets through what the YAML parser and its own dictionaries raise.
+        except Exception as error:
+            asked = f"--context={context}: " if context else ""
+            raise UserError(
+                f"{asked}no cluster: {_line(str(error))} (KUBECONFIG names the file; "
+                "`kubectl config get-contexts` lists what there is)"
+            ) from error
+        settings.retries = 0  # whoever waits asks again; nobody else should wait
+        self.host = settings.host
+        self.namespace = namespace or default
+        api = client.ApiClient(settings)
+        self._core, self._custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object; None where there is none."""
+        group, version, plural = _KINDS[kind]
+        with self._answers(f"look for {kind} {name}") as absent:
+            if group:
+                return _content(
+                    self._custom.get_namespaced_custom_object,
+                    group=group,
+                    version=version,
+                    namespace=self.namespace,
+                    plural=plural,
+                    name=name,
+                )
+            method = getattr(self._core, f"read_namespaced_{plural}")
+            return _content(method, name=name, namespace=self.namespace)
+        assert absent
+        return None
+
+    def create(self, item: Object, dry_run: bool = False) -> Object:
+        """Create `item`, or with `dry_run` let the cluster check it; returns what it made of it.
+
+        Raises:
+            Exists: there is one of that name.
+            UserError: the cluster refuses it; the message says why.
+            Unanswered: it may be created, or not.
+        """
+        kind, name = item["kind"], item["metadata"]["name"]
+        group, version, plural = _KINDS[kind]
+        only = {"dry_run": "All"} if dry_run else {}
+        with self._answers(f"create {kind} {name}"):
+            if group:
+                return _content(
+                    self._custom.create_namespaced_custom_object,
+                    group=group,
+                    version=version,
+                    namespace=self.namespace,
+                    plural=plural,
+                    body=item,
+                    **only,
+                )
+            method = getattr(self._core, f"create_namespaced_{plural}")
+            return _content(method, namespace=self.namespace, body=item, **only)
+        raise UserError(
+            f"namespace {self.namespace}: the cluster {self.host} has none of that name, or knows "
+            f"no {kind} ({item['apiVersion']})"
+        )
+
+    def delete(self, item: Object) -> None:
+        """Delete `item` and, first, all that belongs to it; one that is gone is fine."""
+        kind, metadata = item["kind"], item["metadata"]
+        group, version, plural = _KINDS[kind]
+        body = {
+            "propagationPolicy": "Foreground",
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        with self._answers(f"delete {kind} {metadata['name']}"):
+            if group:
+                _content(
+                    self._custom.delete_namespaced_custom_object,
+                    group=group,
+                    version=version,
+                    namespace=self.namespace,
+                    plural=plural,
+                    name=metadata["name"],
+                    body=body,
+                )
+            else:
+                method = getattr(self._core, f"delete_namespaced_{plural}")
+                _content(method, name=metadata["name"], namespace=self.namespace, body=body)
+
+    def pods(self, selector: str) -> list[Object]:
+        """The pods that `selector`, of labels, selects."""
+        with self._answers("list pods"):
+            method = self._core.list_namespaced_pod
+            answer = _content(method, namespace=self.namespace, label_selector=selector)
+            return list(answer["items"])
+        return []
+
+    def log_lines(self, pod: str, since_secs: int | None = None) -> Iterator[str]:
+        """What the only container of `pod` writes, until it ends: a time in front of each line.
+
+        Args:
+            pod: its name; nothing comes of one that is gone.
+            since_secs: leave out what is older.
+
+        Raises:
+            UserError: it is refused.
+            Unanswered: the connection broke, or nothing came for a while; ask again.
+        """
+        with self._answers(f"read the log of {pod}"):
+            answer: Any = self._core.read_namespaced_pod_log(
+                name=pod,
+                namespace=self.namespace,
+                follow=True,
+                timestamps=True,
+                since_seconds=since_secs,
+                _preload_content=False,
+                _request_timeout=_LOG_TIMEOUT_SECS,
+            )
+            with contextlib.closing(answer):
+                for line in answer:
+                    yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+    @contextlib.contextmanager
+    def _answers(self, doing: str) -> Iterator[bool]:
+        """Turns errors into messages; leaves the block where the answer is that there is none."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield True
+        except ApiException as error:
+            if error.status == 404:
+                return
+            raise _refusal(error.status, _message(error), f"{doing} in {self.namespace}") from error
+        except HTTPError as error:
+            cause = getattr(error, "reason", None) or error
+            raise Unanswered(
+                f"cannot {doing} in {self.namespace}: {self.host} does not answer "
+                f"({_line(str(cause)).rpartition('): ')[2]})"
+            ) from error
+
+
+def _content(method: Callable[..., Any], **arguments: Any) -> Object:
+    # The models of the client's releases differ; what the cluster says does not.
+    answer = method(_preload_content=False, _request_timeout=_TIMEOUT_SECS, **arguments)
+    content: Object = json.loads(answer.data)
+    return content
+
+
+def _refusal(status: int, message: str, doing: str) -> GraftError:
+    if status == 409:
+        return Exists(f"cannot {doing}: {message}")
+    if status == 401:
+        return UserError(f"cannot {doing}: the cluster does not accept the login; log in again")
+    if status == 403:
+        return UserError(f"cannot {doing}: {message}; ask for that right, or use --namespace")
+    if status == 429 or status >= 500:
+        return Unanswered(f"cannot {doing}: the cluster answers {status} ({message})")
+    return UserError(f"cannot {doing}: {message}")
+
+
+def _message(error: Any) -> str:
+    """What the cluster says; the body is a Status object, or whatever a proxy wrote."""
+    body = error.body
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+    try:
+        return _line(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return _line(text or error.reason or str(error.status))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:500]

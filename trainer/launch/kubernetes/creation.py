@@ -1,0 +1,166 @@
+"""From rendered objects to objects in the cluster: all of them, or none."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trainer.launch.kubernetes import state as job_state
+from trainer.launch.kubernetes.client import Cluster, Exists, Unanswered
+from trainer.launch.kubernetes.job import SUBMISSION, WORKDIR
+from trainer.process.errors import UserError
+
+Object = dict[str, Any]
+
+_GONE_SECS = 180.0
+POLL_SECS = 1.0
+_LOOKS = 3  # for a job whose creation was not answered
+
+
+def make_room(cluster: Cluster, job: Object) -> None:
+    """Remove the finished job of the same run, if there is one.
+
+    Raises:
+        UserError: the name is taken by a job that has not ended, or by another run.
+    """
+    kind, name = job["kind"], job["metadata"]["name"]
+    found = cluster.get(kind, name)
+    if found is None:
+        return
+    theirs = (found["metadata"].get("annotations") or {}).get(WORKDIR)
+    mine = job["metadata"]["annotations"][WORKDIR]
+    where = f"{kind} {name} in namespace {cluster.namespace}"
+    if theirs != mine:
+        whose = f"of --workdir={theirs}" if theirs else "not Graft's"
+        raise UserError(f"{where} is there already, and is {whose}; choose another --name")
+    phase = job_state.phase(found)
+    if phase in ("running", "suspended"):
+        raise UserError(
+            f"{where} is {phase} already, for this --workdir; `kubectl -n {cluster.namespace} "
+            f"delete {kind.lower()} {name}` stops it, with a checkpoint"
+        )
+    if phase != "ending":
+        print(f"replacing  {where}, which has {phase}")
+        cluster.delete(found)
+    _until_gone(cluster, found)
+
+
+def _until_gone(cluster: Cluster, job: Object, clock: Callable[[], float] = time.monotonic) -> None:
+    kind, metadata = job["kind"], job["metadata"]
+    deadline = clock() + _GONE_SECS
+    while (left := cluster.get(kind, metadata["name"])) is not None:
+        if left["metadata"]["uid"] == metadata["uid"] and job_state.phase(left) in (
+            "succeeded",
+            "failed",
+        ):
+            cluster.delete(left)
+        if clock() > deadline:
+            raise UserError(
+                f"{kind} {metadata['name']} is still there, {_GONE_SECS:.0f} s after it was "
+                "deleted: its pods have not ended; the same command again waits on"
+            )
+        time.sleep(POLL_SECS)
+
+
+def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
+    """Create all; what others may need first, then the job, then what belongs to it.
+
+    Args:
+        cluster: where.
+        job: the Job or JobSet; it gets an annotation that nobody else's has.
+        others: objects that may be there already, and the TensorBoard of the run.
+
+    Returns:
+        The job as the cluster has it.
+
+    Raises:
+        UserError: it failed; what was created is removed again, or the message says what is left.
+    """
+    job["metadata"]["annotations"][SUBMISSION] = uuid.uuid4().hex
+    after = [item for item in others if _belongs_to_a_run(item)]
+    shared = [item for item in others if not _belongs_to_a_run(item)]
+    # What is there stays as it is, and needs no right to make it.
+    before = [x for x in shared if cluster.get(x["kind"], x["metadata"]["name"]) is None]
+    for item in (*before, job, *after):  # rights, quotas, admission: asked before any is made
+        try:
+            cluster.create(item, dry_run=True)
+        except Exists:
+            if item is job:
+                raise
+    created: list[Object] = []
+    try:
+        for item in before:
+            try:
+                created.append(cluster.create(item))
+            except Exists:
+                continue  # somebody else's submission was faster
+        made = _create_job(cluster, job)
+    except UserError as error:
+        raise UserError(f"{error}; {_undo(cluster, created, job, 1)}") from error
+    except Unanswered as error:
+        raise UserError(f"{error}; {_undo(cluster, created, job, _LOOKS)}") from error
+    except KeyboardInterrupt:
+        print(f"graft: {_undo(cluster, created, job, _LOOKS)}", file=sys.stderr)
+        raise
+    owner = {key: made[key] for key in ("apiVersion", "kind")}
+    owner |= {key: made["metadata"][key] for key in ("name", "uid")}
+    for item in after:
+        item["metadata"]["ownerReferences"] = [owner]
+        try:
+            cluster.create(item)
+        except Exists:
+            continue
+        except (UserError, Unanswered) as error:
+            print(f"graft: the run is started, its TensorBoard is not: {error}", file=sys.stderr)
+            break
+    return made
+
+
+def _create_job(cluster: Cluster, job: Object) -> Object:
+    try:
+        return cluster.create(job)
+    except Exists:
+        # A request is repeated where its answer was lost: then this is our own.
+        found = cluster.get(job["kind"], job["metadata"]["name"])
+        if found is None or not _is_ours(found, job):
+            raise
+        return found
+
+
+def _belongs_to_a_run(item: Object) -> bool:
+    return str(item["metadata"]["name"]).endswith("-tensorboard")
+
+
+def _undo(cluster: Cluster, created: Sequence[Object], job: Object, looks: int) -> str:
+    """Remove what was created, newest first; what is left, in words.
+
+    The answer may be lost, and the job be there, or be there a moment later: `looks` are taken.
+    """
+    kind, name = job["kind"], job["metadata"]["name"]
+    left = []
+    found = None
+    try:
+        found = cluster.get(kind, name)
+        for _ in range(looks - 1):
+            if found is None:
+                time.sleep(POLL_SECS)
+                found = cluster.get(kind, name)
+    except (UserError, Unanswered):
+        left.append(f"whether {kind} {name} was created is not known")
+    ours = [found] if found is not None and _is_ours(found, job) else []
+    for item in [*ours, *reversed(created)]:
+        try:
+            cluster.delete(item)
+        except (UserError, Unanswered):
+            left.append(f"{item['kind']} {item['metadata']['name']} is left")
+    if not left:
+        return "nothing is left behind"
+    return f"in namespace {cluster.namespace}, {'; '.join(left)}"
+
+
+def _is_ours(found: Object, job: Object) -> bool:
+    annotations = found["metadata"].get("annotations") or {}
+    return bool(annotations.get(SUBMISSION) == job["metadata"]["annotations"][SUBMISSION])

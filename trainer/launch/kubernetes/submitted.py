@@ -1,0 +1,76 @@
+"""A job on Kubernetes that `graft submit` has created: how it is, how to stop and to hear it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trainer.launch.kubernetes import job as kubernetes_job
+from trainer.launch.kubernetes import state as job_state
+from trainer.launch.kubernetes.client import Cluster, Object
+from trainer.launch.kubernetes.logs import Logs
+from trainer.process.errors import UserError
+from trainer.storage import api as storage
+
+
+class KubernetesRun:
+    """See named_job.Run.
+
+    Args:
+        cluster: where.
+        name: of the Job or JobSet.
+
+    Raises:
+        UserError: there is none, or it is not Graft's.
+    """
+
+    is_study = False
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster, self.name = cluster, name
+        job = self._find()
+        if job is None:
+            raise UserError(f"--job={name}: there is none in namespace {cluster.namespace}")
+        workdir = (job["metadata"].get("annotations") or {}).get(kubernetes_job.WORKDIR)
+        if not workdir:
+            raise UserError(f"--job={name}: was not created by `graft submit`")
+        self._kind, self._selector = job["kind"], kubernetes_job.selector(job)
+        self.title = f"{self._kind} {name} in namespace {cluster.namespace}"
+        self.workdir = str(workdir)
+        # A claim is mounted within the cluster alone.
+        self.workdir_is_here = storage.is_remote(self.workdir)
+
+    def look(self) -> dict[str, Any]:
+        """See named_job.Run; each of `workers` is {"index", "state", "restarts"}."""
+        job = self._find()
+        if job is None:
+            return {"name": self.name, "phase": "deleted", "why": None, "workers": []}
+        workers = [
+            {"index": index, "state": job_state.describe(pod), "restarts": job_state.restarts(pod)}
+            for index, pod in job_state.newest(self.cluster.pods(self._selector)).items()
+        ]
+        phase = job_state.phase(job)
+        why = job_state.failure(job) if phase == "failed" else None
+        return {"name": self.name, "phase": phase, "why": why, "workers": workers}
+
+    def stop(self) -> str:
+        """See named_job.Run. The object goes last, when its pods have ended."""
+        job = self._find()
+        if job is not None:
+            self.cluster.delete(job)
+        return "deleted; its workers get SIGTERM, and save a checkpoint"
+
+    def follow(self, write: Callable[[str, str], None]) -> Callable[[], None]:
+        """See named_job.Run."""
+        logs = Logs(self.cluster, write)
+        return lambda: logs.look(self.cluster.pods(self._selector))
+
+    def forward_command(self) -> str:
+        """What brings the run's TensorBoard within the cluster here; "" where it has none."""
+        board = f"{self.name}-tensorboard"
+        if self.cluster.get("Service", board) is None:
+            return ""
+        return f"kubectl --namespace={self.cluster.namespace} port-forward service/{board} 6006"
+
+    def _find(self) -> Object | None:
+        return self.cluster.get("Job", self.name) or self.cluster.get("JobSet", self.name)

@@ -1,0 +1,1 @@
+"""Workers on this machine: `graft launch` and `graft rehearse`."""

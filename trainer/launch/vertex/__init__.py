@@ -1,0 +1,1 @@
+"""Workers on Vertex AI, by its official client."""

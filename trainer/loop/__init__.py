@@ -1,0 +1,1 @@
+"""The run from top to bottom: train, resume, progress, finish."""

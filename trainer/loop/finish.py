@@ -1,0 +1,152 @@
+"""After the loop: the best weights, their evaluation, export, report and `metrics.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any
+
+from trainer.board import projector_and_hparams
+from trainer.engine import export
+from trainer.engine.evaluate import Evaluation
+from trainer.engine.run import Run
+from trainer.loop import progress
+from trainer.report import write as report
+from trainer.storage import api as storage
+from trainer.workdir import paths
+from trainer.workdir.finished import METRICS
+from trainer.workdir.state import RunState
+
+
+def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[str, Any]:
+    """Export the weights of the best evaluation, and write what they are worth.
+
+    Args:
+        run: what was trained.
+        state: as the loop left it.
+        wall_secs: seconds that all processes of the run have taken so far.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        ExportMismatch: the export, loaded anew, does not score what the model scored.
+        Preempted: SIGTERM came; the same command goes on here.
+    """
+    config = run.config
+    run.ledger.turn("export")
+    run.workers.agree("best weights")  # all checkpoints are published
+    run.checkpoints.restore_best(state)
+    evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
+    _gather_skipped(run, state)
+    if config.export_formats:
+        _export(run, state)
+    run.stop_if_asked()
+    metrics: dict[str, Any] = {
+        "global_step": state.global_step,
+        "num_params": run.classifier.num_params,
+        "num_trainable_params": run.classifier.num_trainable_params,
+        "class_names": list(run.source.class_names),
+        "train": state.train,
+        "eval": evaluation.to_dict(),
+        "best": {key: state.best[key] for key in ("global_step", "accuracy")},
+    }
+    with _export_is_checked(run, state, evaluation):
+        if config.test_split:
+            metrics["test_split"] = config.test_split
+            metrics["test"] = _evaluate(run, config.test_split).to_dict()
+        _gather_skipped(run, state)
+        projector_and_hparams.end(run)
+        evidence = None
+        if config.report and run.workers.is_chief:
+            evidence = report.gather(run, evaluation, metrics)
+    progress.warn_of_skipped(run, state)
+    metrics["num_skipped"] = len(state.skipped)
+    metrics["skipped"] = dict(sorted(state.skipped.items()))
+    metrics["wall_secs"] = round(wall_secs(), 3)
+    metrics["examples_per_sec"] = round(state.examples_per_sec, 1)
+    metrics["input_wait"] = round(state.input_wait, 4)
+    run.ledger.write()
+    metrics["goodput"] = goodput = run.ledger.summary()
+    run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
+    if run.workers.is_chief:
+        if config.report:
+            metrics["report"] = report.write(run, evidence, metrics)
+            run.ledger.write()
+        # The last one: a run that has it is over.
+        storage.write_json(storage.join(config.workdir, METRICS), metrics)
+    if run.kubeflow is not None:
+        run.kubeflow.end({"accuracy": evaluation.accuracy})
+        progress.warn_of_kubeflow(run)
+    return metrics
+
+
+def _export(run: Run, state: RunState) -> None:
+    config = run.config
+    run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
+    export.export(
+        run.classifier,
+        run.source.class_names,
+        paths.part(config.workdir, "export"),
+        formats=config.export_formats,
+        facts={
+            "global_step": state.best["global_step"],
+            "export_formats": list(config.export_formats),
+            "identity": run.identity,
+        },
+        publishes=run.workers.is_chief,
+    )
+
+
+@contextlib.contextmanager
+def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Iterator[None]:
+    """Scores the export meanwhile: TensorFlow's work, beside Python's within.
+
+    Raises (in the end):
+        ExportMismatch, UserError, Preempted: see export.check and Run.stop_if_asked.
+    """
+    config = run.config
+    if not (config.export_formats and run.workers.is_chief):
+        yield
+        return
+    is_futile = threading.Event()
+
+    def may_go_on() -> None:
+        run.stop_if_asked()
+        if is_futile.is_set():
+            raise CancelledError
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        check = pool.submit(
+            export.check,
+            paths.part(config.workdir, "export"),
+            run.source,
+            config.validation_split,
+            expected,
+            config.global_batch_size,
+            skipped=sorted(state.skipped),
+            may_go_on=may_go_on,
+        )
+        try:
+            yield
+        except BaseException:
+            is_futile.set()  # or what failed within would be said after the last batch
+            raise
+        check.result()
+
+
+def _gather_skipped(run: Run, state: RunState) -> None:
+    """Take what all workers have found broken so far into the state."""
+    state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
+    state.skipped = run.workers.union("broken images", state.skipped)
+
+
+def _evaluate(run: Run, split: str, keep_scored: bool = False) -> Evaluation:
+    with run.ledger.spending("evaluation"):
+        evaluation = run.evaluator(split).run(keep_scored)
+    if evaluation is None:
+        run.workers.leave()
+        raise run.stop.error("after the last step; the same command exports")
+    return evaluation

@@ -1,0 +1,1 @@
+"""One process on one machine: errors and exit codes, console, signals, locks."""

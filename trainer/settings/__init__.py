@@ -1,0 +1,1 @@
+"""What the user asked for: flags, configuration, choices, identity, the plan in steps."""

@@ -1,0 +1,176 @@
+"""Storage in a local directory; see storage.py for what each function is for.
+
+Files are written first, under a directory of their own, and flushed; the manifest comes last, in
+one atomic step. A kill at any moment leaves either the whole or nothing that counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainer.process.errors import UserError
+from trainer.storage.manifest import MANIFEST, Damaged, Manifest, crc32c, parse
+
+
+def ensure_directory(path: str, flag: str) -> bool:
+    """See storage."""
+    is_new = not os.path.exists(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--{flag}={path}: must be a writable directory ({error.strerror})"
+        ) from error
+    return is_new
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """See storage."""
+    directory = os.path.dirname(path) or "."
+    with _failing_as(path, len(content)):
+        _write_atomically(path, directory, content)
+
+
+def _write_atomically(path: str, directory: str, content: bytes) -> None:
+    os.makedirs(directory, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _fsync_directory(directory)
+
+
+def read_bytes(path: str) -> bytes:
+    """See storage."""
+    return Path(path).read_bytes()
+
+
+def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
+    """See storage."""
+    target = Path(directory)
+    manifest_path = target / MANIFEST
+    manifest_path.unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    files = {}
+    for source in sorted(p for p in Path(scratch).rglob("*") if p.is_file()):
+        relative = source.relative_to(scratch)
+        content = source.read_bytes()
+        destination = target / relative
+        with _failing_as(str(destination), len(content)):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with open(destination, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        files[relative.as_posix()] = {"size": len(content), "crc32c": crc32c(content)}
+    for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
+        _fsync_directory(str(below))  # or a power cut takes the names of files that are whole
+    manifest = Manifest(files, facts)
+    write_atomically(str(manifest_path), manifest.to_bytes())
+    return manifest
+
+
+def read_manifest(directory: str) -> Manifest | None:
+    """See storage."""
+    try:
+        return parse((Path(directory) / MANIFEST).read_bytes())
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
+    """See storage: the directory itself."""
+    found = damage(directory, manifest)
+    if found is not None:
+        raise Damaged(found)
+    yield directory
+
+
+def damage(directory: str, manifest: Manifest) -> str | None:
+    """See storage. Every byte is read."""
+    for name, expected in manifest.files.items():
+        path = Path(directory) / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        if len(content) != expected["size"]:
+            return f"{path}: {len(content)} bytes instead of {expected['size']}"
+        if crc32c(content) != expected["crc32c"]:
+            return f"{path}: its checksum does not match"
+    return None
+
+
+def list_names(directory: str) -> list[str]:
+    """See storage."""
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+
+
+def list_versions(directory: str) -> dict[str, tuple[float, int]]:
+    """See storage: the file system's clock, which of a network's is the server's."""
+    versions = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            # What is gone by now, another process has replaced or swept.
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    seen = entry.stat(follow_symlinks=False)
+                    versions[entry.name] = (seen.st_mtime, seen.st_mtime_ns)
+    return versions
+
+
+def version(path: str) -> str:
+    """See storage.versions. Of a link, what it leads to."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return f"{status.st_size} {status.st_mtime_ns}"
+    return ""
+
+
+def remove_version(path: str, version: int) -> None:
+    """See storage. Between the look and the removal lie microseconds, which no call closes."""
+    with contextlib.suppress(OSError):  # gone already, or another user's to remove
+        if os.stat(path, follow_symlinks=False).st_mtime_ns == version:
+            os.unlink(path)
+
+
+def remove(directory: str) -> None:
+    """See storage."""
+    (Path(directory) / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
+    """An OSError within becomes a UserError that names `path` and what it needs."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; it needs {num_bytes:,} bytes") from error
+
+
+def _fsync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

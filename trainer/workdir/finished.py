@@ -1,0 +1,79 @@
+"""Whether a run has ended: what its workdir holds is all that is asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trainer.settings.config import Config
+from trainer.storage import api as storage
+from trainer.workdir import paths, status
+from trainer.workdir.state import RunState
+
+METRICS, PAGE = "metrics.json", "report/index.html"
+
+# What says nothing of the run itself.
+_OF_A_PROCESS = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts"})
+
+
+def read(config: Config, state: RunState) -> dict[str, Any] | None:
+    """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
+    metrics = _read(config, state)
+    return None if metrics and config.report and not has_page(config, metrics) else metrics
+
+
+def said(config: Config, step: int) -> str:
+    """What to say of it."""
+    length = "num_steps" if config.num_steps else "num_epochs"
+    return f"finished   already at step {step:,}; a longer --{length} trains on"
+
+
+def has_page(config: Config, metrics: dict[str, Any]) -> bool:
+    """Whether the report that belongs to `metrics` is there."""
+    if not metrics.get("report"):
+        return False
+    directory, _, name = storage.join(config.workdir, PAGE).rpartition("/")
+    return name in storage.list_names(directory)
+
+
+def _read(config: Config, state: RunState) -> dict[str, Any] | None:
+    if config.export_formats and not _is_exported(config):
+        return None
+    try:
+        metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS)))
+        float(metrics["eval"]["accuracy"]), int(metrics["eval"]["num_examples"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    asked = state.global_step, config.test_split
+    return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
+
+
+def before_meeting(config: Config) -> dict[str, Any] | None:
+    """The same, for a worker that may be the only one left; None if in any doubt.
+
+    A Job never starts a worker again that has left with 0. One that is killed between the end of
+    the run and its own would wait for the others in vain, for the sake of a report, too.
+    """
+    settings = status.settings(config.workdir)
+    earlier = settings.get("config", {})
+    same = {**config.to_dict(), **{name: earlier.get(name) for name in _OF_A_PROCESS}}
+    num_steps = status.num_steps(settings)
+    if earlier != same or num_steps is None:
+        return None
+    step, values = status.newest_checkpoint(config.workdir)
+    if step is None:
+        return None
+    state = RunState.from_dict(values)
+    state.judge(config.early_stopping_patience)
+    is_last = state.global_step >= num_steps or state.stopped_early
+    if not is_last or state.evaluated_step != state.global_step:
+        return None
+    return _read(config, state)
+
+
+def _is_exported(config: Config) -> bool:
+    directory = paths.part(config.workdir, "export")
+    manifest = storage.read_manifest(directory)
+    if manifest is None or storage.damage(directory, manifest) is not None:
+        return False
+    return manifest.facts.get("export_formats") == list(config.export_formats)

@@ -1,0 +1,156 @@
+"""How a run goes, read from its workdir alone: what `graft watch` shows of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from trainer.process.errors import UserError
+from trainer.settings import plan
+from trainer.settings.config import Config
+from trainer.storage import api as storage
+from trainer.workdir import goodput, paths
+
+# The ledger is written every few seconds, but not while features are computed or a model exported.
+SILENT_SECS = 60.0
+
+_CHECKPOINT = re.compile(r"step_(\d+)(?:_(\d+))?")
+
+
+def read(workdir: str, now: float) -> dict[str, Any]:
+    """The state of the run in `workdir`, in JSON's types; what is not known yet is None.
+
+    Args:
+        workdir: local or gs://.
+        now: seconds since 1970.
+
+    Returns:
+        {"workdir", "phase", "global_step", "num_steps", "train", "best", "examples_per_sec",
+        "secs_left", "last_checkpoint", "restarts", "wall_secs", "in_steps", "silent_secs"}.
+        `phase` is `absent`, `running`, `stopped` (by a signal), `silent` (for SILENT_SECS: killed,
+        or at work on what has no steps) or `finished`; `in_steps` is the share of the wall time.
+    """
+    asked = settings(workdir)
+    finished = _json(workdir, "metrics.json")
+    ledger = _bytes(workdir, goodput.FILE)
+    lines = [_line(text) for text in ledger.splitlines()]
+    last: dict[str, Any] = next((line for line in reversed(lines) if line), {})
+    checkpoint, state = newest_checkpoint(workdir)
+    step = max(int(last.get("step", 0)), checkpoint or 0) if asked else None
+    total = num_steps(asked)
+    until = float(last.get("until", now))
+    speed = state.get("examples_per_sec") or None
+    is_finished = bool(finished) and finished.get("global_step") == step
+    phase = "running" if now - until <= SILENT_SECS else "silent"
+    if not asked:
+        phase = "absent"
+    elif is_finished:
+        phase = "finished"
+    elif last.get("stopped"):
+        phase = "stopped"
+    summary = goodput.Ledger(lambda: until, until, ledger).summary() if last else {}
+    left = None
+    if total is not None and step is not None and speed and phase in ("running", "silent"):
+        left = max(total - step, 0) * asked["config"]["global_batch_size"] / speed
+    return {
+        "workdir": workdir,
+        "phase": phase,
+        "global_step": step,
+        "num_steps": total,
+        "train": (finished if is_finished else state).get("train") or None,
+        "best": state.get("best") or None,
+        "examples_per_sec": speed,
+        "secs_left": left,
+        "last_checkpoint": checkpoint,
+        "restarts": max(len(lines) - 1, 0),
+        "wall_secs": summary.get("wall_secs"),
+        "in_steps": summary.get("in_steps"),
+        "silent_secs": max(now - until, 0.0) if last else None,
+    }
+
+
+def settings(workdir: str) -> dict[str, Any]:
+    """`config.json` of the run in `workdir`; empty where there is none that can be read."""
+    return _json(workdir, "config.json")
+
+
+def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
+    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any."""
+    directory = paths.part(workdir, "checkpoints")
+    found = filter(None, map(_CHECKPOINT.fullmatch, storage.list_names(directory)))
+    order = sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0)))
+    for match in reversed(order):
+        manifest = storage.read_manifest(storage.join(directory, match[0]))
+        if manifest is not None:
+            return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
+    return None, {}
+
+
+def num_steps(settings: dict[str, Any]) -> int | None:
+    """The steps that a run with these settings has in all; None where they do not tell."""
+    try:
+        asked = settings["config"]
+        names = ("workdir", "num_epochs", "num_steps", "global_batch_size")
+        config = Config(**{name: asked[name] for name in names})
+        return plan.plan(config, int(settings["identity"]["num_train_examples"])).num_steps
+    except (KeyError, TypeError, UserError):
+        return None
+
+
+def describe(status: dict[str, Any]) -> list[str]:
+    """The same in lines for a person."""
+    phase, step, total = status["phase"], status["global_step"], status["num_steps"]
+    if phase == "absent":
+        return [f"run        nothing in {status['workdir']} yet"]
+    if phase == "stopped":
+        phase = "stopped; the same command resumes it"
+    if phase == "silent":
+        phase = (
+            f"no sign for {_span(status['silent_secs'])}: killed, or busy with features or export"
+        )
+    lines = [f"run        {phase}; {status['workdir']}"]
+    left = f", {_span(status['secs_left'])} left" if status["secs_left"] else ""
+    lines += [f"step       {step:,}" + (f" of {total:,}" if total is not None else "") + left]
+    if status["train"]:
+        lines += [f"training   loss {status['train']['loss']:.4f}"]
+        lines[-1] += f", accuracy {status['train']['accuracy']:.4f}"
+        lines[-1] += f", {status['examples_per_sec'] or 0:,.0f} images a second"
+    if status["best"]:
+        best = status["best"]
+        lines += [f"best       accuracy {best['accuracy']:.4f} at step {best['global_step']:,}"]
+    if status["last_checkpoint"] is not None:
+        lines += [f"checkpoint step {status['last_checkpoint']:,}"]
+    if status["wall_secs"] is not None:
+        lines += [
+            f"goodput    {status['in_steps']:.0%} of {_span(status['wall_secs'])} in steps; "
+            f"restarts {status['restarts']}"
+        ]
+    return lines
+
+
+def _json(workdir: str, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(_bytes(workdir, name) or b"{}"))
+    except ValueError:
+        return {}
+
+
+def _bytes(workdir: str, name: str) -> bytes:
+    try:
+        return storage.read_bytes(storage.join(workdir, name))
+    except FileNotFoundError:
+        return b""
+
+
+def _line(text: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _span(secs: float) -> str:
+    if secs < 120:
+        return f"{secs:.0f} s"
+    return f"{secs / 60:.0f} min" if secs < 7200 else f"{secs / 3600:.1f} h"

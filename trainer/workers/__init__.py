@@ -1,0 +1,1 @@
+"""Who trains, and whether they are alive: cluster, rendezvous, heartbeat."""
