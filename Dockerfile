@@ -39,8 +39,7 @@ FROM packages AS backbone
 WORKDIR /build
 COPY trainer/__init__.py trainer/
 COPY trainer/process/__init__.py trainer/process/errors.py trainer/process/
-COPY trainer/storage/__init__.py trainer/storage/gcs_check.py trainer/storage/gcs_client.py \
-    trainer/storage/gcs_transfer.py trainer/storage/manifest.py trainer/storage/
+COPY trainer/storage/ trainer/storage/
 COPY trainer/graph/__init__.py trainer/graph/errors.py trainer/graph/saved_graph.py trainer/graph/
 COPY trainer/models/ trainer/models/
 RUN TF_CPP_MIN_LOG_LEVEL=2 python -c "from trainer.models import frozen_backbone as f; \

@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "compare": ("trainer.commands.compare", "several runs on one page"),
     "launch": ("trainer.launch.local.launch", "train with many workers on this machine"),
-    "rehearse": ("trainer.launch.local.rehearse", "kill, freeze and stop workers of a small run"),
+    "rehearse": ("trainer.commands.rehearse", "kill, freeze and stop workers of a small run"),
     "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),
     "watch": (
         "trainer.commands.watch",

@@ -8,8 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from trainer.storage import gcs
-from trainer.storage.api import is_remote, join
+from trainer.storage.api import is_remote, join, write_atomically
 from trainer.storage.upload_queue import Uploader
 
 ROTATE_BYTES = 128 << 10
@@ -86,4 +85,4 @@ class LogUpload:
 
     def _submit(self, path: str, content: bytes, last_step: int) -> None:
         metadata = {"last_step": str(last_step)}
-        self._uploader.submit(lambda: gcs.write_atomically(path, content, metadata))
+        self._uploader.submit(lambda: write_atomically(path, content, metadata))

@@ -16,8 +16,8 @@ from trainer.board import summary_protos
 from trainer.board.event_upload import LogUpload
 from trainer.board.summary_protos import Picture
 from trainer.process.errors import GraftError, UserError
-from trainer.storage import gcs
-from trainer.storage.api import join, list_names, read_bytes, write_atomically
+from trainer.storage import api as storage
+from trainer.storage.api import join
 
 CURVES = ("train", "eval")
 
@@ -126,29 +126,29 @@ class Summaries:
 
 def forget_after(directory: str, step: int) -> None:
     """Remove from the event files of `directory` what belongs to steps after `step`."""
-    for name in list_names(directory):
+    for name in storage.list_names(directory):
         if "tfevents" not in name:  # TensorBoard's own test
             continue
         path = os.path.join(directory, name)
-        whole = read_bytes(path)
+        whole = storage.read_bytes(path)
         kept = kept_until(whole, step)
         if not kept:
-            os.remove(path)
+            storage.remove_file(path)
         elif kept != whole:
-            write_atomically(path, kept)
+            storage.write_atomically(path, kept)
 
 
 def forget_after_remotely(directory: str, step: int) -> None:
     """`forget_after` in a bucket; what has no later steps, by its metadata, is not downloaded."""
-    for name, metadata in gcs.list_metadata(directory).items():
+    for name, metadata in storage.list_metadata(directory).items():
         if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
             continue
         path = join(directory, name)
-        kept = kept_until(read_bytes(path), step)
+        kept = kept_until(storage.read_bytes(path), step)
         if kept:
-            gcs.write_atomically(path, kept, {"last_step": str(step)})
+            storage.write_atomically(path, kept, {"last_step": str(step)})
         else:
-            gcs.remove_file(path)
+            storage.remove_file(path)
 
 
 def kept_until(content: bytes, step: int) -> bytes:

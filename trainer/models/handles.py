@@ -16,7 +16,7 @@ import tensorflow as tf
 from trainer.graph.errors import reason
 from trainer.models import efficientnet_lite0, model_cache
 from trainer.process.errors import UserError
-from trainer.storage import gcs_check
+from trainer.storage import api as storage
 
 EMBEDDED = "efficientnet_lite0"
 
@@ -126,7 +126,7 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
 
 
 def _resolve_in_bucket(handle: str, cache_dir: str) -> str:
-    gcs_check.check_readable(handle, "backbone")
+    storage.check_readable(handle, "backbone")
     if not handle.lower().endswith(_ARCHIVE_SUFFIXES):
         return handle.rstrip("/")
     with tempfile.TemporaryDirectory(prefix="graft-backbone-") as scratch:

@@ -8,9 +8,9 @@ from typing import Any
 
 from trainer.process.errors import UserError
 from trainer.settings import choices as c
+from trainer.settings import vertex_env
 from trainer.settings.command_line import Flag, Groups, parse_flags
 from trainer.settings.config import Config
-from trainer.workdir import paths as places
 
 PURPOSE = "Train a classifier on your images: a new head on a pretrained backbone."
 
@@ -167,13 +167,13 @@ def config_from_values(values: dict[str, Any], is_of_here: bool = True) -> Confi
     """`values` by flag name, as parsed, as a Config; see config_from_argv."""
     if is_of_here:
         values = {**values, **{name: at_home(values[name]) for name in _PATHS}}
-    workdir = values["workdir"] or places.vertex_workdir()
+    workdir = values["workdir"] or vertex_env.base_directory()
     if not workdir:
         raise UserError("--workdir: required; a directory to keep the run in")
     values = {
         **values,
         "workdir": workdir,
-        "dataset": values["dataset"] or places.vertex_dataset() or "leaves",
+        "dataset": values["dataset"] or vertex_env.dataset() or "leaves",
         "hidden_units": _numbers(values, "hidden_units"),
         "profile_steps": _numbers(values, "profile_steps"),
         "export_formats": tuple(values["export_formats"]),

@@ -8,12 +8,12 @@ rename commits anything. A kill at any moment leaves either the whole or nothing
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from trainer.process.errors import UserError
-from trainer.storage import gcs
+from trainer.storage import gcs, gcs_versions
 from trainer.storage import local as local_storage
 from trainer.storage.manifest import MANIFEST, Damaged, Manifest, to_json
 
@@ -44,9 +44,18 @@ def ensure_directory(path: str, flag: str) -> bool:
     return _backend(path).ensure_directory(path, flag)
 
 
-def write_atomically(path: str, content: bytes) -> None:
-    """Replace the file at `path` as a whole: a reader sees the old content or the new."""
-    _backend(path).write_atomically(path, content)
+def write_atomically(path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
+    """Replace the file at `path` as a whole: a reader sees the old content or the new.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        metadata: kept with an object of a bucket, for list_metadata.
+    """
+    if is_remote(path):
+        gcs.write_atomically(path, content, metadata)
+    else:
+        local_storage.write_atomically(path, content)
 
 
 def write_json(path: str, value: Any) -> None:
@@ -101,6 +110,11 @@ def list_names(directory: str) -> list[str]:
     return _backend(directory).list_names(directory)
 
 
+def list_metadata(directory: str) -> dict[str, dict[str, str]]:
+    """The metadata of every object of a bucket below `directory`, by its relative path."""
+    return gcs.list_metadata(directory)
+
+
 def list_versions(directory: str) -> dict[str, tuple[float, int]]:
     """The files that lie in `directory` itself, by name; empty where it is absent.
 
@@ -120,16 +134,52 @@ def versions(paths: Sequence[str]) -> list[str]:
     Raises:
         UserError, StorageUnreachable: a bucket cannot be listed.
     """
-    generations = gcs.generations([path for path in paths if is_remote(path)])
+    generations = gcs_versions.generations([path for path in paths if is_remote(path)])
     return [
         generations.get(path, "") if is_remote(path) else local_storage.version(path)
         for path in paths
     ]
 
 
-def remove_version(path: str, version: int) -> None:
+def remove_version(path: str, version: int, patience_secs: float | None = None) -> None:
     """Remove a file that is still what `list_versions` saw: whoever wrote it anew needs it."""
-    _backend(path).remove_version(path, version)
+    _backend(path).remove_version(path, version, patience_secs)
+
+
+def replace_version(
+    path: str, content: bytes, version: int, patience_secs: float | None = None
+) -> int | None:
+    """Write an object of a bucket if its newest version is still `version`; 0: if there is none.
+
+    The bucket compares, in one step with the write.
+
+    Returns:
+        the version written; None where another has been written meanwhile.
+    """
+    return gcs_versions.replace_version(path, content, version, patience_secs)
+
+
+def read_newest(path: str, patience_secs: float | None = None) -> tuple[bytes, int]:
+    """The content and the version of an object of a bucket.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    return gcs_versions.read_newest(path, patience_secs)
+
+
+def check_readable(path: str, flag: str) -> None:
+    """Ask a bucket for what is at `path`, or below it, once and within seconds.
+
+    Raises:
+        UserError: there is nothing, or the bucket refuses, or does not answer; `flag` is named.
+    """
+    gcs.check_readable(path, flag)
+
+
+def remove_file(path: str) -> None:
+    """Remove one file, if it is there."""
+    _backend(path).remove_file(path)
 
 
 def remove(directory: str) -> None:

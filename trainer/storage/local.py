@@ -1,4 +1,4 @@
-"""Storage in a local directory; see storage.py for what each function is for.
+"""Storage in a local directory; see api.py for what each function is for.
 
 Files are written first, under a directory of their own, and flushed; the manifest comes last, in
 one atomic step. A kill at any moment leaves either the whole or nothing that counts.
@@ -19,7 +19,7 @@ from trainer.storage.manifest import MANIFEST, Damaged, Manifest, crc32c, parse
 
 
 def ensure_directory(path: str, flag: str) -> bool:
-    """See storage."""
+    """See api."""
     is_new = not os.path.exists(path)
     try:
         os.makedirs(path, exist_ok=True)
@@ -33,7 +33,7 @@ def ensure_directory(path: str, flag: str) -> bool:
 
 
 def write_atomically(path: str, content: bytes) -> None:
-    """See storage."""
+    """See api."""
     directory = os.path.dirname(path) or "."
     with _failing_as(path, len(content)):
         _write_atomically(path, directory, content)
@@ -56,12 +56,12 @@ def _write_atomically(path: str, directory: str, content: bytes) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """See storage."""
+    """See api."""
     return Path(path).read_bytes()
 
 
 def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
-    """See storage."""
+    """See api."""
     target = Path(directory)
     manifest_path = target / MANIFEST
     manifest_path.unlink(missing_ok=True)
@@ -86,7 +86,7 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
 
 
 def read_manifest(directory: str) -> Manifest | None:
-    """See storage."""
+    """See api."""
     try:
         return parse((Path(directory) / MANIFEST).read_bytes())
     except OSError:
@@ -95,7 +95,7 @@ def read_manifest(directory: str) -> Manifest | None:
 
 @contextlib.contextmanager
 def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
-    """See storage: the directory itself."""
+    """See api: the directory itself."""
     found = damage(directory, manifest)
     if found is not None:
         raise Damaged(found)
@@ -103,7 +103,7 @@ def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
 
 
 def damage(directory: str, manifest: Manifest) -> str | None:
-    """See storage. Every byte is read."""
+    """See api. Every byte is read."""
     for name, expected in manifest.files.items():
         path = Path(directory) / name
         try:
@@ -118,7 +118,7 @@ def damage(directory: str, manifest: Manifest) -> str | None:
 
 
 def list_names(directory: str) -> list[str]:
-    """See storage."""
+    """See api."""
     try:
         return sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def list_names(directory: str) -> list[str]:
 
 
 def list_versions(directory: str) -> dict[str, tuple[float, int]]:
-    """See storage: the file system's clock, which of a network's is the server's."""
+    """See api: the file system's clock, which of a network's is the server's."""
     versions = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
@@ -139,22 +139,28 @@ def list_versions(directory: str) -> dict[str, tuple[float, int]]:
 
 
 def version(path: str) -> str:
-    """See storage.versions. Of a link, what it leads to."""
+    """See api.versions. Of a link, what it leads to."""
     with contextlib.suppress(OSError):
         status = os.stat(path)
         return f"{status.st_size} {status.st_mtime_ns}"
     return ""
 
 
-def remove_version(path: str, version: int) -> None:
-    """See storage. Between the look and the removal lie microseconds, which no call closes."""
+def remove_file(path: str) -> None:
+    """See api."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def remove_version(path: str, version: int, patience_secs: float | None = None) -> None:
+    """See api. Between the look and the removal lie microseconds, which no call closes."""
     with contextlib.suppress(OSError):  # gone already, or another user's to remove
         if os.stat(path, follow_symlinks=False).st_mtime_ns == version:
             os.unlink(path)
 
 
 def remove(directory: str) -> None:
-    """See storage."""
+    """See api."""
     (Path(directory) / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=True)
 

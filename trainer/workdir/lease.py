@@ -19,10 +19,7 @@ from typing import Any
 
 from trainer.process.errors import GraftError, UserError
 from trainer.process.file_lock import locked
-from trainer.storage import gcs_client
-from trainer.storage.api import is_remote
-from trainer.storage.gcs_client import call, calling
-from trainer.storage.gcs_transfer import downloaded
+from trainer.storage import api as storage
 
 HEARTBEAT_SECS = 15.0
 STALE_SECS = 45.0
@@ -45,7 +42,7 @@ def held(
         UserError: another process holds it.
     """
     refusal = f"--workdir={workdir}: another process trains here"
-    if not is_remote(workdir):
+    if not storage.is_remote(workdir):
         try:
             with locked(os.path.join(workdir, ".lock"), refusal, is_kept=False):
                 yield lambda: None
@@ -117,15 +114,11 @@ class Lease:
 
     def release(self) -> None:
         """Let go of it, so that the next process need not wait."""
-        from google.api_core.exceptions import GoogleAPIError
-
         self._ended.set()
         self._heart.join()
         if self._error is None:
-            with contextlib.suppress(GoogleAPIError, ConnectionError):
-                gcs_client.blob(self._path).delete(
-                    if_generation_match=self._generation, **call(5.0)
-                )
+            with contextlib.suppress(GraftError):
+                storage.remove_version(self._path, self._generation, patience_secs=5.0)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECS):
@@ -143,44 +136,25 @@ class Lease:
 
     def _write(self, generation: int) -> bool:
         """Write it if it is still of `generation` (0: not there); False if it is not."""
-        from google.api_core.exceptions import PreconditionFailed
-
-        blob = gcs_client.blob(self._path)
-        content = json.dumps({**self._holder, "beat": uuid.uuid4().hex})
-        with calling(self._path, "write"):
-            try:
-                blob.upload_from_string(
-                    content,
-                    "application/json",
-                    if_generation_match=generation,
-                    checksum="crc32c",
-                    **call(_REQUEST_SECS),
-                )
-                self._generation = int(blob.generation)
-                return True
-            except PreconditionFailed:
-                pass
-        # An answer may have been lost after the commit: is it ours that is there?
-        holder, found = self._read()
-        if found is None or holder.get("id") != self._holder["id"]:
-            return False
-        self._generation = found
+        content = json.dumps({**self._holder, "beat": uuid.uuid4().hex}).encode()
+        written = storage.replace_version(self._path, content, generation, _REQUEST_SECS)
+        if written is None:
+            # An answer may have been lost after the commit: is it ours that is there?
+            holder, written = self._read()
+            if written is None or holder.get("id") != self._holder["id"]:
+                return False
+        self._generation = written
         return True
 
     def _read(self) -> tuple[dict[str, Any], int | None]:
-        from google.api_core.exceptions import NotFound
-
-        blob = gcs_client.blob(self._path)
-        with calling(self._path, "read"):
-            try:
-                blob.reload(**call(_REQUEST_SECS))
-                generation = int(blob.generation)
-                blob = gcs_client.blob(self._path, generation)
-                return json.loads(downloaded(blob, call(_REQUEST_SECS))), generation
-            except NotFound:
-                return {}, None  # or renewed just now: the next look will tell
-            except ValueError:
-                return {}, generation
+        try:
+            content, generation = storage.read_newest(self._path, _REQUEST_SECS)
+        except FileNotFoundError:
+            return {}, None  # or renewed just now: the next look will tell
+        try:
+            return json.loads(content), generation
+        except ValueError:
+            return {}, generation
 
 
 def _process(pid: int) -> dict[str, Any]:

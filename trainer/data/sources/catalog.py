@@ -13,7 +13,7 @@ from trainer.data.sources.source import Source
 from trainer.graph.errors import reason
 from trainer.process.errors import UserError
 from trainer.settings.config import Config
-from trainer.storage import gcs_check
+from trainer.storage import api as storage
 from trainer.storage.api import is_remote
 
 
@@ -30,7 +30,7 @@ def open_source(config: Config, progress: Callable[[int, int], None] | None = No
     if not is_remote(config.dataset):
         return _open_source(config, progress)
     # Of import files the part before the first * or comma: all that a bucket can be asked for.
-    gcs_check.check_readable(re.split(r"[*,]", config.dataset)[0], "dataset")
+    storage.check_readable(re.split(r"[*,]", config.dataset)[0], "dataset")
     try:
         return _open_source(config, progress)
     except tf.errors.OpError as error:

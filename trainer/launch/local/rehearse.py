@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.launch.local.disturbance import NAMES, SIGNALS, STORAGE, Disturbance
-from trainer.launch.local.stage import Result, Stage
+from trainer.launch.local.stage import NewestTensors, Result, Stage
 from trainer.process.errors import UserError
 from trainer.settings import flags
 from trainer.settings.command_line import (
     Flag,
     Groups,
-    command,
-    exit_process,
     parse,
     parse_flags,
-    usage,
     word,
 )
 from trainer.storage import api as storage
@@ -50,12 +47,8 @@ _NUM_CHECKPOINTS = 10
 _COLUMNS = ("disturbance", "step", "recovered", "went on after", "done twice", "same bits")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Rehearse what `argv` asks for; returns the exit code."""
-    return command(argv, _rehearse, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
-
-
-def _rehearse(argv: Sequence[str]) -> int:
+def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
+    """Rehearse what `argv` asks for; return the exit code. For newest_tensors see Stage."""
     from rich.console import Console
 
     values, words = parse(argv, FLAGS, flags.TRAINER)
@@ -84,7 +77,7 @@ def _rehearse(argv: Sequence[str]) -> int:
     stage = Stage(values, lambda workdir: small(values, given, workdir), directory, say)
     stage.undisturbed()
     results = [stage.disturbed(planned) for planned in plan(values, seed)]
-    stage.compare(results)
+    stage.compare(results, newest_tensors)
     passed = all(result.recovered and result.equal_weights for result in results)
     if passed and not is_remote:
         shutil.rmtree(directory, ignore_errors=True)
@@ -184,7 +177,3 @@ def _check(values: dict[str, Any]) -> None:
                 f"--disturbances={','.join(values['disturbances'])}: must be different ones out of "
                 + ", ".join(NAMES)
             )
-
-
-if __name__ == "__main__":
-    exit_process(main())

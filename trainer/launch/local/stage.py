@@ -23,6 +23,8 @@ from trainer.storage import api as storage
 if TYPE_CHECKING:
     import numpy as np
 
+NewestTensors = Callable[[str], "tuple[int, dict[str, np.ndarray]]"]
+
 _MAX_RESTARTS = 3
 
 
@@ -121,13 +123,13 @@ class Stage:
             )
         return result
 
-    def compare(self, results: Sequence[Result]) -> None:
-        """Say of each result whether its weights are those of the undisturbed run."""
-        from trainer.process.tensorflow_import import import_tensorflow
+    def compare(self, results: Sequence[Result], newest_tensors: NewestTensors) -> None:
+        """Say of each result whether its weights are those of the undisturbed run.
 
-        import_tensorflow()  # after all workers: a process with its threads cannot fork safely
-        from trainer.engine.checkpoints import newest_tensors
-
+        Args:
+            results: of the runs.
+            newest_tensors: gives the step of a directory's newest checkpoint, and its tensors.
+        """
         expected = newest_tensors(self._part("undisturbed", "checkpoints"))
         for result in results:
             if result.recovered:

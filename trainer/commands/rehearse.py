@@ -1,0 +1,34 @@
+"""`graft rehearse`: the rehearsal of trainer.launch, which compares weights by TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainer.launch.local import rehearse
+from trainer.settings.command_line import command, exit_process, usage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rehearse what `argv` asks for; returns the exit code."""
+    return command(
+        argv,
+        lambda words: rehearse.rehearse(words, _newest_tensors),
+        lambda: usage(rehearse.SYNOPSIS, rehearse.PURPOSE, rehearse.FLAGS),
+    )
+
+
+def _newest_tensors(directory: str) -> tuple[int, dict[str, np.ndarray]]:
+    from trainer.process.tensorflow_import import import_tensorflow
+
+    import_tensorflow()  # after all workers: a process with its threads cannot fork safely
+    from trainer.engine.checkpoints import newest_tensors
+
+    return newest_tensors(directory)
+
+
+if __name__ == "__main__":
+    exit_process(main())
