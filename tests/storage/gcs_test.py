@@ -9,7 +9,6 @@ import pytest
 from tests.inputs import tiny
 from trainer.process.errors import StorageUnreachable, UserError
 from trainer.storage import api as storage
-from trainer.storage import gcs as gcs_storage
 from trainer.storage import gcs_client
 
 DIRECTORY = "gs://bucket/runs/größe 1/step_1"
@@ -213,29 +212,3 @@ def test_no_bucket(gcs):
         storage.list_names("gs:///x")
     with pytest.raises(UserError, match=r"is there a bucket gs://absent"):
         storage.write_json("gs://absent/x", 1)
-
-
-def test_versions(gcs, monkeypatch, tmp_path):
-    """By the fewest requests that tell: not of other directories, nor of what lies around."""
-    monkeypatch.setattr(gcs_storage, "_STRETCH", 2)
-    names = ["a/b.jpg", "a/ü.jpg", "a/x y.jpg", "a//twice.jpg", "top.jpg"]
-    for name in [*names, "a/below/c.jpg", "a/a.jpg", "a/c.jpg"]:
-        gcs.write(name, b"1")
-    (tmp_path / "near.jpg").write_bytes(b"123")
-    os.utime(tmp_path / "near.jpg", ns=(0, 5))
-    local = [str(tmp_path / "near.jpg"), str(tmp_path / "gone.jpg"), "s3://bucket/far.jpg"]
-    paths = [*(f"gs://bucket/{name}" for name in ["a/gone.jpg", *names]), *local]
-    gcs.proxy.reset()
-    before = storage.versions(paths)
-    assert gcs.proxy.count(matching="/o?") == 4  # two stretches of a, a/, and the bucket itself
-    generations = [str(gcs.bucket.get_blob(name).generation) for name in names]
-    assert before == ["", *generations, "3 5", "", ""]
-    gcs.write("a/ü.jpg", b"1")
-    after = storage.versions(paths)
-    assert [i for i in range(len(paths)) if before[i] != after[i]] == [2]
-
-
-def test_versions_that_may_not_be_listed(gcs):
-    gcs.proxy.plan = lambda request: "403"
-    with pytest.raises(UserError, match=r"gs://bucket/a: .*it needs storage.objects.list on gs"):
-        storage.versions(["gs://bucket/a/b.jpg"])
