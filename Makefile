@@ -10,7 +10,7 @@ PYTEST_WORDS := -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reord
 PYTEST := $(BIN)/python $(PYTEST_WORDS)
 COVERAGE := $(BIN)/python -m coverage
 
-.PHONY: train test-quick test storm durations coverage lint format bench pictures lock clean
+.PHONY: train test-quick test storm durations coverage lint format bench pictures docs lock clean
 
 train: $(READY)  ## train the embedded default; the same command again resumes
 	$(BIN)/graft train --workdir=$(WORKDIR)
@@ -50,6 +50,9 @@ bench: $(READY)  ## without PyTorch and ONNX Runtime where they cannot be instal
 
 pictures: $(READY)  ## of the report, TensorBoard and a terminal, for the README; needs chromium
 	PYTHONPATH=. $(BIN)/python docs/pictures/take.py
+
+docs: $(READY)  ## docs/flags.md, from the table of settings
+	PYTHONPATH=. $(BIN)/python docs/make_flags.py
 
 lock:  ## needs uv; writes no address of a package index
 	cd requirements && for name in runtime dev bench; do \

@@ -39,7 +39,7 @@ from benchmarks.rows import (
 )
 from benchmarks.setting import Setting
 from trainer.process.tensorflow_import import import_tensorflow
-from trainer.settings.flags import default_cache_dir
+from trainer.settings.locations import default_cache_dir
 
 # In the order of the page.
 GROUPS = {

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.inputs import tiny
-from trainer.settings import flags
+from trainer.settings import locations
 
 pytest_plugins = ["tests.tiers", "tests.durations"]
 
@@ -42,7 +42,7 @@ def gates(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cache_dir():
     """Where embedded data and backbones are prepared, as for a user: once for all runs."""
-    return flags.default_cache_dir()
+    return locations.default_cache_dir()
 
 
 @pytest.fixture(scope="session")

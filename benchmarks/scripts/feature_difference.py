@@ -24,7 +24,7 @@ def main(data: str, path: str) -> None:
     from trainer.data.sources import tfds_open
     from trainer.engine import strategy as strategies
     from trainer.models import frozen_backbone
-    from trainer.settings.flags import default_cache_dir
+    from trainer.settings.locations import default_cache_dir
 
     frozen = frozen_backbone.load(path, cache_dir=default_cache_dir())
     source = tfds_open.open_prepared(data, shuffle_buffer_size=1)

@@ -42,7 +42,7 @@ def _folded(path: str) -> Callable:
     import tensorflow as tf
 
     from trainer.models import frozen_backbone
-    from trainer.settings.flags import default_cache_dir
+    from trainer.settings.locations import default_cache_dir
 
     tf.config.experimental.enable_op_determinism()  # as a run does
     frozen = frozen_backbone.load(path, cache_dir=default_cache_dir())

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from trainer.process.errors import UserError
-from trainer.settings import choices as c
-from trainer.settings import config
 from trainer.settings.choices import value_range
 from trainer.settings.config import Config
+from trainer.settings.setting import kind, rows
+
+ROWS: Any = rows(Config)
 
 
 def refusal(**settings):
@@ -35,12 +36,7 @@ def test_a_config_cannot_be_changed():
         config.seed = 1
 
 
-def test_every_rule_is_about_a_field():
-    fields = {field.name for field in dataclasses.fields(Config)}
-    assert (c.RANGES.keys() | c.CHOICES.keys() | config._MAY_CHANGE_ON_RESUME) <= fields
-
-
-@pytest.mark.parametrize("name", ["workdir", "dataset", "backbone", "feature_cache"])
+@pytest.mark.parametrize("name", ["backbone", "feature_cache"])
 def test_a_place_must_be_named(name):
     assert refusal(**{name: ""}).startswith(f"--{name}=: must be a")
 
@@ -53,10 +49,10 @@ def test_a_place_is_local_or_a_bucket(name):
         else:
             assert getattr(config_with(name, good), name) == good
     for bad in ("s3://bucket/a", "file:///a", "https://host/a", "GS://bucket/a"):
-        assert refusal(**{name: bad}) == f"--{name}={bad}: must be {c.PLACES[name][1]}"
+        assert refusal(**{name: bad}) == f"--{name}={bad}: must be {ROWS[name].rule[1]}"
 
 
-@pytest.mark.parametrize("word", ["true", "of", "On", "features", "~", "yes"])
+@pytest.mark.parametrize("word", ["true", "of", "On", "features", "yes"])
 def test_a_mistyped_choice_is_no_directory_for_features(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refusal(feature_cache=word) == (
@@ -67,21 +63,23 @@ def test_a_mistyped_choice_is_no_directory_for_features(word, tmp_path, monkeypa
     assert config_with("feature_cache", word).feature_cache_dir == word
 
 
-@pytest.mark.parametrize("name", sorted(c.CHOICES))
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.choices])
 def test_choices(name):
-    rule = ", ".join(map(repr, c.CHOICES[name]))
+    rule = ", ".join(map(repr, ROWS[name].choices))
     assert refusal(**{name: "Nonsense"}) == f"--{name}=Nonsense: must be one of {rule}"
-    for choice in c.CHOICES[name]:
+    for choice in ROWS[name].choices:
         assert getattr(config_with(name, choice), name) == choice
 
 
-@pytest.mark.parametrize("name", sorted(c.RANGES))
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.within])
 def test_ranges(name):
-    low, high = c.RANGES[name]
+    low, high = ROWS[name].within
     rule = f"must be a finite number, at least {low}" + (
         "" if high == math.inf else f" and below {high}"
     )
-    for bad in (low - 1, low - 1e-9, high, math.nan, -math.inf):
+    number, _ = kind(Config, name)
+    fractions = (low - 1e-9, math.nan, -math.inf) if number is float else ()
+    for bad in (number(low - 1), number(high) if high < math.inf else high, *fractions):
         assert refusal(**{name: bad}) == f"--{name}={bad}: {rule}"
     assert getattr(config_with(name, low), name) == low
 

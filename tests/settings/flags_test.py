@@ -1,12 +1,14 @@
 import dataclasses
 import os
+from typing import Any
 
 import pytest
 
 from tests.processes.commands import graft
 from trainer.process.errors import UserError
-from trainer.settings import choices, flags
+from trainer.settings import flags, locations
 from trainer.settings.config import Config
+from trainer.settings.setting import rows
 
 
 def test_every_setting_has_a_flag_and_every_flag_a_setting():
@@ -15,16 +17,41 @@ def test_every_setting_has_a_flag_and_every_flag_a_setting():
 
 
 def test_every_whole_number_is_one_that_tensorflow_can_hold():
+    table: Any = rows(Config)
     numbers = {f.name for group in flags.TRAINER.values() for f in group if f.kind is int}
-    assert max(choices.RANGES[name][1] for name in numbers - {"task_index"}) == 2**31
+    assert max(table[name].within[1] for name in numbers - {"task_index"}) == 2**31
 
 
-def test_flags_and_config_have_the_same_defaults(tmp_path):
-    config = flags.config_from_argv([f"--workdir={tmp_path}"])
-    expected = Config(
-        workdir=str(tmp_path), cache_dir=flags.default_cache_dir(), checkpoint_every_secs=30.0
-    )
-    assert config == expected
+def test_a_config_made_by_hand_means_what_the_flags_mean(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert flags.config_from_argv([f"--workdir={tmp_path}"]) == Config(workdir=tmp_path)
+    given: dict[str, Any] = {"workdir": "~/w", "dataset": tmp_path / "d", "hidden_units": [8]}
+    by_hand = Config(**given, learning_rate=1, num_epochs=3)
+    words = ["--workdir=~/w", f"--dataset={tmp_path}/d", "--learning_rate=1", "--hidden_units=8"]
+    assert flags.config_from_argv([*words, "--num_epochs=3"]) == by_hand
+    assert by_hand.feature_cache_dir == f"{tmp_path}/.cache/graft/features"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "--workdir: required; a directory to keep the run in"),
+        ({"workdir": 3}, "--workdir=3: must be text"),
+        ({"workdir": "w", "num_epochs": 1.5}, "--num_epochs=1.5: must be a whole number"),
+        ({"workdir": "w", "num_epochs": True}, "--num_epochs=True: must be a whole number"),
+        ({"workdir": "w", "dropout": "0.1"}, "--dropout=0.1: must be a number"),
+        ({"workdir": "w", "report": 1}, "--report=1: must be true or false"),
+        ({"workdir": "w", "seed": None}, "--seed=None: must be a whole number"),
+        (
+            {"workdir": "w", "hidden_units": 128},
+            "--hidden_units=128: must be whole numbers, separated by commas",
+        ),
+    ],
+)
+def test_a_config_of_wrong_types_is_refused(settings, message):
+    with pytest.raises(UserError) as caught:
+        Config(**settings)
+    assert str(caught.value) == message
 
 
 def test_every_kind_of_flag(tmp_path):
@@ -98,7 +125,7 @@ def test_a_home_is_found_as_a_shell_would(word, name, expected, monkeypatch):
     monkeypatch.setenv("HOME", "/home/a")
     config = flags.config_from_argv(["--workdir=w", word])
     assert getattr(config, name) == expected
-    elsewhere = flags.config_from_argv(["--workdir=w", word], is_of_here=False)
+    elsewhere = flags.config_from_argv(["--workdir=w", word], is_local=False)
     assert getattr(elsewhere, name) == word.partition("=")[2]
 
 
@@ -132,4 +159,4 @@ def test_every_command_finds_the_home(words, tmp_path, monkeypatch):
 )
 def test_default_cache_dir(environment, expected, monkeypatch):
     monkeypatch.setattr(os, "environ", {"HOME": "/home/a", **environment})
-    assert flags.default_cache_dir() == expected
+    assert locations.default_cache_dir() == expected

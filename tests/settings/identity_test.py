@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from trainer.settings.config import Config
-from trainer.settings.identity import differences, digest, shown
+from trainer.settings.identity import differences, digest, quoted
 
 
 def with_one(name, value):
@@ -64,4 +64,4 @@ def test_differences_name_both_values():
     ("value", "text"), [((128, 64), "128,64"), (["a"], "a"), (0.5, "0.5"), (None, "None")]
 )
 def test_shown_as_after_a_flag(value, text):
-    assert shown(value) == text
+    assert quoted(value) == text

@@ -119,11 +119,13 @@ def test_checkpoints_by_seconds():
     assert timer.is_due(4)
 
 
-def test_checkpoints_never():
+def test_checkpoints_every_half_minute_where_nothing_else_is_asked_for():
     clock = Clock()
     timer = CheckpointTimer(None, None, clock)
-    clock.now += 1e9
+    clock.now += 29
     assert not timer.is_due(3)
+    clock.now += 1
+    assert timer.is_due(3)
 
 
 def test_loop_length_grows_at_most_twofold_to_what_fits():

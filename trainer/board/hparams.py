@@ -19,29 +19,9 @@ from tensorboard.plugins.hparams import summary
 from tensorboard.plugins.hparams import summary_v2 as api
 
 from trainer.engine.run import Run
+from trainer.settings.config import names
+from trainer.settings.setting import Scope
 
-_SETTINGS = (
-    "dataset",
-    "backbone",
-    "freeze_backbone",
-    "image_size",
-    "augment",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "feature_views",
-    "hidden_units",
-    "dropout",
-    "global_batch_size",
-    "optimizer",
-    "learning_rate",
-    "learning_rate_schedule",
-    "warmup_steps",
-    "weight_decay",
-    "gradient_clip_norm",
-    "label_smoothing",
-    "class_weights",
-    "seed",
-)
 _METRICS = (
     ("accuracy", "eval", "validation accuracy"),
     ("loss", "eval", "validation loss"),
@@ -52,7 +32,7 @@ _METRICS = (
 
 def begin(run: Run) -> dict[str, bytes]:
     """The event file, by its name, that says how the run is set."""
-    settings = {name: _plain(getattr(run.config, name)) for name in _SETTINGS}
+    settings = {name: _plain(getattr(run.config, name)) for name in names(Scope.HYPERPARAMETER)}
     settings |= {"num_steps": run.plan.num_steps, "precision": run.precision}
     metrics = [api.Metric(tag, group, display_name=shown) for tag, group, shown in _METRICS]
     columns = [api.HParam(name) for name in settings]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trainer.process.errors import UserError
 from trainer.settings.command_line import Flag, Groups, command, parse, usage
-from trainer.settings.flags import at_home
+from trainer.settings.locations import expand_home
 from trainer.storage import api as storage
 
 SYNOPSIS = "graft compare RUN RUN ... [--output=FILE]"
@@ -25,7 +25,7 @@ def _main(argv: Sequence[str]) -> int:
         raise UserError("compare: name two runs or more")
     if not values["output"]:
         raise UserError("--output=: must be a file")
-    output = at_home(values["output"])
+    output = expand_home(values["output"])
     from trainer.report import comparison, page
 
     runs = [comparison.read(workdir) for workdir in workdirs]

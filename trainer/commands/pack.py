@@ -9,7 +9,7 @@ from trainer.process.console import voice
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow
 from trainer.settings.command_line import Flag, Groups, command, parse_flags, usage
-from trainer.settings.flags import at_home, default_cache_dir
+from trainer.settings.locations import default_cache_dir, expand_home
 
 SYNOPSIS = "graft pack --dataset=DATA --output_dir=DIR [flags]"
 PURPOSE = "Write any data set as sharded TFRecords in TFDS format; images are copied as they are."
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
-    values |= {name: at_home(values[name]) for name in ("dataset", "data_dir", "output_dir")}
+    values |= {name: expand_home(values[name]) for name in ("dataset", "data_dir", "output_dir")}
     for name in ("dataset", "output_dir"):
         if not values[name]:
             raise UserError(f"--{name}: required")

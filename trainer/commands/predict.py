@@ -14,7 +14,7 @@ from trainer.data.decode.image_files import SUFFIXES, is_image
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow
 from trainer.settings.command_line import Flag, Groups, command, parse, usage
-from trainer.settings.flags import at_home
+from trainer.settings.locations import expand_home
 from trainer.storage import api as storage
 
 SYNOPSIS = "graft predict --model=DIR [flags] FILE|FOLDER|GLOB ..."
@@ -60,7 +60,7 @@ def _main(argv: Sequence[str]) -> int:
     for name in ("top", "batch_size"):
         if values[name] < 1:
             raise UserError(f"--{name}={values[name]}: must be at least 1")
-    model = _model_directory(at_home(values["model"]))
+    model = _model_directory(expand_home(values["model"]))
     paths = find_images(words)
     import_tensorflow()
     num_bad = 0

@@ -19,7 +19,7 @@ from trainer.settings.command_line import (
     parse_flags,
     usage,
 )
-from trainer.settings.flags import at_home
+from trainer.settings.locations import expand_home
 from trainer.storage import api as storage
 from trainer.workdir import paths, status
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tensorboard(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
-    values["workdir"] = list(map(at_home, values["workdir"]))
+    values["workdir"] = list(map(expand_home, values["workdir"]))
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     port = values["port"]

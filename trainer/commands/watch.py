@@ -22,7 +22,7 @@ from trainer.settings.command_line import (
     parse_flags,
     usage,
 )
-from trainer.settings.flags import at_home
+from trainer.settings.locations import expand_home
 from trainer.workdir import status
 
 PURPOSE = "Show how a run goes: phase, step, accuracy, time left, and the workers of its job."
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _watch(argv: Sequence[str]) -> int:
     values = parse_flags(argv, FLAGS)
-    values["workdir"] = at_home(values["workdir"])
+    values["workdir"] = expand_home(values["workdir"])
     if bool(values["workdir"]) == bool(values["job"]):
         raise UserError("--workdir, --job: give one of the two")
     if not 0.1 <= values["every_secs"] <= 3600:

@@ -55,7 +55,7 @@ def _submit(argv: Sequence[str]) -> int:
     platform = _platform(argv)
     module = importlib.import_module(PLATFORMS[platform])
     values, words = parse(argv, {**FLAGS, **module.FLAGS}, flags.TRAINER)
-    config = flags.config_from_argv(words, is_of_here=False)
+    config = flags.config_from_argv(words, is_local=False)
     _refuse_placed(config.worker_hosts, config.task_index)
     request = Request(
         config=config,

@@ -6,20 +6,18 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.settings import flags
-from trainer.settings.identity import shown
-
-# Where things lie on one machine, and how it is told: no part of what is computed.
-OF_ONE_MACHINE = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts", "workdir"})
+from trainer.settings.config import Config, without
+from trainer.settings.identity import quoted
+from trainer.settings.setting import Scope
 
 
 def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """The settings that are not the defaults: {"name", "value", "default"}, in the flags' order."""
-    defaults = flags.config_from_argv(["--workdir=-"]).to_dict()
+    defaults = without(Scope.PROCESS, Config(workdir="-").to_dict())
     return [
         {"name": name, "value": text(config[name]), "default": text(default)}
         for name, default in defaults.items()
-        if name in config and config[name] != default and name not in OF_ONE_MACHINE
+        if name in config and config[name] != default
     ]
 
 
@@ -32,7 +30,7 @@ def text(value: Any) -> str:
     """A setting for who reads it."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "not set" if value is None else shown(value) or "not set"
+    return "not set" if value is None else quoted(value) or "not set"
 
 
 def command(config: Mapping[str, Any]) -> str:
@@ -45,5 +43,5 @@ def command(config: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(flag(name, value))
         elif value is not None:
-            words.append(f"--{name}={shown(value)}")
+            words.append(f"--{name}={quoted(value)}")
     return " ".join(["graft train", *map(shlex.quote, words)])

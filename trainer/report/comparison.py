@@ -14,6 +14,8 @@ from typing import Any
 
 from trainer.process.errors import UserError
 from trainer.report import command_of, contents, curves
+from trainer.settings.config import without
+from trainer.settings.setting import Scope
 from trainer.storage import api as storage
 from trainer.workdir import paths
 
@@ -134,11 +136,11 @@ def _figures(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _differences(configs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The flags in which the runs differ, with the value of each."""
-    order = dict.fromkeys(name for config in configs for name in config)
+    order = without(Scope.PROCESS, dict.fromkeys(name for config in configs for name in config))
     rows = []
     for name in order:
         values = [config.get(name) for config in configs]
-        if name not in command_of.OF_ONE_MACHINE and any(v != values[0] for v in values):
+        if any(v != values[0] for v in values):
             rows.append({"name": name, "values": list(map(command_of.text, values))})
     return rows
 

@@ -1,4 +1,4 @@
-"""The identity of a run: what a resumption must share with it, named, compared and shown."""
+"""The identity of a run: what a resumption must share with it, named, compared and quoted."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def digest(identity: dict[str, Any]) -> str:
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """One line per entry in which two identities differ: name, the value then, the value now."""
     return [
-        f"{name}: {shown(then.get(name))} there, {shown(now.get(name))} now"
+        f"{name}: {quoted(then.get(name))} there, {quoted(now.get(name))} now"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A setting as one writes it after its flag."""
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))

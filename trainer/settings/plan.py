@@ -91,12 +91,15 @@ def warning_of_unused(num_examples: int, global_batch_size: int) -> str:
     )
 
 
+DEFAULT_SECS = 30.0
+
+
 class CheckpointTimer:
     """Says when a checkpoint is due: every so many steps, or every so many seconds.
 
     Args:
         every_steps: steps between checkpoints, or None.
-        every_secs: seconds between checkpoints, or None.
+        every_secs: seconds between checkpoints; DEFAULT_SECS where both are None.
         clock: seconds since some fixed time; `time.monotonic` outside of tests.
     """
 
@@ -104,7 +107,7 @@ class CheckpointTimer:
         self, every_steps: int | None, every_secs: float | None, clock: Callable[[], float]
     ) -> None:
         self._every_steps = every_steps
-        self._every_secs = every_secs
+        self._every_secs = DEFAULT_SECS if every_secs is None else every_secs
         self._clock = clock
         self._last = clock()
 
@@ -118,7 +121,7 @@ class CheckpointTimer:
         """Whether the loop boundary after `step` steps should save."""
         if self._every_steps is not None:
             return step % self._every_steps == 0
-        return self._every_secs is not None and self._clock() - self._last >= self._every_secs
+        return self._clock() - self._last >= self._every_secs
 
     def saved(self) -> None:
         """Note that a checkpoint was saved now, for whatever reason."""

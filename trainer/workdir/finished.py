@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.settings.config import Config
+from trainer.settings.config import Config, without
+from trainer.settings.setting import Scope
 from trainer.storage import api as storage
 from trainer.workdir import paths, status
 from trainer.workdir.state import RunState
 
 METRICS, PAGE = "metrics.json", "report/index.html"
-
-# What says nothing of the run itself.
-_OF_A_PROCESS = frozenset({"cache_dir", "log_format", "task_index", "worker_hosts"})
 
 
 def read(config: Config, state: RunState) -> dict[str, Any] | None:
@@ -55,10 +53,9 @@ def before_meeting(config: Config) -> dict[str, Any] | None:
     the run and its own would wait for the others in vain, for the sake of a report, too.
     """
     settings = status.settings(config.workdir)
-    earlier = settings.get("config", {})
-    same = {**config.to_dict(), **{name: earlier.get(name) for name in _OF_A_PROCESS}}
+    earlier = without(Scope.PROCESS, settings.get("config", {}))
     num_steps = status.num_steps(settings)
-    if earlier != same or num_steps is None:
+    if earlier != without(Scope.PROCESS, config.to_dict()) or num_steps is None:
         return None
     step, values = status.newest_checkpoint(config.workdir)
     if step is None:

@@ -11,15 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from trainer.process import provenance
 from trainer.process.errors import GraftError, PeerLost
 from trainer.process.stop_signal import StopRequest
-from trainer.settings.config import Config
+from trainer.settings.config import Config, without
+from trainer.settings.setting import Scope
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster
 from trainer.workers.heartbeat import Lifeline
-
-# What may differ from worker to worker: where things lie, how it is told, and who one is.
-_OF_ONE_WORKER = frozenset(
-    {"backbone", "cache_dir", "data_dir", "dataset", "log_format", "task_index", "workdir"}
-)
 
 
 @dataclasses.dataclass
@@ -119,9 +115,7 @@ def gather(
     if held is None:
         return Workers(cluster)
     settings = {
-        f"--{name}": str(value)
-        for name, value in config.to_dict().items()
-        if name not in _OF_ONE_WORKER
+        f"--{name}": str(value) for name, value in without(Scope.WORKER, config.to_dict()).items()
     }
     versions = {**provenance.versions(), "git_commit": str(provenance.git_commit())}
     lifeline = rendezvous.meet(

@@ -17,7 +17,7 @@ from tests.processes import warm
 from tests.processes.commands import DEADLINE_SECS
 from trainer.data.leaves import drawing, embedded
 from trainer.process.errors import UserError
-from trainer.settings.flags import default_cache_dir
+from trainer.settings.locations import default_cache_dir
 
 NAMES = ["angular_leaf_spot", "bean_rust", "healthy"]
 SIZES = {"train": 1034, "validation": 133, "test": 128}

@@ -110,24 +110,24 @@ def small(values: dict[str, Any], given: dict[str, Any], workdir: str) -> list[s
     loop boundary.
     """
     num_steps = values["num_steps"]
-    changed = {
-        **given,
-        "workdir": workdir,
-        "num_steps": num_steps,
-        "num_epochs": None,
-        "checkpoint_every_steps": max(1, num_steps // _NUM_CHECKPOINTS),
-        "checkpoint_every_secs": None,
-        "warmup_steps": min(given["warmup_steps"], num_steps - 1),
-        "early_stopping_patience": 0,
-        "export_formats": [],
-        "test_split": "",
-        "profile_steps": [],
-        "worker_hosts": [],
-        "task_index": None,
-        "stall_timeout_secs": values["stall_timeout_secs"],
-        "log_format": "json",
-        "log_progress_secs": 0.0,
-    }
+    changed = dict(
+        given,
+        workdir=workdir,
+        num_steps=num_steps,
+        num_epochs=None,
+        checkpoint_every_steps=max(1, num_steps // _NUM_CHECKPOINTS),
+        checkpoint_every_secs=None,
+        warmup_steps=min(given["warmup_steps"], num_steps - 1),
+        early_stopping_patience=0,
+        export_formats=[],
+        test_split="",
+        profile_steps=[],
+        worker_hosts=[],
+        task_index=None,
+        stall_timeout_secs=values["stall_timeout_secs"],
+        log_format="json",
+        log_progress_secs=0.0,
+    )
     return [
         word(flag, changed[flag.name])
         for group in flags.TRAINER.values()

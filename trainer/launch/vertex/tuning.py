@@ -9,11 +9,11 @@ from trainer.launch.request import Request
 from trainer.process.errors import UserError
 from trainer.settings import flags
 from trainer.settings.command_line import Flag
-from trainer.settings.config import Config
+from trainer.settings.config import Config, names
+from trainer.settings.setting import Scope
 from trainer.workers import sharding
 
 _RULE = "must be FLAG=LOW..HIGH, FLAG=LOW..HIGH:log, or FLAG=VALUE|VALUE|…"
-_FIXED = ("workdir", "worker_hosts", "task_index", "log_format", "cache_dir")
 
 
 def parameters(words: Sequence[str], request: Request) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def parameters(words: Sequence[str], request: Request) -> list[dict[str, Any]]:
     for text in words:
         name, _, domain = text.partition("=")
         flag = known.get(name)
-        if flag is None or name in _FIXED:
+        if flag is None or name in names(Scope.PROCESS):
             raise UserError(f"--tune={text}: {name!r} is no flag of the trainer that can be drawn")
         if name in (other["parameterId"] for other in found):
             raise UserError(f"--tune={text}: {name} is there twice")

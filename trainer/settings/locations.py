@@ -1,0 +1,38 @@
+"""Where things are that no setting names, and whose home `~` is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from trainer.process.errors import UserError
+from trainer.settings import vertex_env
+
+
+def expand_home(paths: str) -> str:
+    """A path, or several with commas between them, with the home of whom each `~` names.
+
+    Shells leave the `~` of `--flag=~/…` as it is.
+    """
+    return ",".join(map(os.path.expanduser, paths.split(",")))
+
+
+def default_cache_dir() -> str:
+    """`GRAFT_CACHE_DIR`, or the user's cache directory (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.expanduser(os.environ.get("GRAFT_CACHE_DIR") or os.path.join(base, "graft"))
+
+
+def _workdir() -> str:
+    found = vertex_env.base_directory()
+    if not found:
+        raise UserError("--workdir: required; a directory to keep the run in")
+    return found
+
+
+# By setting: what it is where it is empty.
+FALLBACKS: dict[str, Callable[[], str]] = {
+    "workdir": _workdir,
+    "dataset": lambda: vertex_env.dataset() or "leaves",
+    "cache_dir": default_cache_dir,
+}
