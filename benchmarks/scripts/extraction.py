@@ -46,12 +46,14 @@ def main(argv: list[str]) -> None:
     import tensorflow as tf
 
     from trainer.engine.build import build
+    from trainer.process.stop_signal import StopRequest
     from trainer.workdir.goodput import open_ledger
     from trainer.workers.cluster import Cluster
 
     tf.config.experimental.enable_op_determinism()  # as a run does
     recorder = Recorder()
-    run = build(config, recorder, Cluster(), None, open_ledger(config.workdir, 0.0, False))
+    ledger = open_ledger(config.workdir, 0.0, False)
+    run = build(config, recorder, Cluster(), None, ledger, StopRequest())
     run.open_features()
     total = run.source.num_examples(config.train_split)
     reports = [(at, done) for at, done, of in recorder.reports if of == total]

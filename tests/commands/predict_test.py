@@ -7,7 +7,8 @@ import re
 import pytest
 
 from trainer.commands import predict
-from trainer.commands.predict import Prediction, find_images
+from trainer.data.decode.image_files import find_images
+from trainer.engine.predictor import Prediction
 from trainer.process.errors import UserError
 
 

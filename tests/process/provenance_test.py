@@ -43,11 +43,11 @@ def git(directory, *words):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of the two files that provenance needs, in a directory of their own."""
-    copy = tmp_path / "trainer"
-    copy.mkdir()
-    for name in ("__init__.py", "provenance.py"):
-        shutil.copy(Path(trainer.__file__).parent / name, copy)
+    """A copy of the files that provenance needs, in a directory of their own."""
+    root = Path(trainer.__file__).parent
+    (tmp_path / "trainer" / "process").mkdir(parents=True)
+    for name in ("__init__.py", "process/__init__.py", "process/provenance.py"):
+        shutil.copy(root / name, tmp_path / "trainer" / name)
     return tmp_path
 
 

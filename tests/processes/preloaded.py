@@ -8,7 +8,7 @@ with uncollected():
     import tensorflow_datasets  # noqa: F401
 
     import trainer.__main__
-    import trainer.loop.train
+    import trainer.loop.start
 
     for _module, _ in trainer.__main__.COMMANDS.values():
         __import__(_module)

@@ -38,7 +38,12 @@ from trainer.workers.group import Workers, gather
 
 
 def build(
-    config: Config, voice: Voice, cluster: Cluster, held: socket.socket | None, ledger: Ledger
+    config: Config,
+    voice: Voice,
+    cluster: Cluster,
+    held: socket.socket | None,
+    ledger: Ledger,
+    stop: StopRequest,
 ) -> Run:
     """Open the data, meet the other workers, choose the devices, make the model.
 
@@ -48,6 +53,7 @@ def build(
         cluster: the workers.
         held: this worker's port where there are others; see preflight.hold_port.
         ledger: told how long the others were waited for.
+        stop: takes the signals over.
 
     Raises:
         UserError: the data, the devices or the backbone cannot work, or the workers differ.
@@ -68,7 +74,6 @@ def build(
     )
     if unused := steps.warning_of_unused(num_train, config.global_batch_size):
         voice.warn(unused)
-    stop = StopRequest()
     stop.install()
     facts = {
         "class_names": ",".join(source.class_names),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,10 +16,10 @@ from trainer.process.errors import UserError
 from trainer.settings import identity as identities
 from trainer.storage import api as storage
 from trainer.storage.upload_queue import Uploader
+from trainer.workdir import checkpoint_list
 from trainer.workdir.state import RunState
 
 _PREFIX = "variables"
-_NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
 
 
 class Checkpoints:
@@ -71,13 +70,9 @@ class Checkpoints:
             with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
                 self._trackable.write(os.path.join(scratch, _PREFIX))
             return
-        name = f"step_{state.global_step:08d}"
         # Never over a complete one: a kill in between would leave neither. Nor over the objects of
         # one that is not: whoever began it may still be at it.
-        attempt = 0
-        while name in self._names():
-            attempt += 1
-            name = f"step_{state.global_step:08d}_{attempt}"
+        name = checkpoint_list.name_of(state.global_step, self._names())
         facts = {
             "global_step": state.global_step,
             "digest": identities.digest(self._identity),
@@ -170,22 +165,18 @@ class Checkpoints:
 
     def _complete(self, step: int | None = None) -> Iterator[str]:
         """Names of the complete checkpoints, of `step` alone if it is given, the newest first."""
-        names = list(self._names())  # while another thread may add one
-        for name in sorted(names, key=_order, reverse=True):
-            # A damaged one is no newest one: the sweep would keep it instead of a good one.
-            if name in self._damaged | self._waiting or (step is not None and _step(name) != step):
-                continue
-            if name not in self._manifests:
-                manifest = storage.read_manifest(self._path(name))
-                if manifest is None or "identity" not in manifest.facts:
-                    continue
-                self._manifests[name] = manifest
+        # A copy: another thread may add one. A damaged one is no newest one: the sweep would keep
+        # it instead of a good one.
+        names = set(self._names()) - self._damaged - self._waiting
+        if step is not None:
+            names = {name for name in names if checkpoint_list.step_of(name) == step}
+        for name, _ in checkpoint_list.complete(self._directory, names, self._manifests):
             yield name
 
     def _names(self) -> set[str]:
-        """Our names, listed once; what else lies in the directory is not ours to touch."""
+        """All names, listed once."""
         if self._listed is None:
-            self._listed = set(filter(_NAME.fullmatch, storage.list_names(self._directory)))
+            self._listed = set(checkpoint_list.names(self._directory))
         return self._listed
 
     def _path(self, name: str) -> str:
@@ -198,23 +189,11 @@ def newest_tensors(directory: str) -> tuple[int, dict[str, np.ndarray]]:
     Raises:
         FileNotFoundError: there is none.
     """
-    for name in sorted(filter(_NAME.fullmatch, storage.list_names(directory)), key=_order)[::-1]:
-        path = storage.join(directory, name)
-        manifest = storage.read_manifest(path)
-        if manifest is None:
-            continue
-        with storage.local_copy(path, manifest) as local:
-            reader = tf.train.load_checkpoint(os.path.join(local, _PREFIX))
-            names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
-            return _step(name), {tensor: reader.get_tensor(tensor) for tensor in sorted(names)}
-    raise FileNotFoundError(2, "no complete checkpoint", directory)
-
-
-def _order(name: str) -> tuple[int, int]:
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    return int(match[1]), int(match[2] or 0)
-
-
-def _step(name: str) -> int:
-    return _order(name)[0]
+    name, manifest = next(checkpoint_list.complete(directory), ("", None))
+    if manifest is None:
+        raise FileNotFoundError(2, "no complete checkpoint", directory)
+    with storage.local_copy(storage.join(directory, name), manifest) as local:
+        reader = tf.train.load_checkpoint(os.path.join(local, _PREFIX))
+        names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+        tensors = {tensor: reader.get_tensor(tensor) for tensor in sorted(names)}
+    return checkpoint_list.step_of(name), tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +33,12 @@ from trainer.workers.group import Workers
 # Of endless batches, until the process ends: to take such an iterator down TensorFlow waits for the
 # thread that tunes it, which can miss that it is to end and sleeps for up to a minute.
 _kept: list[Iterator[Any]] = []
+
+
+def release_batches() -> None:
+    """Let go of all of them, in the background; for a process that outlives the run."""
+    kept, _kept[:] = list(_kept), []
+    threading.Thread(target=kept.clear, name="release", daemon=True).start()
 
 
 @dataclasses.dataclass

@@ -76,9 +76,12 @@ def limit_threads(num_cores: int) -> None:
     """Let TensorFlow take `num_cores` threads, where a quota gives fewer than it would take.
 
     It sees the affinity mask and not the quota: threads beyond it only take turns at waiting.
-    To be called before TensorFlow has done anything.
+    To be called before TensorFlow has done anything; later, in somebody's notebook, it changes
+    nothing.
     """
-    if num_cores < len(os.sched_getaffinity(0)):
+    if num_cores >= len(os.sched_getaffinity(0)):
+        return
+    with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(num_cores)
         tf.config.threading.set_inter_op_parallelism_threads(num_cores)
 

@@ -47,6 +47,19 @@ def functions_as_written() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def deterministic_ops(enabled: bool) -> Iterator[None]:
+    """Within, the same operations give the same bits, if `enabled`; else as it was."""
+    was_enabled = tf_config.is_op_determinism_enabled()
+    if enabled:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if enabled and not was_enabled:
+            tf_config.disable_op_determinism()  # which has no public name
+
+
+@contextlib.contextmanager
 def taken_as_deterministic() -> Iterator[None]:
     """Iterators are made within this without being searched for what is not deterministic.
 
@@ -56,7 +69,7 @@ def taken_as_deterministic() -> Iterator[None]:
     if not tf_config.is_op_determinism_enabled():
         yield
         return
-    tf_config.disable_op_determinism()  # which has no public name
+    tf_config.disable_op_determinism()
     try:
         yield
     finally:

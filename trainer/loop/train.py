@@ -1,254 +1,177 @@
-"""The run from top to bottom: resume, the loop, and what becomes of the best weights."""
+"""The training loop: step, periodic actions, evaluate, save, stop."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from trainer.board import event_upload
-from trainer.board.event_writer import Summaries
 from trainer.engine import strategy as strategies
-from trainer.engine.build import build
-from trainer.engine.profiling import Profiler
 from trainer.engine.run import Run
 from trainer.engine.train_step import TrainStep, class_weights
-from trainer.graph.errors import explained, is_of_a_peer, of_the_machine, peer, reason
-from trainer.loop import finish, progress, resume
-from trainer.process import machine
-from trainer.process.console import Voice
-from trainer.process.errors import UserError
-from trainer.settings import plan as steps
-from trainer.settings.config import Config
-from trainer.storage import api as storage
-from trainer.workdir import lease, paths
-from trainer.workdir.finished import read as read_finished
-from trainer.workdir.finished import said as said_finished
-from trainer.workdir.goodput import open_ledger
+from trainer.loop import progress, resume
+from trainer.loop.periodic import PeriodicActions
 from trainer.workdir.state import RunState
-from trainer.workers.cluster import Cluster
 
 
-@explained()
-def train_and_evaluate(
-    config: Config,
-    voice: Voice,
-    started: float,
-    cluster: Cluster,
-    held: socket.socket | None = None,
-) -> dict[str, Any]:
-    """Train, or go on training, what `config` describes; export it, and check the export.
+@dataclasses.dataclass
+class LoopState:
+    """What the loop carries from one look of the host to the next.
 
-    Args:
-        config: the run.
-        voice: told what a person should know.
-        started: `time.monotonic()` when the process began.
-        cluster: the workers of the run.
-        held: this worker's port where there are others; see preflight.hold_port.
-
-    Returns:
-        What `metrics.json` in the workdir holds.
-
-    Raises:
-        UserError: the configuration, the data, the backbone or the workdir cannot work.
-        Diverged: the loss was not finite, twice.
-        Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
-        PeerLost: another worker does not come, or is gone.
+    Attributes:
+        state: what a checkpoint keeps.
+        batches: the training batches from the next step on.
+        saved_step: of the checkpoint that holds `state`; None where none does.
+        num_steps, secs: of the last stretch of steps, and how long it took; 0 before any.
+        is_traced: whether this process has run a step.
+        is_finite: whether the last loss, of training or evaluation, was.
     """
-    is_new = storage.ensure_directory(config.workdir, "workdir")
-    alone = lease.held(config.workdir, voice.say, is_new)
-    with alone if cluster.is_chief else contextlib.nullcontext() as check_lease:
-        ledger = open_ledger(config.workdir, started, cluster.is_chief)
-        _prepare(config)
-        run = build(config, voice, cluster, held, ledger)
-        if check_lease is not None:
-            run.uploader.must_hold = check_lease
-        with run.workers.together():
-            metrics = _train_and_evaluate(run, started)
-            run.workers.leave()
-            return metrics
 
+    state: RunState
+    batches: Iterator[Any]
+    saved_step: int | None
+    num_steps: int = 0
+    secs: float = 0.0
+    is_traced: bool = False
+    is_finite: bool = True
 
-def _prepare(config: Config) -> None:
-    strategies.limit_threads(machine.num_cores())
-    # No global seed: every random number here has a seed of its own, and op determinism refuses
-    # one that has none.
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-
-
-def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
-    config, voice = run.config, run.voice
-    # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
-    # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
-    state = run.checkpoints.restore_newest()
-    resume.same_on_all(run, state)
-    if state is None:
-        state = RunState()
-        run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
-    elif state.global_step > run.plan.num_steps:
-        raise UserError(
-            f"--workdir={config.workdir}: has {state.global_step:,} steps done, more than the "
-            f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
-        )
-    else:
-        state.judge(config.early_stopping_patience)  # which may be another one now
-        ended = read_finished(config, state)
-        if ended is not None and _is_over(run, state):
-            voice.say(said_finished(config, state.global_step))
-            return ended
-        voice.say(
-            f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
-            resumed_step=state.global_step,
-        )
-    if run.workers.is_chief:
-        resume.write_config(run)
-        run.ledger.write()
-
-    wall_secs_before = state.wall_secs
-
-    def wall_secs() -> float:
-        return wall_secs_before + time.monotonic() - started
-
-    try:
-        # 5 data at the next step; 6 the summaries go on.
-        with run.uploader.draining(), run.ledger.until_stopped():
-            with run.ledger.spending("extraction"):
-                run.open_features()
-            if run.features is None:
-                run.check_files()
-            state = train(run, state, wall_secs)
-            return finish.finish(run, state, wall_secs)
-    except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
-        if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
-            named = run.workers.lost(peer(error), reason(error))
-        if named is None:
-            raise
-        raise named from error
+    @property
+    def is_best(self) -> bool:
+        """Whether the present weights are those of the best evaluation."""
+        return self.state.best.get("global_step") == self.state.global_step
 
 
 def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState:
-    """The loop: evaluate and save where it is time, else train up to the next boundary."""
-    config, plan, voice = run.config, run.plan, run.voice
-    timer = steps.CheckpointTimer(
-        config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
-    )
-    loop_length = steps.LoopLength()
-    train_step = TrainStep(
-        config,
-        run.strategy,
-        run.classifier,
-        run.optimizer,
-        class_weights(config, run.source),
-        from_features=run.features is not None,
-    )
-    batches = run.training_batches(state.global_step)
-    logs = paths.part(config.workdir, "logs")
-    writes = run.workers.is_chief
-    upload = event_upload.open_upload(logs, run.uploader, config.log_upload_secs, writes)
-    summaries = Summaries(logs, state.global_step, upload, writes, voice.warn)
-    profiler = Profiler(config.profile_steps if writes else (), logs)
-    saved_step = state.global_step
-    is_first_loop = is_finite = True
-    loop_steps, loop_secs = 0, 0.0
+    """Train to the end of the plan, to early stopping, or until a signal.
 
+    Args:
+        run: what is trained.
+        state: where it stands.
+        wall_secs: seconds that all processes of the run have taken so far.
+
+    Returns:
+        where it stands then.
+
+    Raises:
+        Diverged: the loss was not finite, again after a roll-back.
+        Preempted: a signal came; a checkpoint of where the run stood is saved.
+    """
+    loop = LoopState(state, run.training_batches(state.global_step), state.global_step)
+    actions = PeriodicActions(run, state.global_step)
+    train_step = _train_step(run)
     while True:
-        step = state.global_step
-        run.uploader.check()
-        summaries.flush_if_due()
-        if plan.is_evaluation(step) and state.evaluated_step != step:
-            with run.ledger.spending("evaluation"):
-                evaluation = run.evaluator(config.validation_split).run()
-            if evaluation is not None and not np.isfinite(evaluation.loss):
-                is_finite = False
-            elif evaluation is not None:
-                progress.note_evaluation(run, state, summaries, evaluation)
-                saved_step = -1
-        if not is_finite:
-            state = resume.roll_back(run, state)
-            batches = run.training_batches(state.global_step)
-            summaries.close()
-            run.uploader.flush()
-            summaries = Summaries(logs, state.global_step, upload, writes, voice.warn)
-            _save(run, state, summaries, wall_secs())  # a restart must know of the roll-back
-            saved_step, is_finite = state.global_step, True
+        step = loop.state.global_step
+        actions.flush()
+        _evaluate_if_due(run, loop, actions)
+        if not loop.is_finite:
+            _roll_back(run, loop, actions, wall_secs())
             continue
         # What a clock or a signal decides is decided by all workers, or one would wait for ever.
         agreed = run.workers.agree(
             f"after step {step}",
             stop=float(run.stop.requested),
-            checkpoint=float(timer.is_due(step)),
-            loop_secs=loop_secs / run.workers.cluster.num_workers,
+            checkpoint=float(actions.timer.is_due(step)),
+            loop_secs=loop.secs / run.workers.cluster.num_workers,
         )
-        if loop_steps:
-            loop_length.took(loop_steps, agreed["loop_secs"])
-        is_over = _is_over(run, state)
-        is_best = state.best.get("global_step") == step
-        if saved_step != step and (is_over or is_best or agreed["stop"] or agreed["checkpoint"]):
-            _save(run, state, summaries, wall_secs())
-            timer.saved()
-            saved_step = step
+        actions.loop_length.took(loop.num_steps, agreed["loop_secs"])
+        is_over = loop.state.is_over(run.plan.num_steps)
+        is_due = is_over or loop.is_best or agreed["stop"] or agreed["checkpoint"]
+        if is_due and loop.saved_step != step:
+            _save(run, loop, actions, wall_secs())
         run.ledger.write_if_due()
         if is_over or agreed["stop"]:
-            profiler.close()
+            actions.end_profile()
         if agreed["stop"]:
             run.workers.leave()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
             break
-
-        boundary = min(
-            step + loop_length.steps,
-            plan.next_evaluation(step),
-            timer.next_step(step, plan.num_steps),
-            profiler.next_step(step),
-        )
-        profiler.at(step)
-        began = time.monotonic()
-        spending = run.ledger.spending("tracing" if is_first_loop else "step")
-        with spending, strategies.arithmetic(run.precision, run.strategy.num_replicas_in_sync):
-            rows, waited = train_step.run(batches, step, boundary - step)
-        took = time.monotonic() - began
-        is_finite = bool(np.isfinite(rows[-1].loss_sum))
-        if not is_finite:
-            continue
-        if is_first_loop:
-            secs = wall_secs() - state.wall_secs
-            voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
-            is_first_loop = False
-            run.ledger.turn("step")
-            run.workers.expect_progress(True)  # tracing takes as long as it takes
-        else:  # the first one also traces
-            progress.note_speed(run, state, len(rows), took, waited)
-        run.ledger.add_steps(step + len(rows), len(rows), took, waited)
-        progress.note_steps(run, state, summaries, rows)
-        loop_steps, loop_secs = len(rows), took
-
+        actions.profile(step)
+        _run_steps(run, loop, actions, train_step, wall_secs)
     run.workers.expect_progress(False)
-    progress.judge_input(run, state)
-    summaries.close()
-    if upload is not None:
-        upload.discard()
-    voice.close()
-    return state
+    progress.judge_input(run, loop.state)
+    actions.close()
+    run.voice.close()
+    return loop.state
 
 
-def _is_over(run: Run, state: RunState) -> bool:
-    is_last = state.global_step >= run.plan.num_steps or state.stopped_early
-    return is_last and state.evaluated_step == state.global_step
+def _train_step(run: Run) -> TrainStep:
+    return TrainStep(
+        run.config,
+        run.strategy,
+        run.classifier,
+        run.optimizer,
+        class_weights(run.config, run.source),
+        from_features=run.features is not None,
+    )
 
 
-def _save(run: Run, state: RunState, summaries: Summaries, wall_secs: float) -> None:
+def _evaluate_if_due(run: Run, loop: LoopState, actions: PeriodicActions) -> None:
+    """Evaluate the present weights, once, where the plan says so; a signal cuts it short."""
+    state = loop.state
+    if not run.plan.is_evaluation(state.global_step) or state.evaluated_step == state.global_step:
+        return
+    with run.ledger.spending("evaluation"):
+        evaluation = run.evaluator(run.config.validation_split).run()
+    if evaluation is None:
+        return
+    loop.is_finite = bool(np.isfinite(evaluation.loss))
+    if loop.is_finite:
+        progress.note_evaluation(run, state, actions.summaries, evaluation)
+        loop.saved_step = None
+
+
+def _roll_back(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: float) -> None:
+    """Go back to the newest checkpoint after a loss that is not finite, once."""
+    loop.state = resume.roll_back(run, loop.state)
+    loop.batches = run.training_batches(loop.state.global_step)
+    loop.is_finite = True
+    actions.roll_back(loop.state.global_step)
+    _save(run, loop, actions, wall_secs)  # a restart must know of the roll-back
+
+
+def _save(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: float) -> None:
+    state = loop.state
     with run.ledger.spending("checkpoint_stall"):
         # The curves first: what a checkpoint has seen is never missing from them.
-        summaries.flush()
+        actions.summaries.flush()
         state.skipped = run.workers.union("broken images", state.skipped)
         state.wall_secs = wall_secs
         run.checkpoints.save(state)
     run.ledger.write()
+    actions.timer.saved()
+    loop.saved_step = state.global_step
+
+
+def _run_steps(
+    run: Run,
+    loop: LoopState,
+    actions: PeriodicActions,
+    train_step: TrainStep,
+    wall_secs: Callable[[], float],
+) -> None:
+    """Run steps without the host up to the next one that it must see, and note what they were."""
+    state = loop.state
+    step, num_steps = state.global_step, actions.next_step(state.global_step) - state.global_step
+    began = time.monotonic()
+    spending = run.ledger.spending("step" if loop.is_traced else "tracing")
+    with spending, strategies.arithmetic(run.precision, run.strategy.num_replicas_in_sync):
+        rows, waited_secs = train_step.run(loop.batches, step, num_steps)
+    took_secs = time.monotonic() - began
+    loop.is_finite = bool(np.isfinite(rows[-1].loss_sum))
+    if not loop.is_finite:
+        return
+    if loop.is_traced:
+        progress.note_speed(run, state, len(rows), took_secs, waited_secs)
+    else:  # tracing takes as long as it takes
+        secs = wall_secs() - state.wall_secs
+        run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
+        run.ledger.turn("step")
+        run.workers.expect_progress(True)
+        loop.is_traced = True
+    run.ledger.add_steps(step + len(rows), len(rows), took_secs, waited_secs)
+    progress.note_steps(run, state, actions.summaries, rows)
+    loop.num_steps, loop.secs = len(rows), took_secs

@@ -145,7 +145,9 @@ class LoopLength:
         self.steps = 1
 
     def took(self, num_steps: int, secs: float) -> None:
-        """Learn from a loop of `num_steps` steps that lasted `secs` seconds."""
+        """Learn from a loop of `num_steps` steps that lasted `secs` seconds; of none, nothing."""
+        if not num_steps:
+            return
         fitting = int(self._target_secs * num_steps / max(secs, 1e-9))
         # At most doubled: the first loops carry tracing and cold caches.
         self.steps = max(1, min(fitting, 2 * self.steps, self._limit))

@@ -54,18 +54,32 @@ def before_meeting(config: Config) -> dict[str, Any] | None:
     """
     settings = status.settings(config.workdir)
     earlier = without(Scope.PROCESS, settings.get("config", {}))
-    num_steps = status.num_steps(settings)
-    if earlier != without(Scope.PROCESS, config.to_dict()) or num_steps is None:
+    if earlier != without(Scope.PROCESS, config.to_dict()):
         return None
+    state = _end(config)
+    return _read(config, state) if state is not None else None
+
+
+def has_ended(config: Config) -> bool:
+    """Whether the training that `config` describes has come to its end, exported or not."""
+    return _end(config) is not None
+
+
+def page(config: Config, metrics: dict[str, Any]) -> str:
+    """The path of the report that belongs to `metrics`; "" where there is none."""
+    is_there = config.report and has_page(config, metrics)
+    return storage.join(config.workdir, PAGE) if is_there else ""
+
+
+def _end(config: Config) -> RunState | None:
+    """The state of the newest checkpoint, if it is the last one of the run in the workdir."""
+    num_steps = status.num_steps(status.settings(config.workdir))
     step, values = status.newest_checkpoint(config.workdir)
-    if step is None:
+    if step is None or num_steps is None:
         return None
     state = RunState.from_dict(values)
     state.judge(config.early_stopping_patience)
-    is_last = state.global_step >= num_steps or state.stopped_early
-    if not is_last or state.evaluated_step != state.global_step:
-        return None
-    return _read(config, state)
+    return state if state.is_over(num_steps) else None
 
 
 def _is_exported(config: Config) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from trainer.process.errors import UserError
 from trainer.settings import vertex_env
-from trainer.storage.api import join
+from trainer.storage import api as storage
 
 
 def part(workdir: str, name: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -16,4 +17,25 @@ def part(workdir: str, name: str, environ: Mapping[str, str] = os.environ) -> st
     """
     on_vertex = workdir.rstrip("/") == vertex_env.base_directory(environ)
     given = vertex_env.directory(name, environ) if on_vertex else ""
-    return given or join(workdir, name)
+    return given or storage.join(workdir, name)
+
+
+def find_export(model: str) -> str:
+    """The directory of the export that `model`, itself or as a workdir, means.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not model:
+        raise UserError("--model: required; an export, or the --workdir of a run")
+    for directory in (model, storage.join(model, "export")):
+        if storage.is_remote(directory):
+            is_export = (
+                "saved_model.pb"
+                in (storage.read_manifest(directory) or storage.Manifest({}, {})).files
+            )
+        else:
+            is_export = os.path.isfile(os.path.join(directory, "saved_model.pb"))
+        if is_export:
+            return directory
+    raise UserError(f"--model={model}: holds no exported model (saved_model.pb)")

@@ -130,6 +130,11 @@ class RunState:
         self.judge(patience)
         return is_best
 
+    def is_over(self, num_steps: int) -> bool:
+        """Whether training has ended: at `num_steps` or early, and its last weights evaluated."""
+        is_last = self.global_step >= num_steps or self.stopped_early
+        return is_last and self.evaluated_step == self.global_step
+
     def judge(self, patience: int) -> None:
         """Say whether early stopping ends the run here, with a `patience` that may be a new one."""
         self.stopped_early = 0 < patience <= self.evaluations_since_best

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from trainer.process.errors import UserError
 from trainer.settings import plan
 from trainer.settings.config import Config
 from trainer.storage import api as storage
-from trainer.workdir import goodput, paths
+from trainer.workdir import checkpoint_list, goodput, paths
 
 # The ledger is written every few seconds, but not while features are computed or a model exported.
 SILENT_SECS = 60.0
-
-_CHECKPOINT = re.compile(r"step_(\d+)(?:_(\d+))?")
 
 
 def read(workdir: str, now: float) -> dict[str, Any]:
@@ -77,13 +74,8 @@ def settings(workdir: str) -> dict[str, Any]:
 
 def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
     """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any."""
-    directory = paths.part(workdir, "checkpoints")
-    found = filter(None, map(_CHECKPOINT.fullmatch, storage.list_names(directory)))
-    order = sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0)))
-    for match in reversed(order):
-        manifest = storage.read_manifest(storage.join(directory, match[0]))
-        if manifest is not None:
-            return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
+    for _, manifest in checkpoint_list.complete(paths.part(workdir, "checkpoints")):
+        return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
     return None, {}
 
 

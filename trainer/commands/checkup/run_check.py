@@ -19,6 +19,7 @@ from trainer.process.file_lock import locked
 from trainer.settings import identity
 from trainer.settings.config import Config
 from trainer.storage import api as storage
+from trainer.workdir import checkpoint_list, paths
 from trainer.workers import cluster as clusters
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster, host_and_port
@@ -160,10 +161,10 @@ def _differences(config: Config, facts: Mapping[str, Any]) -> list[str]:
     workdir = config.workdir
     try:
         then = json.loads(storage.read_bytes(storage.join(workdir, "config.json")))["identity"]
-        names = storage.list_names(storage.join(workdir, "checkpoints"))
+        has_checkpoints = bool(checkpoint_list.names(paths.part(workdir, "checkpoints")))
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    if not any(name.startswith("step_") for name in names):
+    if not has_checkpoints:
         return []
     now = {**config.identity(), **facts}
     return identity.differences({name: then.get(name) for name in now}, now)

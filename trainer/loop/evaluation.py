@@ -1,0 +1,39 @@
+"""An evaluation of a run's best weights, beside the run itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer.engine import run as runs
+from trainer.engine.build import build
+from trainer.engine.evaluate import Evaluation
+from trainer.graph.errors import explained
+from trainer.process.console import Warnings, voice
+from trainer.process.errors import UserError
+from trainer.process.stop_signal import StopRequest
+from trainer.settings.config import Config
+from trainer.workdir.goodput import Ledger
+from trainer.workers.cluster import Cluster
+
+
+@explained()
+def evaluate_best(config: Config, split: str) -> Evaluation:
+    """Evaluate the best weights of the run that `config` describes; nothing is written.
+
+    Raises:
+        UserError: the data, the split or the checkpoints are not there.
+    """
+    config = dataclasses.replace(config, test_split=split)  # which is refused by name if not there
+    with StopRequest(owns_process=False) as stop:
+        run = build(config, Warnings(voice("text")), Cluster(), None, Ledger(), stop)
+        try:
+            state = run.checkpoints.restore_newest()
+            if state is None or not state.best:
+                raise UserError(f"{config.workdir}: no evaluated checkpoint yet")
+            run.checkpoints.restore_best(state)
+            evaluation = run.evaluator(split).run()
+        finally:
+            runs.release_batches()
+    if evaluation is None:
+        raise stop.error("while evaluating")
+    return evaluation

@@ -1,0 +1,80 @@
+"""What a run does from time to time, beside its steps: curves, profile, checkpoint timer."""
+
+from __future__ import annotations
+
+import time
+
+from trainer.board import event_upload
+from trainer.board.event_writer import Summaries
+from trainer.engine.profiling import Profiler
+from trainer.engine.run import Run
+from trainer.settings.plan import CheckpointTimer, LoopLength
+from trainer.workdir import paths
+
+
+class PeriodicActions:
+    """The actions of one run, and the next step at which one of them needs the host.
+
+    Args:
+        run: whose curves, profile and checkpoints they are.
+        step: from which the run goes on.
+
+    Attributes:
+        summaries: the TensorBoard curves.
+        timer: of the checkpoints.
+        loop_length: how many steps to run before the host looks again.
+    """
+
+    def __init__(self, run: Run, step: int) -> None:
+        config, writes = run.config, run.workers.is_chief
+        self._run = run
+        self._logs = paths.part(config.workdir, "logs")
+        self._upload = event_upload.open_upload(
+            self._logs, run.uploader, config.log_upload_secs, writes
+        )
+        self._profiler = Profiler(config.profile_steps if writes else (), self._logs)
+        self.summaries = self._open_summaries(step)
+        self.timer = CheckpointTimer(
+            config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
+        )
+        self.loop_length = LoopLength()
+
+    def flush(self) -> None:
+        """Upload the curves if it is time; raise what ended the upload of anything."""
+        self._run.uploader.check()
+        self.summaries.flush_if_due()
+
+    def next_step(self, step: int) -> int:
+        """The first step after `step` that must be seen by the host."""
+        plan = self._run.plan
+        return min(
+            step + self.loop_length.steps,
+            plan.next_evaluation(step),
+            self.timer.next_step(step, plan.num_steps),
+            self._profiler.next_step(step),
+        )
+
+    def profile(self, step: int) -> None:
+        """Begin or end the profile, if it begins or ends after `step` steps."""
+        self._profiler.at(step)
+
+    def roll_back(self, step: int) -> None:
+        """Take the curves back to `step`."""
+        self.summaries.close()
+        self._run.uploader.flush()
+        self.summaries = self._open_summaries(step)
+
+    def end_profile(self) -> None:
+        """Write the profile, if one is under way."""
+        self._profiler.close()
+
+    def close(self) -> None:
+        """Write all that is left of the curves."""
+        self.summaries.close()
+        if self._upload is not None:
+            self._upload.discard()
+
+    def _open_summaries(self, step: int) -> Summaries:
+        return Summaries(
+            self._logs, step, self._upload, self._run.workers.is_chief, self._run.voice.warn
+        )

@@ -1,0 +1,132 @@
+"""A run from top to bottom: meet the workers, build, resume, train, finish."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.engine import run as runs
+from trainer.engine import strategy as strategies
+from trainer.engine.build import build
+from trainer.engine.run import Run
+from trainer.graph.errors import explained, is_of_a_peer, of_the_machine, peer, reason
+from trainer.graph.plain_pipeline import deterministic_ops
+from trainer.loop import finish, resume
+from trainer.loop.train import train
+from trainer.process import machine
+from trainer.process.console import Voice
+from trainer.process.errors import UserError
+from trainer.process.stop_signal import StopRequest
+from trainer.settings.config import Config
+from trainer.storage import api as storage
+from trainer.workdir import lease
+from trainer.workdir.finished import read as read_finished
+from trainer.workdir.finished import said as said_finished
+from trainer.workdir.goodput import open_ledger
+from trainer.workdir.state import RunState
+from trainer.workers.cluster import Cluster
+
+
+@explained()
+def train_and_evaluate(
+    config: Config,
+    voice: Voice,
+    started: float,
+    cluster: Cluster,
+    held: socket.socket | None = None,
+    owns_process: bool = True,
+) -> dict[str, Any]:
+    """Train, or go on training, what `config` describes; export it, and check the export.
+
+    Args:
+        config: the run.
+        voice: told what a person should know.
+        started: `time.monotonic()` when the process, or this run in it, began.
+        cluster: the workers of the run.
+        held: this worker's port where there are others; see rendezvous.hold_port.
+        owns_process: whether the process is there for this run alone; else what is process-wide
+            is put back in the end.
+
+    Returns:
+        What `metrics.json` in the workdir holds.
+
+    Raises:
+        UserError: the configuration, the data, the backbone or the workdir cannot work.
+        Diverged: the loss was not finite, twice.
+        Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
+        PeerLost: another worker does not come, or is gone.
+    """
+    is_new = storage.ensure_directory(config.workdir, "workdir")
+    alone = lease.held(config.workdir, voice.say, is_new)
+    with contextlib.ExitStack() as stack:
+        check_lease = stack.enter_context(alone) if cluster.is_chief else None
+        ledger = open_ledger(config.workdir, started, cluster.is_chief)
+        strategies.limit_threads(machine.num_cores())
+        # No global seed: every random number here has a seed of its own, and op determinism
+        # refuses one that has none.
+        stack.enter_context(deterministic_ops(config.deterministic))
+        stop = stack.enter_context(StopRequest(owns_process))
+        if not owns_process:
+            stack.callback(runs.release_batches)
+        run = build(config, voice, cluster, held, ledger, stop)
+        if check_lease is not None:
+            run.uploader.must_hold = check_lease
+        with run.workers.together():
+            metrics = _train_and_evaluate(run, started)
+            run.workers.leave()
+            return metrics
+
+
+def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
+    config, voice = run.config, run.voice
+    # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
+    # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
+    state = run.checkpoints.restore_newest()
+    resume.same_on_all(run, state)
+    if state is None:
+        state = RunState()
+        run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
+    elif state.global_step > run.plan.num_steps:
+        raise UserError(
+            f"--workdir={config.workdir}: has {state.global_step:,} steps done, more than the "
+            f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
+        )
+    else:
+        state.judge(config.early_stopping_patience)  # which may be another one now
+        ended = read_finished(config, state)
+        if ended is not None and state.is_over(run.plan.num_steps):
+            voice.say(said_finished(config, state.global_step))
+            return ended
+        voice.say(
+            f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
+            resumed_step=state.global_step,
+        )
+    if run.workers.is_chief:
+        resume.write_config(run)
+        run.ledger.write()
+
+    wall_secs_before = state.wall_secs
+
+    def wall_secs() -> float:
+        return wall_secs_before + time.monotonic() - started
+
+    try:
+        # 5 data at the next step; 6 the summaries go on.
+        with run.uploader.draining(), run.ledger.until_stopped():
+            with run.ledger.spending("extraction"):
+                run.open_features()
+            if run.features is None:
+                run.check_files()
+            state = train(run, state, wall_secs)
+            return finish.finish(run, state, wall_secs)
+    except tf.errors.OpError as error:
+        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
+        if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
+            named = run.workers.lost(peer(error), reason(error))
+        if named is None:
+            raise
+        raise named from error

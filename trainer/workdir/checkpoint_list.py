@@ -1,0 +1,61 @@
+"""Which checkpoints a directory holds, and which of them are complete.
+
+A checkpoint is a directory `step_<step>`, or `step_<step>_<attempt>` where an earlier attempt at
+the same step was cut short; it is complete once it has a manifest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from trainer.storage import api as storage
+
+_NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
+
+
+def name_of(step: int, taken: Iterable[str]) -> str:
+    """The name for a checkpoint of `step` that is none of `taken`."""
+    name, attempt = f"step_{step:08d}", 0
+    while name in taken:
+        attempt += 1
+        name = f"step_{step:08d}_{attempt}"
+    return name
+
+
+def step_of(name: str) -> int:
+    """The steps done in the checkpoint of that name."""
+    return _order(name)[0]
+
+
+def names(directory: str) -> list[str]:
+    """The names of the checkpoints in `directory`, complete or not; other names are not ours."""
+    return list(filter(_NAME.fullmatch, storage.list_names(directory)))
+
+
+def complete(
+    directory: str,
+    among: Iterable[str] | None = None,
+    known: dict[str, storage.Manifest] | None = None,
+) -> Iterator[tuple[str, storage.Manifest]]:
+    """Name and manifest of each complete checkpoint in `directory`, the newest first.
+
+    Args:
+        directory: of the checkpoints.
+        among: the names to look at; else all that are there.
+        known: manifests that need not be read again, by name; those read are added.
+    """
+    known = {} if known is None else known
+    for name in sorted(names(directory) if among is None else among, key=_order, reverse=True):
+        if name not in known:
+            manifest = storage.read_manifest(storage.join(directory, name))
+            if manifest is None or "identity" not in manifest.facts:
+                continue
+            known[name] = manifest
+        yield name, known[name]
+
+
+def _order(name: str) -> tuple[int, int]:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2] or 0)
