@@ -60,7 +60,7 @@ def test_wait_until_done(cluster_api, capsys):
     assert capsys.readouterr().out.splitlines()[6:] == [
         "worker 0   starting",
         "worker 0   running",
-        "worker 0   left with 143: asked to stop; the checkpoint is saved",
+        "worker 0   left with 143: stopped by SIGTERM; the checkpoint is saved",
         "worker 0   running",
         "worker 0   done",
         "done       Job pets",

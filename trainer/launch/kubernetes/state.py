@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trainer.process.errors import meaning
+
 Object = dict[str, Any]
 
 _DONE = ("Complete", "Completed", "SuccessCriteriaMet")
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_EXITS = {
-    1: "a bug, or training diverged; the log says which",
-    2: "the input is wrong; the log names it",
-    137: "killed: out of memory (--memory), or not gone in time after SIGTERM",
-    138: "another worker was lost, a bucket no longer answers, or nothing moved",
-    143: "asked to stop; the checkpoint is saved",
-}
 
 
 def phase(job: Object) -> str:
@@ -39,11 +34,6 @@ def failure(job: Object) -> str:
     condition = _true_conditions(job).get("Failed", {})
     said = (condition.get("reason", ""), condition.get("message", ""))
     return ": ".join(filter(None, said)) or "for no reason that the cluster tells"
-
-
-def exit_in_words(code: int) -> str:
-    """What it means that the trainer left with `code`."""
-    return _EXITS.get(code, "a crash; the log may say more")
 
 
 def exit_codes(pods: Iterable[Object]) -> dict[int, int]:
@@ -123,7 +113,7 @@ def _describe_exit(terminated: Mapping[str, Any]) -> str:
         return "done"
     if terminated.get("reason") == "OOMKilled":
         return "out of memory (137); use a larger --memory"
-    return f"left with {code}: {exit_in_words(code)}"
+    return f"left with {code}: {meaning(code)}"
 
 
 def _terminated(pod: Object) -> Mapping[str, Any] | None:

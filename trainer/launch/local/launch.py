@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from trainer.launch.local.gang import Gang
-from trainer.process.errors import PeerLost, Preempted, UserError
+from trainer.process.errors import EXIT_CODES, Restart, UserError
 from trainer.settings import flags
 from trainer.settings.command_line import (
     Flag,
@@ -39,8 +39,10 @@ FLAGS: Groups = {
     ),
 }
 
-# A peer lost, preemption, and death by SIGKILL (out of memory): what a cluster retries.
-RETRIED = (PeerLost.exit_code, Preempted.exit_code, 128 + signal.SIGKILL)
+# What a cluster would start again, too.
+RESTARTED = [
+    row.code for row in EXIT_CODES.values() if row.restart in (Restart.COUNTED, Restart.FREE)
+]
 
 _POLL_SECS = 0.1
 _COLORS = ("cyan", "magenta", "green", "yellow", "blue", "red")
@@ -104,7 +106,7 @@ def run(
         code = verdict(gang.exits)
         if stop.received:
             return 128 + stop.received[0] if code >= 128 else code
-        if code not in RETRIED:
+        if code not in RESTARTED:
             break
         if restarts < max_restarts:
             tell(None, f"left with {code}; restarting all, {restarts + 1} of {max_restarts}")

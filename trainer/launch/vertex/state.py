@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainer.launch.kubernetes import state as job_state
+from trainer.process.errors import meaning
 
 _PHASES = {
     "QUEUED": "queued",
@@ -101,7 +101,7 @@ def _spec(job: dict[str, Any]) -> dict[str, Any]:
 def _why(error: dict[str, Any]) -> str | None:
     message, code = error.get("message", ""), int(error.get("code", 0))
     left_with = exit_code(message)
-    words = job_state.exit_in_words(left_with) if left_with else _CODES.get(code, "")
+    words = meaning(left_with) if left_with else _CODES.get(code, "")
     return ": ".join(filter(None, (words, message))) or None
 
 
