@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 
 import pytest
@@ -16,10 +17,17 @@ def records(path):
 
 
 def points(directory):
-    """(step, tag, value) of every file of `directory`, in the order of the files."""
+    """(step, tag, value) of every file of `directory`, in the order in which they were begun.
+
+    A name has the second, the process and a counter: 9 comes before 10.
+    """
+
+    def order(name):
+        return [int(number) for number in re.findall(r"\d+", name)]
+
     return [
         (event.step, value.tag, tf.make_ndarray(value.tensor).item())
-        for name in sorted(os.listdir(directory))
+        for name in sorted(os.listdir(directory), key=order)
         for event in records(directory / name)
         for value in event.summary.value
     ]
