@@ -17,7 +17,7 @@ from trainer.process.errors import UserError
 from trainer.settings import identity as identities
 from trainer.storage import api as storage
 from trainer.storage.upload_queue import Uploader
-from trainer.workdir.state import RunState
+from trainer.workdir.state import FORMAT, RunState, check_format
 
 _PREFIX = "variables"
 _NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
@@ -79,6 +79,7 @@ class Checkpoints:
             attempt += 1
             name = f"step_{state.global_step:08d}_{attempt}"
         facts = {
+            "format": FORMAT,
             "global_step": state.global_step,
             "digest": identities.digest(self._identity),
             "identity": self._identity,
@@ -111,7 +112,8 @@ class Checkpoints:
         """Restore the newest complete checkpoint; None where there is none.
 
         Raises:
-            UserError: it is of a run with another identity; the message names both values.
+            UserError: it is of a run with another identity, the message names both values; or of a
+                newer version.
         """
         self._settle()
         for name in self._complete():
@@ -177,7 +179,10 @@ class Checkpoints:
                 continue
             if name not in self._manifests:
                 manifest = storage.read_manifest(self._path(name))
-                if manifest is None or "identity" not in manifest.facts:
+                if manifest is None:
+                    continue
+                check_format(self._path(name), manifest.facts)
+                if "identity" not in manifest.facts:
                     continue
                 self._manifests[name] = manifest
             yield name

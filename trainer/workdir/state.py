@@ -4,7 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import trainer
+from trainer.process.errors import UserError
+
+# Of a checkpoint: its variables and its RunState. docs/release.md says when it goes up.
+FORMAT = 1
+
+
+def check_format(directory: str, facts: Mapping[str, Any]) -> None:
+    """Refuse the checkpoint in `directory` if a newer version wrote it; `facts`: its manifest's.
+
+    Raises:
+        UserError: its format is above FORMAT.
+    """
+    found = facts.get("format", 1)  # 0.1.0 did not write it
+    if found > FORMAT:
+        raise UserError(
+            f"{directory}: a checkpoint of format {found}, made by a newer version; graft "
+            f"{trainer.__version__} reads up to format {FORMAT} (graft --version); install the "
+            "newer one, or choose another --workdir"
+        )
 
 
 class Row(NamedTuple):

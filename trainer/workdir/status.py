@@ -11,6 +11,7 @@ from trainer.settings import plan
 from trainer.settings.config import Config
 from trainer.storage import api as storage
 from trainer.workdir import goodput, paths
+from trainer.workdir.state import check_format
 
 # The ledger is written every few seconds, but not while features are computed or a model exported.
 SILENT_SECS = 60.0
@@ -76,13 +77,19 @@ def settings(workdir: str) -> dict[str, Any]:
 
 
 def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
-    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any."""
+    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any.
+
+    Raises:
+        UserError: a newer version wrote it; see check_format.
+    """
     directory = paths.part(workdir, "checkpoints")
     found = filter(None, map(_CHECKPOINT.fullmatch, storage.list_names(directory)))
     order = sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0)))
     for match in reversed(order):
-        manifest = storage.read_manifest(storage.join(directory, match[0]))
+        path = storage.join(directory, match[0])
+        manifest = storage.read_manifest(path)
         if manifest is not None:
+            check_format(path, manifest.facts)
             return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
     return None, {}
 
