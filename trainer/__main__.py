@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,11 +32,14 @@ COMMANDS = {
         "open TensorBoard on the curves of a run or several",
     ),
     "pack": ("trainer.commands.pack", "write any data set as sharded TFRecords in TFDS format"),
+    "completion": ("trainer.commands.completion", "have a shell complete commands and flags"),
 }
 
 
 def console_script() -> None:
     """What the installed `graft` calls; ends the process."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks; see `graft completion`
+        importlib.import_module("trainer.commands.completion").complete(COMMANDS)
     exit_process(main())
 
 

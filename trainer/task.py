@@ -18,12 +18,13 @@ from trainer.workers import cluster as clusters
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster
 
+FLAGS = flags.TRAINER
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit code."""
-    return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, flags.TRAINER))
+    return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, FLAGS))
 
 
 def _train(argv: Sequence[str]) -> int:
