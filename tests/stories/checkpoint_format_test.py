@@ -37,6 +37,7 @@ class Run:
     def set_format(self, **fact):
         """Have the checkpoint say this of its format, as another version would; or nothing."""
         manifest = storage.read_manifest(str(self.path))
+        assert manifest is not None
         assert manifest.facts.pop("format") == FORMAT == 1
         changed = dataclasses.replace(manifest, facts={**manifest.facts, **fact})
         (self.path / storage.MANIFEST).write_bytes(changed.to_bytes())
