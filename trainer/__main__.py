@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import trainer
-from trainer.settings.command_line import HELP, exit_process
+from trainer.settings.command_line import HELP, did_you_mean, exit_process
 
 # A command is a module with `main(argv)`; none is imported before it is asked for.
 COMMANDS = {
@@ -31,11 +32,14 @@ COMMANDS = {
         "open TensorBoard on the curves of a run or several",
     ),
     "pack": ("trainer.commands.pack", "write any data set as sharded TFRecords in TFDS format"),
+    "completion": ("trainer.commands.completion", "have a shell complete commands and flags"),
 }
 
 
 def console_script() -> None:
     """What the installed `graft` calls; ends the process."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks; see `graft completion`
+        importlib.import_module("trainer.commands.completion").complete(COMMANDS)
     exit_process(main())
 
 
@@ -52,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"graft {trainer.__version__}")
         return 0
     if argv[0] not in COMMANDS:
-        print(
-            f"graft: {argv[0]}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr
-        )
+        hint = did_you_mean(argv[0], {name: name for name in (*COMMANDS, "--version", "--help")})
+        print(f"graft: {argv[0]}: no such command{hint} (graft --help lists them)", file=sys.stderr)
         return 2
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 

@@ -12,12 +12,13 @@ from trainer.settings.command_line import command, exit_process, usage
 from trainer.storage.api import join
 from trainer.workdir import finished, paths, score_table
 
+FLAGS = flags.TRAINER
 SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the command line says; returns the exit code."""
-    return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, flags.TRAINER))
+    return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, FLAGS))
 
 
 def _train(argv: Sequence[str]) -> int:

@@ -59,7 +59,6 @@ def test_parse(argv, values, words):
 @pytest.mark.parametrize(
     ("argv", "parts"),
     [
-        (["--sizes=4"], ["sizes", "size", "--help"]),
         (["--size=four"], ["--size=four: must be a whole number (--help"]),
         (["--rate=a: b"], ["--rate=a: b: must be a number (--help"]),
         (["--kind=c"], ["--kind=c", "a|b"]),
@@ -75,9 +74,26 @@ def test_parse_refuses(argv, parts):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--sizes=4", "; did you mean --size?"),
+        ("--noloudd", "; did you mean --noloud?"),
+        ("--flagfil=x", "; did you mean --flagfile?"),
+        ("--num_stps=4", "; did you mean --num_steps after --?"),
+        ("--colour", ""),
+    ],
+)
+def test_a_mistyped_flag_is_told_the_nearest(word, hint):
+    with pytest.raises(UserError) as caught:
+        parse([word], GROUPS, {"Of train": (Flag("num_steps", 1, "how many", int),)})
+    name = word.partition("=")[0]
+    assert str(caught.value) == f"{name}: no such flag{hint} (--help lists the flags)"
+
+
 @pytest.mark.parametrize("word", ["--size=4", "--noloud"])
 def test_flags_of_another_command_come_after_dashes(word):
-    with pytest.raises(UserError, match=r"flag '\w+' \(flags of graft train come after --\)"):
+    with pytest.raises(UserError, match=r"--\w+: flags of graft train come after -- \(--help li"):
         parse([word], {}, GROUPS)
     assert parse(["--", word], {}, GROUPS) == ({}, [word])
 

@@ -23,7 +23,7 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source") / "graft"
     source.mkdir()
     # A copy: building leaves directories behind.
-    names = ["setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "trainer", "k8s"]
+    names = ["setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "LICENSE", "trainer", "k8s"]
     subprocess.run(["cp", "-r", *names, str(source)], cwd=ROOT, check=True)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     built = subprocess.run(
@@ -33,8 +33,16 @@ def wheel(tmp_path_factory):
         timeout=DEADLINE_SECS,
     )
     assert built.returncode == 0, built.stderr
-    (path,) = out.glob("graft-*.whl")
+    (path,) = out.glob(f"graft-{trainer.__version__}-*.whl")
     return path
+
+
+def test_the_licence_and_the_mark_of_a_typed_package_are_in_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (licence,) = (name for name in archive.namelist() if name.endswith("/LICENSE"))
+        assert licence.startswith(f"graft-{trainer.__version__}.dist-info/")
+        assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+        assert archive.read("trainer/py.typed") == b""
 
 
 def test_the_manifests_are_in_the_wheel(wheel):

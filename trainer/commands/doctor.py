@@ -26,13 +26,14 @@ PURPOSE = (
 )
 SYNOPSIS = "graft doctor --workdir=DIR [flags of graft train] [--json]"
 FLAGS: Groups = {
-    "The report": (Flag("json", False, "print the findings as JSON, all else on stderr", bool),)
+    "The report": (Flag("json", False, "print the findings as JSON, all else on stderr", bool),),
+    **flags.TRAINER,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine what `argv` asks for; returns the exit code."""
-    return command(argv, _examine, lambda: usage(SYNOPSIS, PURPOSE, {**FLAGS, **flags.TRAINER}))
+    return command(argv, _examine, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _examine(argv: Sequence[str]) -> int:
@@ -51,7 +52,7 @@ def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
     from trainer.commands.checkup.finding import ERROR, Finding
 
     try:
-        values = parse_flags(argv, {**FLAGS, **flags.TRAINER})
+        values = parse_flags(argv, FLAGS)
         del values["json"]
         config = flags.config_from_values(values)
     except UserError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainer.launch.local import rehearse
+from trainer.launch.local.rehearse import FLAGS, PURPOSE, SYNOPSIS
 from trainer.settings.command_line import command, exit_process, usage
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command(
         argv,
         lambda words: rehearse.rehearse(words, _newest_tensors),
-        lambda: usage(rehearse.SYNOPSIS, rehearse.PURPOSE, rehearse.FLAGS),
+        lambda: usage(SYNOPSIS, PURPOSE, FLAGS),
     )
 
 

@@ -74,6 +74,7 @@ class Checkpoints:
         # one that is not: whoever began it may still be at it.
         name = checkpoint_list.name_of(state.global_step, self._names())
         facts = {
+            "format": checkpoint_list.FORMAT,
             "global_step": state.global_step,
             "digest": identities.digest(self._identity),
             "identity": self._identity,
@@ -106,7 +107,8 @@ class Checkpoints:
         """Restore the newest complete checkpoint; None where there is none.
 
         Raises:
-            UserError: it is of a run with another identity; the message names both values.
+            UserError: it is of a run with another identity, the message names both values; or of a
+                newer version.
         """
         self._settle()
         for name in self._complete():

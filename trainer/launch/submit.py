@@ -48,7 +48,7 @@ FLAGS: Groups = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Submit the run that `argv` describes; returns the exit code."""
-    return command(argv, _submit, _help)
+    return command(argv, _submit, lambda: usage(SYNOPSIS, PURPOSE, all_flags()))
 
 
 def _submit(argv: Sequence[str]) -> int:
@@ -79,6 +79,8 @@ def _platform(argv: Sequence[str]) -> str:
         for word, following in zip(ours, [*ours, ""][1:], strict=True)
         if word.partition("=")[0] in ("--platform", "-platform")
     ]
+    if not asked:
+        parse(argv, all_flags(), flags.TRAINER)  # a mistyped flag may be this one
     if not asked or asked[-1] not in PLATFORMS:
         given = f"={asked[-1]}" if asked else ""
         raise UserError(f"--platform{given}: must be one of {', '.join(PLATFORMS)}")
@@ -93,11 +95,12 @@ def _refuse_placed(worker_hosts: Sequence[str], task_index: int | None) -> None:
         )
 
 
-def _help() -> str:
+def all_flags() -> Groups:
+    """Ours and those of every platform."""
     groups = dict(FLAGS)
     for name in PLATFORMS.values():
         groups.update(importlib.import_module(name).FLAGS)
-    return usage(SYNOPSIS, PURPOSE, groups)
+    return groups
 
 
 if __name__ == "__main__":

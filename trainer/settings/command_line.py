@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -63,10 +64,7 @@ def parse(
     try:
         words = values(["graft", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
-        name, hint = error.flagname, "--help lists the flags"
-        if behind and {name, name.removeprefix("no")} & _by_name(behind).keys():
-            hint = "flags of graft train come after --"
-        raise UserError(f"{error} ({hint})") from error
+        raise UserError(_no_such_flag(error.flagname, groups, behind or {})) from error
     except flags.Error as error:
         raise UserError(f"{_reason(error, groups)} (--help lists the flags)") from error
     except ValueError as error:  # absl's own, and a flag file that is no text
@@ -86,6 +84,17 @@ def parse_flags(argv: Sequence[str], groups: Groups) -> dict[str, Any]:
     if words:
         raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
     return values
+
+
+def did_you_mean(given: str, known: Mapping[str, str]) -> str:
+    """The hint at what is nearest to a mistyped word; empty where nothing is near.
+
+    Args:
+        given: the word.
+        known: what it may have been meant to be, and how to write that to a person.
+    """
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.7)
+    return f"; did you mean {known[near[0]]}?" if near else ""
 
 
 def usage(synopsis: str, purpose: str, groups: Groups) -> str:
@@ -170,6 +179,20 @@ def _remove_generated() -> None:
 
 def _by_name(groups: Groups) -> dict[str, Flag]:
     return {flag.name: flag for group in groups.values() for flag in group}
+
+
+def _no_such_flag(name: str, groups: Groups, behind: Groups) -> str:
+    ours = {spelled: f"--{spelled}" for spelled in (*_spellings(groups), "flagfile", "help")}
+    theirs = {spelled: f"--{spelled} after --" for spelled in _spellings(behind)}
+    if name in theirs:
+        return f"--{name}: flags of graft train come after -- (--help lists those before it)"
+    hint = did_you_mean(name, {**theirs, **ours})
+    return f"--{name}: no such flag{hint} (--help lists the flags)"
+
+
+def _spellings(groups: Groups) -> list[str]:
+    known = _by_name(groups).values()
+    return [*(flag.name for flag in known), *(f"no{f.name}" for f in known if f.kind is bool)]
 
 
 def _reason(error: flags.Error, groups: Groups) -> str:

@@ -7,9 +7,15 @@ the same step was cut short; it is complete once it has a manifest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import trainer
+from trainer.process.errors import UserError
 from trainer.storage import api as storage
+
+# Of what a checkpoint holds: its variables and its RunState. docs/release.md says when it goes up.
+FORMAT = 1
 
 _NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
 
@@ -44,6 +50,9 @@ def complete(
         directory: of the checkpoints.
         among: the names to look at; else all that are there.
         known: manifests that need not be read again, by name; those read are added.
+
+    Raises:
+        UserError: a newer version of the program wrote it.
     """
     known = {} if known is None else known
     for name in sorted(names(directory) if among is None else among, key=_order, reverse=True):
@@ -51,8 +60,24 @@ def complete(
             manifest = storage.read_manifest(storage.join(directory, name))
             if manifest is None or "identity" not in manifest.facts:
                 continue
+            _check_format(storage.join(directory, name), manifest.facts)
             known[name] = manifest
         yield name, known[name]
+
+
+def _check_format(directory: str, facts: Mapping[str, Any]) -> None:
+    """Refuse the checkpoint in `directory` if a newer version wrote it; `facts`: its manifest's.
+
+    Raises:
+        UserError: its format is above FORMAT.
+    """
+    found = facts.get("format", 1)  # 0.1.0 did not write it
+    if found > FORMAT:
+        raise UserError(
+            f"{directory}: a checkpoint of format {found}, made by a newer version; graft "
+            f"{trainer.__version__} reads up to format {FORMAT} (graft --version); install the "
+            "newer one, or choose another --workdir"
+        )
 
 
 def _order(name: str) -> tuple[int, int]:

@@ -73,7 +73,11 @@ def settings(workdir: str) -> dict[str, Any]:
 
 
 def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
-    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any."""
+    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any.
+
+    Raises:
+        UserError: a newer version of the program wrote it.
+    """
     for _, manifest in checkpoint_list.complete(paths.part(workdir, "checkpoints")):
         return int(manifest.facts["global_step"]), dict(manifest.facts["state"])
     return None, {}

@@ -19,7 +19,7 @@ from trainer.process.file_lock import locked
 from trainer.settings import identity
 from trainer.settings.config import Config
 from trainer.storage import api as storage
-from trainer.workdir import checkpoint_list, paths
+from trainer.workdir import checkpoint_list, paths, status
 from trainer.workers import cluster as clusters
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster, host_and_port
@@ -83,6 +83,7 @@ def check_workdir(
                 f"export take {needed / 1e6:,.0f} MB"
             )
         _not_in_use(workdir)
+        status.newest_checkpoint(workdir)  # refuses one that a newer version wrote
     except UserError as error:
         fix = again(words, "--workdir=ANOTHER")
         return [_refused("workdir", "workdir", error, fix)]
