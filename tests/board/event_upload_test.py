@@ -1,5 +1,7 @@
 """Curves on their way to a bucket: what is sent, and what a resumed run takes back."""
 
+import json
+
 import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
@@ -51,6 +53,12 @@ def steps(gcs, tmp_path, name="train", tag="loss"):
     return sorted(found)
 
 
+def data(gcs):
+    """The lines of curves.jsonl in the bucket: steps and scalars."""
+    lines = map(json.loads, gcs.read("run/logs/curves.jsonl").splitlines())
+    return [{k: v for k, v in line.items() if k not in ("curve", "wall_time")} for line in lines]
+
+
 def test_two_hundred_flushes(gcs, world, tmp_path):
     """A point every 0.2 s for 40 s; TensorFlow itself would upload the whole file 200 times."""
     summaries = world.open()
@@ -62,9 +70,9 @@ def test_two_hundred_flushes(gcs, world, tmp_path):
     summaries.close()
     world.uploader.flush(10)
     assert steps(gcs, tmp_path) == list(range(1, 201))
-    assert gcs.proxy.count("POST") == 4
+    assert gcs.proxy.count("POST") == 4 + 1  # curves.jsonl once: there was no checkpoint
     (name,) = gcs.names("run/logs/train/")
-    size = len(gcs.read(name))
+    size = len(gcs.read(name)) + len(gcs.read("run/logs/curves.jsonl"))
     print(f"{gcs.proxy.bytes_received()} bytes for a file of {size}")
     assert gcs.proxy.bytes_received() < 4 * size
     # 200 uploads of a file that grows evenly are 100 times its size.
@@ -122,12 +130,16 @@ def test_a_resumed_curve_never_steps_back(gcs, world, tmp_path, monkeypatch):
     assert gcs.names("run/logs/train/") == [first, second]
     assert steps(gcs, tmp_path) == [1, 2, 3]
     downloads = [r.target for r in gcs.proxy.requests if "alt=media" in r.target]
-    assert len(downloads) == 2  # the first one is known to have no later steps
+    # The first one is known to have no later steps; curves.jsonl is written as a whole.
+    assert len(downloads) == 2 + 1
+    resumed.uploader.flush(10)
+    assert data(gcs) == [{"step": step, "loss": step / 4} for step in (1, 2, 3)]
     for step in (4, 5):
         summaries.write("train", step, {"loss": step / 4})
     summaries.close()
     resumed.uploader.flush(10)
     assert steps(gcs, tmp_path) == [1, 2, 3, 4, 5]
+    assert data(gcs) == [{"step": step, "loss": step / 4} for step in (1, 2, 3, 4, 5)]
     resumed.upload.discard()
 
 

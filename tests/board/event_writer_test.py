@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,12 @@ def points(directory):
     ]
 
 
+def data(directory):
+    """The lines of curves.jsonl, without when they were written."""
+    lines = map(json.loads, (directory / "curves.jsonl").read_bytes().splitlines())
+    return [{k: v for k, v in line.items() if k != "wall_time"} for line in lines]
+
+
 def write(directory, resumed_step, *steps):
     summaries = Summaries(str(directory), resumed_step)
     for step in steps:
@@ -48,7 +55,12 @@ def test_what_is_written_is_read_back(tmp_path):
     expected = [(s, tag, v) for s in (1, 2) for tag, v in (("loss", s / 4), ("accuracy", 0.5))]
     assert points(tmp_path / "train") == expected
     assert points(tmp_path / "eval") == [(2, "loss", 1.0)]
-    assert sorted(os.listdir(tmp_path)) == ["eval", "train"]
+    assert sorted(os.listdir(tmp_path)) == ["curves.jsonl", "eval", "train"]
+    assert data(tmp_path) == [
+        {"curve": "train", "step": 1, "loss": 0.25, "accuracy": 0.5},
+        {"curve": "train", "step": 2, "loss": 0.5, "accuracy": 0.5},
+        {"curve": "eval", "step": 2, "loss": 1.0},
+    ]
 
 
 def test_flush_is_enough(tmp_path):
@@ -56,6 +68,7 @@ def test_flush_is_enough(tmp_path):
     summaries.write("eval", 3, {"loss": 1.0})
     summaries.flush()
     assert points(tmp_path / "eval") == [(3, "loss", 1.0)]
+    assert data(tmp_path) == [{"curve": "eval", "step": 3, "loss": 1.0}]
     summaries.close()
 
 
@@ -65,6 +78,10 @@ def test_a_resumed_curve_never_steps_back(tmp_path):
     write(tmp_path, 4, 5, 6)
     assert [s for s, tag, _ in points(tmp_path / "train") if tag == "loss"] == [1, 2, 3, 4, 5, 6]
     assert [s for s, _, _ in points(tmp_path / "eval")] == [2, 4, 6]
+    assert [(line["curve"], line["step"]) for line in data(tmp_path)] == [
+        *(("train", 1), ("train", 2), ("eval", 2), ("train", 3), ("train", 4), ("eval", 4)),
+        *(("train", 5), ("train", 6), ("eval", 6)),
+    ]
 
 
 def test_a_file_of_later_steps_alone_is_removed(tmp_path):

@@ -218,6 +218,8 @@ def test_a_directory_that_cannot_be_written_ends_no_run(words, tmp_path):
     assert [line.partition(":")[0] for line in said] == ["warning"] * len(said)
     assert any("gets no train curves" in line for line in said)
     assert len(said) == 5  # train and eval curves, settings, features, the end
+    missing = f"NotADirectoryError: [Errno 20] Not a directory: '{logs}/curves.jsonl'"
+    assert f"warning: the report gets no curves: {missing}\n" in process.stdout
     assert logs.read_text() == "in the way"
 
 

@@ -23,7 +23,7 @@ def write_run(directory, prediction=(0, 1, 1, 1, 2, 0), **config):
     settings = {"config": {"workdir": str(directory), "seed": 0, **config}}
     (directory / "config.json").write_text(json.dumps(settings))
     (directory / "report" / "predictions.csv").write_text(page.predictions_csv(found))
-    (directory / "report" / "index.html").write_text(page.report(contents.build(found)))
+    (directory / "report" / "contents.json").write_text(json.dumps(contents.build(found)))
     return str(directory)
 
 
@@ -44,6 +44,8 @@ def test_the_examples_that_changed_sides(two):
     assert [answer["prediction"] for answer in of_5["answers"]] == ["ant", "cat"]
     assert [answer["is_right"] for answer in of_5["answers"]] == [False, True]
     assert of_5["picture"].startswith("data:image/jpeg;base64,")
+    of_3 = next(e for e in found["shown"] if e["id"] == "validation/3.png")
+    assert of_3["picture"] == ""  # on neither page
 
 
 def test_the_figures_and_the_settings_that_differ(two):
@@ -109,3 +111,5 @@ def test_what_is_refused(two, tmp_path, capsys):
     )
     (tmp_path / "x" / "two" / "metrics.json").write_text("{")
     refused(graft_here(capsys, "compare", *two), "metrics.json", "not JSON")
+    (tmp_path / "x" / "one" / "report" / "contents.json").write_text("{")
+    refused(graft_here(capsys, "compare", *two), "one/report/contents.json", "not JSON")

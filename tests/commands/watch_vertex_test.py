@@ -8,6 +8,7 @@ import pytest
 from tests.workdir.status_test import workdir
 from trainer.commands import watch
 from trainer.launch.vertex import state as vertex_state
+from trainer.process.errors import meaning
 
 __all__ = ["workdir"]
 
@@ -74,7 +75,7 @@ def test_by_its_resource_name_from_the_queue_to_its_failure(vertex_ai, run, caps
     vertex_ai.states = ["QUEUED", "QUEUED", "PENDING", "RUNNING", "FAILED"]
     assert watch.main([f"--job={name}", "--every_secs=0.1"]) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("job ")]
-    why = f": the input is wrong; the log names the flag or file, the value and the rule: {error['message']}"
+    why = f": {meaning(2)}: {error['message']}"
     phases = ("queued", "starting", "running", "failed")
     assert said == [f"job        pets {phase}{why}" for phase in phases]
 

@@ -60,6 +60,7 @@ def test_a_run_ends_with_the_files_of_the_contract(trained):
         "config.json",
         "metrics.json",
         "report/index.html",
+        "report/contents.json",
         "report/metrics.csv",
         "export/saved_model.pb",
         "export/assets/labels.txt",
@@ -162,6 +163,19 @@ def test_curves_hold_training_and_evaluation(trained):
         "learning_rate",
         "loss",
     ]
+    lines = map(json.loads, (trained[0] / "logs" / "curves.jsonl").read_bytes().splitlines())
+    as_data = {
+        (tag, line["curve"], line["step"]): np.float32(value)
+        for line in lines
+        for tag, value in line.items()
+        if tag not in ("curve", "step", "wall_time")
+    }
+    assert as_data == {
+        (tag, curve, step): value
+        for curve, tags in (("train", train), ("eval", evaluation))
+        for tag, points in tags.items()
+        for step, value in points.items()
+    }
     assert list(train["loss"]) == list(range(5, 65, 5))
     assert list(evaluation["accuracy"]) == [10, 20, 30, 40, 50, 60]
     assert max(evaluation["accuracy"].values()) == metrics(trained[0])["best"]["accuracy"]

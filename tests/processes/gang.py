@@ -19,6 +19,7 @@ from trainer.launch.local.devices import core_shares, listen_on_free_ports
 from trainer.workers.cluster import Cluster
 
 DEADLINE_SECS = 240
+SPEED = ("examples_per_sec", "input_wait", "goodput")
 
 
 class Worker:
@@ -127,7 +128,7 @@ def curve(workdir: Path, name: str = "train") -> dict[tuple[int, str], float]:
                 if value.tensor.dtype == tf.string.as_datatype_enum:
                     assert (event.step, value.tag) not in pictures
                     pictures.add((event.step, value.tag))
-                elif value.tag not in ("examples_per_sec", "input_wait", "goodput"):
+                elif value.tag not in SPEED:
                     array = tf.make_ndarray(value.tensor)
                     found[event.step, value.tag] = (
                         array.item() if array.size == 1 else array.tolist()

@@ -1,14 +1,16 @@
 """A run that could remember much, and what it means that two runs came to the same."""
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tests.inputs import tiny
 from tests.processes.commands import graft, metrics
-from tests.processes.gang import curve, pictures
+from tests.processes.gang import SPEED, curve, pictures
 
 NUM_STEPS = 120
 DEADLINE_SECS = 120
@@ -45,6 +47,18 @@ def assert_same_run(one: Path, other: Path, num_steps: int = NUM_STEPS) -> None:
     for name in ("train", "eval"):
         assert curve(one, name) == curve(other, name)
         assert pictures(one, name) == pictures(other, name)
+    assert lines(one) == lines(other) != []
+
+
+def lines(workdir: Path) -> list[dict[str, Any]]:
+    """Of curves.jsonl, but for time and speed; asserts that they are there."""
+    found = []
+    for line in (workdir / "logs" / "curves.jsonl").read_bytes().splitlines():
+        point = json.loads(line)
+        of_time = ["wall_time", *(SPEED if point["curve"] == "train" else ())]
+        assert all(point.pop(name) >= 0 for name in of_time)
+        found.append(point)
+    return found
 
 
 def wait_until(condition):

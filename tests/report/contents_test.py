@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
 from tests.inputs import evidence
-from trainer.report import command_of, contents, page
+from trainer.report import command_of, contents, examples, page
 from trainer.report.evidence import Doubt, Evidence, Split
 
 
@@ -28,6 +29,7 @@ def texts(built):
 def test_a_small_run_section_by_section():
     built, _ = build(evidence.small())
     assert built["metrics"]["eval"]["accuracy"] == pytest.approx(4 / 6)
+    assert built.keys() <= set(re.findall(r"\w+", contents.__doc__ or ""))
     assert [m["id"] for m in built["mistakes"]["shown"]] == ["validation/5.png", "validation/1.png"]
     assert built["mistakes"]["shown"][0]["prediction"] == "ant"
     assert built["duplicates"]["num_exact"] == 1
@@ -128,8 +130,8 @@ def test_a_thousand_classes_and_one_example_in_a_class():
     )
     assert built["confusion"]["is_part"]
     assert np.shape(built["confusion"]["rows"]) == (20, 20)
-    assert len(built["mistakes"]["shown"]) == contents.MAX_MISTAKES
-    assert len(built["mislabels"]["shown"]) == contents.MAX_DOUBTS
+    assert len(built["mistakes"]["shown"]) == examples.MAX_MISTAKES
+    assert len(built["mislabels"]["shown"]) == examples.MAX_DOUBTS
     assert built["mislabels"]["count"] == 500
     assert len(text) < 2_000_000
 
@@ -137,9 +139,9 @@ def test_a_thousand_classes_and_one_example_in_a_class():
 def test_doubts_of_both_splits_are_shown():
     doubts = [Doubt(("validation", i), 0, 0.9, 0.1) for i in range(40)]
     doubts += [Doubt(("train", i), 0, 0.9, 0.1) for i in range(3)]
-    shown = contents.shown_doubts(dataclasses.replace(evidence.small(), doubts=doubts))
+    shown = examples.shown_doubts(dataclasses.replace(evidence.small(), doubts=doubts))
     assert sum(doubts[number].at[0] == "train" for number in shown) == 3
-    assert len(shown) == contents.MAX_DOUBTS
+    assert len(shown) == examples.MAX_DOUBTS
 
 
 HOSTILE = (

@@ -11,6 +11,7 @@ import pytest
 from tests.inputs import tiny
 from tests.inputs.evidence import encoded
 from tests.processes.commands import graft
+from trainer.report import page as report_page
 from trainer.report import pictures
 
 
@@ -62,6 +63,27 @@ def test_the_tables_hold_what_the_run_measured(planted_run):
     with open(workdir / "report" / "metrics.csv") as stream:
         last = list(csv.DictReader(stream))[-1]
     assert int(last["step"]) == metrics["global_step"]
+
+
+def test_the_page_shows_what_is_in_its_contents_and_no_more(planted_run, page):
+    """Anybody can draw the same page from the file alone."""
+    found, workdir = planted_run
+    contents = json.loads((workdir / "report" / "contents.json").read_text())
+    assert report_page.report(contents) == page
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    del metrics["report"]  # which is not known before the page is there
+    assert contents["metrics"] == {"test": None, **metrics}
+    lines = [json.loads(x) for x in (workdir / "logs/curves.jsonl").read_bytes().splitlines()]
+    for name in ("train", "eval"):
+        assert contents["curves"][name]["loss"] == [
+            [line["step"], line["loss"]] for line in lines if line["curve"] == name
+        ]
+    assert contents["curves_remark"] == ""
+    pairs = contents["duplicates"]["shown"]
+    assert {(p["validation"]["id"], p["train"]["id"]) for p in pairs} == found.exact | found.near
+    assert contents["duplicates"]["num_exact"] == len(found.exact)
+    assert sum(pair["is_exact"] for pair in pairs) == len(found.exact)
+    assert found.mislabelled <= {example["id"] for example in contents["mislabels"]["shown"]}
 
 
 def test_the_page_is_one_file(page):

@@ -1,8 +1,10 @@
 """The report of a run whose workdir is in a bucket, and comparing runs there."""
 
 import csv
+import json
 
 from tests.processes.commands import graft
+from trainer.report import page
 
 WORKDIR = "gs://bucket/run"
 
@@ -20,7 +22,12 @@ def test_a_run_in_a_bucket_has_its_report_there(gcs, arguments, undisturbed):
     ]
     predictions = (undisturbed / "report" / "predictions.csv").read_bytes()
     assert gcs.read("run/report/predictions.csv") == predictions
-    assert gcs.read("run/report/index.html").startswith(b"<!doctype html>")
+    shown = json.loads(gcs.read("run/report/contents.json"))
+    assert gcs.read("run/report/index.html").decode() == page.report(shown)
+    lines = [json.loads(line) for line in gcs.read("run/logs/curves.jsonl").splitlines()]
+    assert [(line["step"], line["accuracy"]) for line in lines if line["curve"] == "eval"] == [
+        tuple(point) for point in shown["curves"]["eval"]["accuracy"]
+    ]
 
     output = f"--output={WORKDIR}/compare.html"
     process = graft("compare", WORKDIR, undisturbed, output, **gcs.environment)

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from trainer.storage.api import is_remote, join, write_atomically
 from trainer.storage.upload_queue import Uploader
@@ -73,16 +73,17 @@ class LogUpload:
                 if len(content) == self._sent.get(relative):
                     continue
                 self._sent[relative] = len(content)
-                self._submit(join(self._directory, relative), content, last_step)
+                metadata = {"last_step": str(last_step)}
+                self.submit(join(self._directory, relative), content, metadata)
                 if len(content) >= ROTATE_BYTES:
                     self._full.append(relative)
                     curves.append(name)
         return curves
 
+    def submit(self, path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        """Upload `content` to `path`, after all that was submitted before."""
+        self._uploader.submit(lambda: write_atomically(path, content, metadata))
+
     def discard(self) -> None:
         """Remove the local files."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def _submit(self, path: str, content: bytes, last_step: int) -> None:
-        metadata = {"last_step": str(last_step)}
-        self._uploader.submit(lambda: write_atomically(path, content, metadata))

@@ -1,4 +1,4 @@
-"""TensorBoard event files under logs/train and logs/eval."""
+"""TensorBoard event files under logs/train and logs/eval; their scalars in logs/curves.jsonl."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,7 @@ from trainer.board.summary_protos import Picture
 from trainer.process.errors import GraftError, UserError
 from trainer.storage import api as storage
 from trainer.storage.api import join
-
-CURVES = ("train", "eval")
+from trainer.workdir import curves
 
 
 class Summaries:
@@ -35,6 +35,7 @@ class Summaries:
         upload: of a workdir in a bucket: files are written where it says, and handed to it.
         writes: False keeps silent: one worker writes for all.
         warn: told of what is left out.
+        every_steps: steps between two points of the training curve.
     """
 
     def __init__(
@@ -44,18 +45,26 @@ class Summaries:
         upload: LogUpload | None = None,
         writes: bool = True,
         warn: Callable[[str], None] = lambda message: None,
+        every_steps: int = 1,
     ) -> None:
         self._warn = warn
         self._left_out: set[str] = set()
         self._upload = upload
         self._directory = directory if upload is None else upload.scratch
         self._writers = {}
+        self._curves: curves.CurvesFile | None = None
         if not writes:
             return
-        forget = forget_after if upload is None else forget_after_remotely
-        for name in CURVES:
+        path = join(directory, curves.FILE)
+        publish = upload.submit if upload else storage.write_atomically
+        with self.optional("curves", "the report"):
+            self._curves = curves.CurvesFile(
+                directory, resumed_step, every_steps, partial(publish, path)
+            )
+            self._curves.write()
+        for name in curves.NAMES:
             with self.optional(f"{name} curves"):
-                forget(join(directory, name), resumed_step)
+                forget_after(join(directory, name), resumed_step)
                 self._writers[name] = self._new_writer(name)
 
     @property
@@ -66,6 +75,9 @@ class Summaries:
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
         self._write(name, step, lambda: summary_protos.of_scalars(scalars))
+        if self._curves is not None:
+            with self.optional("curves", "the report"):
+                self._curves.add(name, step, scalars)
 
     def write_pictures(self, name: str, step: int, pictures: Mapping[str, Picture]) -> None:
         """Write `pictures` of `step`, by tag; see write."""
@@ -76,21 +88,40 @@ class Summaries:
         self._write(name, step, lambda: summary_protos.of_histograms(values))
 
     @contextlib.contextmanager
-    def optional(self, what: str) -> Iterator[None]:
-        """What fails within is left out, and named as `what`."""
+    def optional(self, what: str, reader: str = "TensorBoard") -> Iterator[None]:
+        """What fails within is left out, and named as `what` that `reader` does not get."""
         try:
             yield
         except Exception as error:
             is_of_bucket = self._upload is not None or not isinstance(error, UserError)
             if isinstance(error, GraftError) and is_of_bucket:
                 raise
-            if what not in self._left_out:
-                self._left_out.add(what)
+            missing = f"{reader} gets no {what}"
+            if missing not in self._left_out:
+                self._left_out.add(missing)
                 lines = str(error).splitlines() or [""]
-                self._warn(f"TensorBoard gets no {what}: {type(error).__name__}: {lines[0]}")
+                self._warn(f"{missing}: {type(error).__name__}: {lines[0]}")
 
     def flush(self) -> None:
         """Hand everything written so far to the file system, or to the upload."""
+        if self._curves is not None:
+            with self.optional("curves", "the report"):
+                self._curves.write()
+        self._flush_events()
+
+    def flush_if_due(self) -> None:
+        """Upload the event files, where that is due; curves.jsonl goes with the checkpoints."""
+        if self._upload is not None and self._upload.is_due():
+            self._flush_events()
+
+    def close(self) -> None:
+        """Flush, and let go of the files."""
+        self.flush()
+        for name, writer in self._writers.items():
+            with self.optional(f"{name} curves"):
+                writer.close()
+
+    def _flush_events(self) -> None:
         for name, writer in self._writers.items():
             with self.optional(f"{name} curves"):
                 writer.flush()
@@ -99,18 +130,6 @@ class Summaries:
                 # Each upload sends a whole file: a new one keeps it small.
                 self._writers[name].close()
                 self._writers[name] = self._new_writer(name)
-
-    def flush_if_due(self) -> None:
-        """`flush`, where an upload is due."""
-        if self._upload is not None and self._upload.is_due():
-            self.flush()
-
-    def close(self) -> None:
-        """Flush, and let go of the files."""
-        self.flush()
-        for name, writer in self._writers.items():
-            with self.optional(f"{name} curves"):
-                writer.close()
 
     def _write(self, name: str, step: int, record: Callable[[], Any]) -> None:
         if name not in self._writers:
@@ -125,30 +144,25 @@ class Summaries:
 
 
 def forget_after(directory: str, step: int) -> None:
-    """Remove from the event files of `directory` what belongs to steps after `step`."""
-    for name in storage.list_names(directory):
-        if "tfevents" not in name:  # TensorBoard's own test
+    """Remove from the event files of `directory` what belongs to steps after `step`.
+
+    An object that has no later steps, by its metadata, is not downloaded.
+    """
+    if storage.is_remote(directory):
+        found = storage.list_metadata(directory)
+    else:
+        found = {name: {} for name in storage.list_names(directory)}
+    for name, metadata in found.items():
+        # The first is TensorBoard's own test.
+        if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
             continue
-        path = os.path.join(directory, name)
+        path = join(directory, name)
         whole = storage.read_bytes(path)
         kept = kept_until(whole, step)
         if not kept:
             storage.remove_file(path)
         elif kept != whole:
-            storage.write_atomically(path, kept)
-
-
-def forget_after_remotely(directory: str, step: int) -> None:
-    """`forget_after` in a bucket; what has no later steps, by its metadata, is not downloaded."""
-    for name, metadata in storage.list_metadata(directory).items():
-        if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
-            continue
-        path = join(directory, name)
-        kept = kept_until(storage.read_bytes(path), step)
-        if kept:
             storage.write_atomically(path, kept, {"last_step": str(step)})
-        else:
-            storage.remove_file(path)
 
 
 def kept_until(content: bytes, step: int) -> bytes:

@@ -76,5 +76,10 @@ class PeriodicActions:
 
     def _open_summaries(self, step: int) -> Summaries:
         return Summaries(
-            self._logs, step, self._upload, self._run.workers.is_chief, self._run.voice.warn
+            self._logs,
+            step,
+            self._upload,
+            self._run.workers.is_chief,
+            self._run.voice.warn,
+            self._run.config.log_every_steps,
         )

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainer.process.errors import UserError
-from trainer.report import command_of, contents, curves
+from trainer.report import command_of, contents
 from trainer.settings.config import without
 from trainer.settings.setting import Scope
 from trainer.storage import api as storage
-from trainer.workdir import paths
+from trainer.workdir import curves, paths
 
 _MAX_EXAMPLES = 60
-_PICTURE = re.compile(r'<img src="(data:image/jpeg;base64,[A-Za-z0-9+/=]*)" alt="([^"]*)"')
+_EXAMPLES = {name: {"shown": ()} for name in ("mistakes", "mislabels", "duplicates")}
 
 # Of the table: title, the path in metrics.json, how it is written, and 1 where more is better.
 _FIGURES: tuple[tuple[str, str, str, int], ...] = (
@@ -43,9 +41,10 @@ class RunFiles:
     Attributes:
         workdir: as given.
         metrics, settings: `metrics.json` and `config.json`; empty where there is none.
-        curves, dropped: see curves.read.
+        curves: see curves.read.
+        dropped: what is not there, or damaged, in words.
         predictions: rows of `report/predictions.csv` by example id.
-        pictures: data URIs by example id, of those that its own page shows.
+        pictures: data URIs by example id, of those in its `report/contents.json`.
     """
 
     workdir: str
@@ -68,15 +67,12 @@ def read(workdir: str) -> RunFiles:
     if not settings and not metrics:
         raise UserError(f"{workdir}: no run; it has neither config.json nor metrics.json")
     table = csv.DictReader(io.StringIO(_text(storage.join(workdir, "report/predictions.csv"))))
-    page = _text(storage.join(workdir, "report/index.html"))
-    return RunFiles(
-        workdir,
-        metrics,
-        settings,
-        *curves.read(paths.part(workdir, "logs")),
-        {row["id"]: row for row in table if None not in row.values()},
-        {html.unescape(name): uri for uri, name in _PICTURE.findall(page)},
-    )
+    predictions = {row["id"]: row for row in table if None not in row.values()}
+    points, dropped = curves.read(paths.part(workdir, "logs"))
+    shown = _json(storage.join(workdir, "report/contents.json"))
+    if predictions and not shown:  # as in workdirs of earlier versions
+        dropped = f"{dropped} No pictures: there is no report/contents.json.".lstrip()
+    return RunFiles(workdir, metrics, settings, points, dropped, predictions, _pictures(shown))
 
 
 def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
@@ -85,7 +81,6 @@ def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
     metrics = [contents.whole(dict(run.metrics), contents.METRICS) for run in runs]
     found = {
         "names": names,
-        "workdirs": [run.workdir for run in runs],
         "intervals": [
             contents.interval(m["eval"]["accuracy"], m["eval"]["num_examples"] or 0)
             for m in metrics
@@ -94,7 +89,7 @@ def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
         "settings": _differences([run.settings.get("config", {}) for run in runs]),
         "curves": {
             name: {
-                curve: {tag: curves.thinned(points) for tag, points in tags.items()}
+                curve: {tag: contents.thinned(points) for tag, points in tags.items()}
                 for curve, tags in run.curves.items()
             }
             for name, run in zip(names, runs, strict=True)
@@ -183,6 +178,14 @@ def _examples(runs: Sequence[RunFiles]) -> dict[str, Any]:
             for name in changed[:_MAX_EXAMPLES]
         ],
     }
+
+
+def _pictures(shown: dict[str, Any]) -> dict[str, str]:
+    found = contents.whole(shown, _EXAMPLES)
+    examples = [*found["mistakes"]["shown"], *found["mislabels"]["shown"]]
+    for twin in found["duplicates"]["shown"]:
+        examples += twin["validation"], twin["train"]
+    return {example["id"]: example["picture"] for example in examples if example["picture"]}
 
 
 def _names(workdirs: Sequence[str]) -> list[str]:

@@ -1,4 +1,28 @@
-"""From what is known of a run to what its page says, in JSON's types; no number is not finite."""
+"""`report/contents.json`: everything that the page of a run shows, as plain data.
+
+One JSON object, written beside `report/index.html`, which is drawn from it. Shares, probabilities
+and confidences are in [0, 1]; what is not known, or not finite, is null, empty or "". An EXAMPLE is
+{"split", "id", "label", "picture": a JPEG as a data URI}; where `shown` is cut, a count is of all.
+
+    workdir, class_names  of the run; the classes in the order of the labels
+    metrics, settings     as `metrics.json` and `config.json`, and null for what they lack
+    interval              [low, high]: where the true accuracy lies with 95 %
+    data                  {"splits": see evidence.Split, with "counts" by class, "num_skipped",
+                          "skipped": [{"id", "reason"}], "remark"}
+    curves                "train" and "eval", by tag: [[step, value]], thinned, of
+                          `logs/curves.jsonl`; `curves_remark` says what could not be read of it
+    classes, confusion    see matrix.per_class and matrix.confusion
+    calibration           {"bins": see calibration.reliability, "error", "confidence": their mean}
+    mistakes              {"count", "shown": EXAMPLEs with "prediction", "confidence",
+                          "label_probability"}
+    duplicates            {"num_exact", "num_near", "shown": [{"validation": EXAMPLE, "train":
+                          EXAMPLE, "cosine" in [-1, 1], "is_exact"}], "remark"}
+    mislabels             {"count", "shown": EXAMPLEs with "suggestion", "confidence",
+                          "label_probability", "remark"}
+    goodput               [{"name", "secs", "share"}] of the wall time, the largest first
+    changed, command      see command_of: the flags that are not the default, and what repeats it
+    findings              see findings.find
+"""
 
 from __future__ import annotations
 
@@ -7,13 +31,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer.report import calibration, command_of, findings, matrix
-from trainer.report.curves import NAMES, thinned
-from trainer.report.evidence import Evidence, Place
+from trainer.report import calibration, command_of, examples, findings, matrix
+from trainer.report.evidence import Evidence
+from trainer.workdir import curves
 
-# What is shown of each kind; the rest is counted.
-MAX_MISTAKES, MAX_TWINS, MAX_DOUBTS = 24, 12, 24
-_MAX_SKIPPED = 20
+_MAX_SKIPPED = 20  # files are shown; the rest is counted
+_MAX_POINTS = 600  # of a curve: more than a screen has columns for
 
 # What the page asks for, in runs that are not over, or of an earlier version, too.
 _SCORES = dict.fromkeys(("num_examples", "loss", "accuracy"))
@@ -34,13 +57,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 def build(evidence: Evidence) -> dict[str, Any]:
-    """What the page shows, section by section.
-
-    Returns:
-        {"workdir", "metrics", "interval", "classes", "data", "curves", "curves_remark",
-        "confusion", "calibration", "mistakes", "duplicates", "mislabels", "goodput", "settings",
-        "command", "findings"}; what is not known is None or empty.
-    """
+    """What `report/contents.json` holds, as Python's own types; no number is not finite."""
     metrics = dict(evidence.metrics)
     evaluation = metrics.get("eval") or {}
     names = [str(name) for name in metrics.get("class_names", ())]
@@ -53,14 +70,14 @@ def build(evidence: Evidence) -> dict[str, Any]:
         "data": _data(evidence, names),
         "curves": {
             curve: {tag: thinned(points) for tag, points in tags.items()}
-            for curve, tags in {**{name: {} for name in NAMES}, **evidence.curves}.items()
+            for curve, tags in {**{name: {} for name in curves.NAMES}, **evidence.curves}.items()
         },
         "curves_remark": evidence.remarks.get("curves", ""),
         "confusion": matrix.confusion(evaluation, names),
         "calibration": _calibration(evidence),
-        "mistakes": _mistakes(evidence, names),
-        "duplicates": _duplicates(evidence, names),
-        "mislabels": _mislabels(evidence, names),
+        "mistakes": examples.mistakes(evidence, names),
+        "duplicates": examples.duplicates(evidence, names),
+        "mislabels": examples.mislabels(evidence, names),
         "goodput": goodput(metrics),
         "settings": whole(dict(evidence.settings), _SETTINGS),
         "changed": command_of.changed(evidence.settings.get("config", {})),
@@ -111,32 +128,12 @@ def interval(accuracy: float | None, num_examples: int) -> tuple[float, float] |
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def mistaken(evidence: Evidence) -> list[int]:
-    """The places of the wrong predictions, the most confident first."""
-    if evidence.scored is None:
-        return []
-    wrong = np.flatnonzero(evidence.scored.is_wrong)
-    order = np.argsort(-evidence.scored.confidence[wrong], kind="stable")
-    return [int(place) for place in wrong[order]]
-
-
-def shown_doubts(evidence: Evidence) -> list[int]:
-    """Which of the doubts are shown: of each split its most certain ones, the splits in turns."""
-    ranks: dict[str, int] = {}
-    keys = []
-    for number, doubt in enumerate(evidence.doubts):
-        rank = ranks.setdefault(doubt.at[0], 0)
-        ranks[doubt.at[0]] += 1
-        keys.append((rank, number))
-    return [number for _, number in sorted(keys)[:MAX_DOUBTS]]
-
-
-def places_to_show(evidence: Evidence, validation: str, train: str) -> set[Place]:
-    """The examples whose pictures the page needs."""
-    places = {(validation, place) for place in mistaken(evidence)[:MAX_MISTAKES]}
-    for twin in evidence.twins[:MAX_TWINS]:
-        places |= {(validation, twin.validation), (train, twin.train)}
-    return places | {evidence.doubts[number].at for number in shown_doubts(evidence)}
+def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most _MAX_POINTS of them, evenly, with the first and the last."""
+    if len(points) <= _MAX_POINTS:
+        return points
+    last = len(points) - 1
+    return [points[round(i * last / (_MAX_POINTS - 1))] for i in range(_MAX_POINTS)]
 
 
 def goodput(metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,70 +176,3 @@ def _calibration(evidence: Evidence) -> dict[str, Any]:
         "error": calibration.expected_calibration_error(scored),
         "confidence": float(np.mean(confidence, dtype=float)) if len(confidence) else None,
     }
-
-
-def _mistakes(evidence: Evidence, names: list[str]) -> dict[str, Any]:
-    places = mistaken(evidence)
-    split = _name_of(evidence, "validation")
-    shown = []
-    for place in places[:MAX_MISTAKES]:
-        assert evidence.scored is not None
-        shown.append(
-            {
-                **_picture(evidence, (split, place), names),
-                "prediction": names[evidence.scored.prediction[place]],
-                "confidence": evidence.scored.confidence[place],
-                "label_probability": evidence.scored.label_probability[place],
-            }
-        )
-    return {"count": len(places), "shown": shown}
-
-
-def _duplicates(evidence: Evidence, names: list[str]) -> dict[str, Any]:
-    validation, train = _name_of(evidence, "validation"), _name_of(evidence, "training")
-    shown = [
-        {
-            "validation": _picture(evidence, (validation, twin.validation), names),
-            "train": _picture(evidence, (train, twin.train), names),
-            "cosine": twin.cosine,
-            "is_exact": twin.is_exact,
-        }
-        for twin in evidence.twins[:MAX_TWINS]
-    ]
-    num_exact = sum(twin.is_exact for twin in evidence.twins)
-    return {
-        "num_exact": num_exact,
-        "num_near": len(evidence.twins) - num_exact,
-        "shown": shown,
-        "remark": evidence.remarks.get("duplicates", ""),
-    }
-
-
-def _mislabels(evidence: Evidence, names: list[str]) -> dict[str, Any]:
-    doubts = [evidence.doubts[number] for number in shown_doubts(evidence)]
-    shown = [
-        {
-            **_picture(evidence, doubt.at, names),
-            "suggestion": names[doubt.suggestion],
-            "confidence": doubt.confidence,
-            "label_probability": doubt.label_probability,
-        }
-        for doubt in doubts
-    ]
-    return {
-        "count": len(evidence.doubts),
-        "shown": shown,
-        "remark": evidence.remarks.get("mislabels", ""),
-    }
-
-
-def _picture(evidence: Evidence, at: Place, names: list[str]) -> dict[str, Any]:
-    found = evidence.pictures.get(at)
-    if found is None:
-        return {"split": at[0], "id": "", "label": "", "picture": ""}
-    label = names[found.label] if 0 <= found.label < len(names) else ""
-    return {"split": at[0], "id": found.id, "label": label, "picture": found.uri}
-
-
-def _name_of(evidence: Evidence, role: str) -> str:
-    return next((split.name for split in evidence.splits if split.role == role), role)

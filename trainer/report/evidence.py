@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.engine.scored_examples import Scored
-from trainer.report.curves import Curves
+from trainer.workdir.curves import Curves
 
 Place = tuple[str, int]  # a split, and where in its order
 

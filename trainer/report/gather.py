@@ -15,10 +15,11 @@ from trainer.data.sources.listed_source import ListedSource
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.run import Run
 from trainer.engine.scored_examples import Scored
-from trainer.report import contents, curves, duplicates, mislabels, pictures
+from trainer.report import duplicates, examples, mislabels, pictures
 from trainer.report.evidence import Doubt, Evidence, Picture, Place, Split, Twin
 from trainer.report.mislabels import Labelled
 from trainer.storage import api as storage
+from trainer.workdir import curves
 from trainer.workdir import paths as parts
 
 # A second or two of reading; larger splits are not read once more for the page's sake.
@@ -53,7 +54,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
         doubts=doubts,
         remarks=remarks,
     )
-    shown = contents.places_to_show(evidence, config.validation_split, config.train_split)
+    shown = examples.places_to_show(evidence, config.validation_split, config.train_split)
     return dataclasses.replace(evidence, pictures=_pictures(run, shown))
 
 

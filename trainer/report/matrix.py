@@ -21,9 +21,9 @@ def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
         names: of the classes.
 
     Returns:
-        {"classes": names, "rows": ints, labels by predictions, "is_part": whether classes are left
-        out, "pairs": [{"label", "prediction", "count", "num_examples"}], the worst first,
-        "never_predicted": names of classes with examples}.
+        {"classes": names, "rows": ints, labels by predictions, "num_examples" by label,
+        "is_part": whether classes are left out, "pairs": [{"label", "prediction", "count",
+        "num_examples"}], the worst first, "never_predicted": names of classes with examples}.
     """
     whole = np.array(evaluation.get("confusion_matrix") or np.zeros([0, 0]), np.int64)
     if whole.shape != (len(names), len(names)):

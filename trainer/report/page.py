@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.report import command_of
-from trainer.report.curves import Curves
 from trainer.report.evidence import Evidence
+from trainer.workdir.curves import Curves
 
 _HERE = Path(__file__).parent
 _CHARTS = "chart.umd.min.js"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 from trainer.engine.evaluate import Evaluation
@@ -15,6 +16,7 @@ from trainer.storage import api as storage
 from trainer.workdir.finished import PAGE
 
 METRICS, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
+CONTENTS = "report/contents.json"
 
 
 def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence | None:
@@ -42,7 +44,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
 
 
 def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
-    """Publish the page and the tables beside it; what fails is said, and no more.
+    """Publish the page and the files beside it; what fails is said, and no more.
 
     Args:
         run: it has come to its end.
@@ -56,10 +58,12 @@ def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
         return False
     try:
         evidence = dataclasses.replace(evidence, metrics=metrics)
+        shown = contents.build(evidence)
         files = {
             METRICS: page.metrics_csv(evidence.curves),
             PREDICTIONS: page.predictions_csv(evidence),
-            PAGE: page.report(contents.build(evidence)),  # the last one: it speaks of the others
+            CONTENTS: json.dumps(shown, allow_nan=False) + "\n",
+            PAGE: page.report(shown),  # the last one: it speaks of the others
         }
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
