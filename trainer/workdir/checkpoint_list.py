@@ -58,7 +58,7 @@ def complete(
     for name in sorted(names(directory) if among is None else among, key=_order, reverse=True):
         if name not in known:
             manifest = storage.read_manifest(storage.join(directory, name))
-            if manifest is None or "identity" not in manifest.facts:
+            if manifest is None or "state" not in manifest.facts:
                 continue
             _check_format(storage.join(directory, name), manifest.facts)
             known[name] = manifest
