@@ -98,7 +98,8 @@ def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: Abstr
     """`auto` resolved: bfloat16 where a frozen backbone runs on a CPU that multiplies it.
 
     Only a frozen backbone: its features change, by 1 to 10 % of the largest one, but not what a
-    head learns from them (docs/benchmarks.md). Fine-tuning in it is on request (docs/design.md).
+    head learns from them (docs/benchmarks.md). Fine-tuning in it is on request:
+    docs/decisions/011-arithmetic.md.
 
     Raises:
         UserError: bfloat16 is asked for on GPUs, for which TensorFlow's graph optimizer has none.

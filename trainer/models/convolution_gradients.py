@@ -1,7 +1,7 @@
 """Gradients of convolutions by the kernels that are fast on a CPU.
 
 Each computes what TensorFlow's own does, in another order of additions. Measured on two cores with
-AVX-512, EfficientNet-Lite0 and 32 images: docs/design.md.
+AVX-512, EfficientNet-Lite0 and 32 images: docs/decisions/010-folded-backbones.md.
 """
 
 from typing import Any

@@ -17,7 +17,7 @@ from trainer.launch.kubernetes import job as kubernetes_job
 GOLDENS = Path(__file__).parents[2] / "inputs" / "goldens" / "kubernetes"
 IMAGE = "--image=europe-docker.pkg.dev/project/graft/trainer@sha256:" + "0" * 64
 WORKDIR = "--workdir=gs://bucket/runs/pets"
-# To write them anew: graft submit WORDS > tests/goldens/kubernetes/NAME.yaml
+# To write them anew: graft submit WORDS > tests/inputs/goldens/kubernetes/NAME.yaml
 SHOWN = {
     "single": ["--cpu=4", "--memory=8Gi", "--max_hours=0.5"],
     "workers": ["--num_workers=4", "--claim=shared", "--service_account=trainer"],
