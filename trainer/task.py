@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from trainer.loop import api
-from trainer.process.console import voice
+from trainer.process.console import make_reporter
 from trainer.settings import flags
 from trainer.settings.command_line import command, exit_process, usage
 from trainer.storage.api import join
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: Sequence[str]) -> int:
     started = time.monotonic()
     config = flags.config_from_argv(argv)
-    reporter = voice(config.log_format, progress_secs=config.log_progress_secs)
+    reporter = make_reporter(config.log_format, progress_secs=config.log_progress_secs)
     result = api.result(config, api.run(config, reporter, started, owns_process=True))
     evaluation = result.metrics["eval"]
     reporter.show(score_table.table(evaluation), **score_table.figures(evaluation))
@@ -32,7 +32,7 @@ def _train(argv: Sequence[str]) -> int:
         reporter.say(f"mistakes   {confusion}")
     reporter.say(f"curves     tensorboard --logdir={paths.part(config.workdir, 'logs')}")
     model = f"model in {result.export}, " if result.export else ""
-    figures = result.report or join(config.workdir, finished.METRICS)
+    figures = result.report or join(config.workdir, finished.METRICS_FILE)
     reporter.say(
         f"done       accuracy {result.accuracy:.4f} on {evaluation['num_examples']:,} "
         f"validation images; {model}{'report' if result.report else 'figures'} in {figures}",

@@ -27,39 +27,39 @@ def main() -> None:
     import tensorflow as tf
 
     from trainer.engine.checkpoints import Checkpoints
-    from trainer.storage.upload_queue import Uploader
+    from trainer.storage.upload_queue import UploadQueue
     from trainer.workdir.state import RunState
 
     values = np.random.default_rng(0).normal(size=(4, MEGABYTES << 16)).astype(np.float32)
     variables = tf.train.Checkpoint(variables=[tf.Variable(row) for row in values])
-    uploader = Uploader()
+    upload_queue = UploadQueue()
 
     def opened() -> Checkpoints:
         place = "gs://bucket/ours/checkpoints"
-        return Checkpoints(place, variables, {"seed": 0}, _KEPT, print, uploader)
+        return Checkpoints(place, variables, {"seed": 0}, _KEPT, print, upload_queue)
 
     checkpoints = opened()
     variables.write("gs://bucket/tf/warm")
     checkpoints.save(RunState(0))
-    uploader.flush()
+    upload_queue.flush()
     _tell("warm up", 0.0)
     for step in range(1, NUM_SAVES + 1):
         path = f"gs://bucket/tf/step_{step}"
         _tell("tf save", _secs(partial(variables.write, path)))
         began = time.monotonic()
         blocked = _secs(partial(checkpoints.save, RunState(step)))
-        uploader.flush()
+        upload_queue.flush()
         _tell("our publish", time.monotonic() - began, blocked=blocked)
         _tell("tf restore", _secs(partial(variables.read, path)))
         _tell("our restore", _secs(opened().restore_newest))
-    _flushes(tf, uploader)
-    _steps(tf, checkpoints, uploader)
+    _flushes(tf, upload_queue)
+    _steps(tf, checkpoints, upload_queue)
 
 
-def _flushes(tf: Any, uploader: Any) -> None:
+def _flushes(tf: Any, upload_queue: Any) -> None:
     """An event file that is flushed after each point."""
-    from trainer.board.event_upload import LogUpload
-    from trainer.board.event_writer import Summaries
+    from trainer.board.event_upload import EventUpload
+    from trainer.board.event_writer import SummaryWriter
 
     def theirs() -> None:
         writer = tf.summary.create_file_writer("gs://bucket/tf/logs")
@@ -70,23 +70,23 @@ def _flushes(tf: Any, uploader: Any) -> None:
 
     _tell("tf flushes", _secs(theirs))
     clock = iter(range(10**6))  # a flush a second, and an upload every 50
-    upload = LogUpload("gs://bucket/ours/logs", uploader, 50.0, lambda: float(next(clock)))
-    summaries = Summaries("gs://bucket/ours/logs", 0, upload)
-    uploader.flush()
+    upload = EventUpload("gs://bucket/ours/logs", upload_queue, 50.0, lambda: float(next(clock)))
+    summary_writer = SummaryWriter("gs://bucket/ours/logs", 0, upload)
+    upload_queue.flush()
     _tell("open", 0.0)
 
     def ours() -> None:
         for step in range(NUM_FLUSHES):
-            summaries.write("train", step, {"loss": 1.0})
-            summaries.flush_if_due()
-        summaries.flush()
-        uploader.flush()
+            summary_writer.write("train", step, {"loss": 1.0})
+            summary_writer.flush_if_due()
+        summary_writer.flush()
+        upload_queue.flush()
 
     _tell("our flushes", _secs(ours))
     upload.discard()
 
 
-def _steps(tf: Any, checkpoints: Any, uploader: Any) -> None:
+def _steps(tf: Any, checkpoints: Any, upload_queue: Any) -> None:
     """The slowest step, of the median of undisturbed ones, without an upload and during uploads."""
     from trainer.workdir.state import RunState
 
@@ -110,14 +110,14 @@ def _steps(tf: Any, checkpoints: Any, uploader: Any) -> None:
         if is_idle.is_set():
             is_idle.clear()
             checkpoints.save(RunState(9))
-            uploader.submit(is_idle.set)
+            upload_queue.submit(is_idle.set)
 
     taken(lambda: None)
     quiet = taken(lambda: None)
     median = statistics.median(quiet)
     _tell("quiet steps", max(quiet), of_median=max(quiet) / median)
     busy = taken(keep_uploading)
-    uploader.flush()
+    upload_queue.flush()
     slower = statistics.median(busy) / median
     _tell("busy steps", max(busy), of_median=max(busy) / median, slower=slower)
 

@@ -22,21 +22,21 @@ class Recorder:
         self.reports: list[tuple[float, int, int]] = []
 
     def say(self, message: str, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def warn(self, message: str) -> None:
-        """See Voice."""
+        """See Reporter."""
         print(message, file=sys.stderr, flush=True)
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """See Voice."""
+        """See Reporter."""
         self.reports.append((time.perf_counter(), done, total))
 
     def close(self) -> None:
-        """See Voice."""
+        """See Reporter."""
 
 
 def main(argv: list[str]) -> None:

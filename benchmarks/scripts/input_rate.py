@@ -42,9 +42,9 @@ def _pipeline(augment: str, data: str) -> float:
     from trainer.data.decode.decode_checked import BadImages
     from trainer.data.input_pipeline import InputPipeline
     from trainer.data.sources import tfds_open
-    from trainer.graph.plain_pipeline import functions_as_written, taken_as_deterministic
+    from trainer.graph.plain_pipeline import skip_determinism_check, skip_graph_optimizer
 
-    with functions_as_written():  # as a run does, too
+    with skip_graph_optimizer():  # as a run does, too
         tf.config.list_logical_devices()
     source = tfds_open.open_prepared(data, shuffle_buffer_size=2048)
     pipeline = InputPipeline(
@@ -56,7 +56,7 @@ def _pipeline(augment: str, data: str) -> float:
         bad_images=BadImages(),
         augment=augment,
     )
-    with taken_as_deterministic():
+    with skip_determinism_check():
         batches = iter(pipeline.training_batches("train", range(8), 1, 0))
     for _ in range(8):  # the shuffle buffers fill, the functions are traced
         next(batches)

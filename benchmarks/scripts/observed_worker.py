@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     from trainer.engine.feature_extraction import Extraction
     from trainer.engine.train_step import TrainStep
     from trainer.loop import train
-    from trainer.workers.heartbeat import Lifeline
+    from trainer.workers.heartbeat import Heartbeat
 
     parts = Extraction.parts
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     holder: Any = Extraction
     holder.parts = observed_parts
     _time(train, "_save", "checkpoint")
-    _time(Lifeline, "agree", "agreement", lambda arguments, _: {"about": arguments[1]})
+    _time(Heartbeat, "agree", "agreement", lambda arguments, _: {"about": arguments[1]})
     _time(TrainStep, "run", "loop", lambda _, result: {"steps": len(result[0])})
     return task.main(argv)
 

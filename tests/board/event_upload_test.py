@@ -7,11 +7,11 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from trainer.board import event_upload
-from trainer.board.event_upload import LogUpload
-from trainer.board.event_writer import Summaries
-from trainer.board.summary_protos import Picture
+from trainer.board.event_upload import EventUpload
+from trainer.board.event_writer import SummaryWriter
+from trainer.board.summary_protos import ImageSummary
 from trainer.storage import gcs as gcs_storage
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 
 LOGS = "gs://bucket/run/logs"
 
@@ -25,19 +25,19 @@ class Clock:
 
 class World:
     def __init__(self):
-        self.uploader = Uploader()
+        self.upload_queue = UploadQueue()
         self.clock = Clock()
-        self.upload = LogUpload(LOGS, self.uploader, 10.0, self.clock)
+        self.upload = EventUpload(LOGS, self.upload_queue, 10.0, self.clock)
 
     def open(self, resumed_step=0):
-        return Summaries(LOGS, resumed_step, self.upload)
+        return SummaryWriter(LOGS, resumed_step, self.upload)
 
 
 @pytest.fixture
 def world(gcs):
     world = World()
     yield world
-    world.uploader.flush(10)
+    world.upload_queue.flush(10)
     world.upload.discard()
 
 
@@ -61,14 +61,14 @@ def data(gcs):
 
 def test_two_hundred_flushes(gcs, world, tmp_path):
     """A point every 0.2 s for 40 s; TensorFlow itself would upload the whole file 200 times."""
-    summaries = world.open()
+    summary_writer = world.open()
     gcs.proxy.reset()
     for step in range(1, 201):
         world.clock.now += 0.2
-        summaries.write("train", step, {"loss": 1.0, "accuracy": 0.5})
-        summaries.flush_if_due()
-    summaries.close()
-    world.uploader.flush(10)
+        summary_writer.write("train", step, {"loss": 1.0, "accuracy": 0.5})
+        summary_writer.flush_if_due()
+    summary_writer.close()
+    world.upload_queue.flush(10)
     assert steps(gcs, tmp_path) == list(range(1, 201))
     assert gcs.proxy.count("POST") == 4 + 1  # curves.jsonl once: there was no checkpoint
     (name,) = gcs.names("run/logs/train/")
@@ -81,13 +81,13 @@ def test_two_hundred_flushes(gcs, world, tmp_path):
 
 def test_a_large_file_is_followed_by_a_new_one(gcs, world, tmp_path, monkeypatch):
     monkeypatch.setattr(event_upload, "ROTATE_BYTES", 2000)
-    summaries = world.open()
+    summary_writer = world.open()
     for step in range(1, 101):
-        summaries.write("train", step, {"loss": 1.0})
+        summary_writer.write("train", step, {"loss": 1.0})
         if step % 10 == 0:
-            summaries.flush()
-    summaries.close()
-    world.uploader.flush(10)
+            summary_writer.flush()
+    summary_writer.close()
+    world.upload_queue.flush(10)
     names = gcs.names("run/logs/train/")
     assert len(names) >= 3
     assert all(len(gcs.read(name)) < 3500 for name in names)
@@ -99,45 +99,47 @@ def test_a_large_file_is_followed_by_a_new_one(gcs, world, tmp_path, monkeypatch
 
 def test_pictures_are_sent_as_well_and_taken_back(gcs, world, tmp_path, monkeypatch):
     monkeypatch.setattr(event_upload, "ROTATE_BYTES", 1)  # a file for each flush
-    summaries = world.open()
+    summary_writer = world.open()
     for step in (1, 2, 3):
-        summaries.write_pictures("eval", step, {"p": Picture(bytes([step]) * 999, 1, 1, "")})
-        summaries.flush()
-    world.uploader.flush(10)
+        summary_writer.write_images(
+            "eval", step, {"p": ImageSummary(bytes([step]) * 999, 1, 1, "")}
+        )
+        summary_writer.flush()
+    world.upload_queue.flush(10)
     assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
     resumed = World()
-    summaries = resumed.open(2)
+    summary_writer = resumed.open(2)
     assert steps(gcs, tmp_path, "eval", "p") == [1, 2]
-    summaries.write_pictures("eval", 3, {"p": Picture(b"new", 1, 1, "")})
-    summaries.close()
-    resumed.uploader.flush(10)
+    summary_writer.write_images("eval", 3, {"p": ImageSummary(b"new", 1, 1, "")})
+    summary_writer.close()
+    resumed.upload_queue.flush(10)
     assert steps(gcs, tmp_path, "eval", "p") == [1, 2, 3]
     resumed.upload.discard()
 
 
 def test_a_resumed_curve_never_steps_back(gcs, world, tmp_path, monkeypatch):
     monkeypatch.setattr(event_upload, "ROTATE_BYTES", 1)  # a file for each flush
-    summaries = world.open()
+    summary_writer = world.open()
     for step in range(1, 7):
-        summaries.write("train", step, {"loss": step / 4})
+        summary_writer.write("train", step, {"loss": step / 4})
         if step % 2 == 0:
-            summaries.flush()
-    world.uploader.flush(10)
+            summary_writer.flush()
+    world.upload_queue.flush(10)
     first, second, _ = gcs.names("run/logs/train/")
     gcs.proxy.reset()
     resumed = World()
-    summaries = resumed.open(3)  # 1, 2 stay; 3 of (3, 4) stays; (5, 6) goes
+    summary_writer = resumed.open(3)  # 1, 2 stay; 3 of (3, 4) stays; (5, 6) goes
     assert gcs.names("run/logs/train/") == [first, second]
     assert steps(gcs, tmp_path) == [1, 2, 3]
     downloads = [r.target for r in gcs.proxy.requests if "alt=media" in r.target]
     # The first one is known to have no later steps; curves.jsonl is written as a whole.
     assert len(downloads) == 2 + 1
-    resumed.uploader.flush(10)
+    resumed.upload_queue.flush(10)
     assert data(gcs) == [{"step": step, "loss": step / 4} for step in (1, 2, 3)]
     for step in (4, 5):
-        summaries.write("train", step, {"loss": step / 4})
-    summaries.close()
-    resumed.uploader.flush(10)
+        summary_writer.write("train", step, {"loss": step / 4})
+    summary_writer.close()
+    resumed.upload_queue.flush(10)
     assert steps(gcs, tmp_path) == [1, 2, 3, 4, 5]
     assert data(gcs) == [{"step": step, "loss": step / 4} for step in (1, 2, 3, 4, 5)]
     resumed.upload.discard()

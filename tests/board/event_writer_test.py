@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from trainer.board.event_writer import Summaries, forget_after
+from trainer.board.event_writer import SummaryWriter, truncate_after
 
 
 def records(path):
@@ -41,13 +41,13 @@ def data(directory):
 
 
 def write(directory, resumed_step, *steps):
-    summaries = Summaries(str(directory), resumed_step)
+    summary_writer = SummaryWriter(str(directory), resumed_step)
     for step in steps:
-        summaries.write("train", step, {"loss": step / 4, "accuracy": 0.5})
+        summary_writer.write("train", step, {"loss": step / 4, "accuracy": 0.5})
         if step % 2 == 0:
-            summaries.write("eval", step, {"loss": step / 2})
-    summaries.flush()
-    summaries.close()
+            summary_writer.write("eval", step, {"loss": step / 2})
+    summary_writer.flush()
+    summary_writer.close()
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -64,12 +64,12 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_flush_is_enough(tmp_path):
-    summaries = Summaries(str(tmp_path), 0)
-    summaries.write("eval", 3, {"loss": 1.0})
-    summaries.flush()
+    summary_writer = SummaryWriter(str(tmp_path), 0)
+    summary_writer.write("eval", 3, {"loss": 1.0})
+    summary_writer.flush()
     assert points(tmp_path / "eval") == [(3, "loss", 1.0)]
     assert data(tmp_path) == [{"curve": "eval", "step": 3, "loss": 1.0}]
-    summaries.close()
+    summary_writer.close()
 
 
 def test_a_resumed_curve_never_steps_back(tmp_path):
@@ -86,7 +86,7 @@ def test_a_resumed_curve_never_steps_back(tmp_path):
 
 def test_a_file_of_later_steps_alone_is_removed(tmp_path):
     write(tmp_path, 0, 5, 6)
-    forget_after(str(tmp_path / "train"), 4)
+    truncate_after(str(tmp_path / "train"), 4)
     assert os.listdir(tmp_path / "train") == []
 
 
@@ -94,7 +94,7 @@ def test_what_is_whole_is_not_touched(tmp_path):
     write(tmp_path, 0, 1, 2)
     (path,) = (tmp_path / "train").iterdir()
     before = path.stat()
-    forget_after(str(tmp_path / "train"), 2)
+    truncate_after(str(tmp_path / "train"), 2)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -116,7 +116,7 @@ def test_a_cut_last_record_is_survived(tmp_path, written, cut):
     # A record: length (8 bytes), its checksum (4), the content, its checksum (4).
     left = {"header": size - last + 10, "length": size - last + 3}.get(cut) or size - cut
     os.truncate(copy, left)
-    forget_after(str(copy.parent), 3)
+    truncate_after(str(copy.parent), 3)
     whole = points(written.parent)
     assert points(copy.parent) == whole[:-2]  # a record holds both points of a step
     assert copy.stat().st_size == size - last
@@ -128,7 +128,7 @@ def test_other_files_are_not_ours(tmp_path):
     (tmp_path / "train" / "plugins").mkdir()
     (tmp_path / "train" / "notes.txt").write_text("mine")
     (tmp_path / "train" / ".partial-x").write_bytes(b"half")
-    forget_after(str(tmp_path / "train"), 1)
+    truncate_after(str(tmp_path / "train"), 1)
     assert (tmp_path / "train" / "notes.txt").read_text() == "mine"
     names = sorted(os.listdir(tmp_path / "train"))
     assert len(names) == 4
@@ -136,4 +136,4 @@ def test_other_files_are_not_ours(tmp_path):
 
 
 def test_no_directory(tmp_path):
-    forget_after(str(tmp_path / "absent"), 3)
+    truncate_after(str(tmp_path / "absent"), 3)

@@ -127,10 +127,12 @@ def test_features_are_points_with_class_id_and_picture(run):
     assert [row.split("\t")[1] for row in rows] == list(source.listing("validation").ids)
     sprite = Image.open(directory / "sprite.jpg")
     assert sprite.size == (5 * 48, 5 * 48)
-    for place, row in enumerate(rows):
+    for example_index, row in enumerate(rows):
         name, example_id = row.split("\t")
         assert example_id.startswith(f"validation/{name}/")
-        pixel = np.array(sprite.resize((5, 5), Image.Resampling.BOX))[place // 5, place % 5]
+        pixel = np.array(sprite.resize((5, 5), Image.Resampling.BOX))[
+            example_index // 5, example_index % 5
+        ]
         assert np.abs(pixel - tiny.COLORS[name]).max() < 60
 
 

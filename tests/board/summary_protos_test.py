@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tests.inputs import board
-from trainer.board.event_writer import Summaries
+from trainer.board.event_writer import SummaryWriter
 from trainer.board.images import MOST_CURVES, per_class
-from trainer.board.summary_protos import Picture
+from trainer.board.summary_protos import ImageSummary
 from trainer.engine.evaluate import Evaluation
 from trainer.process.errors import PeerLost, UserError
 
-PICTURE = Picture(b"\x89PNG", 3, 2, "what one sees")
+PICTURE = ImageSummary(b"\x89PNG", 3, 2, "what one sees")
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def warnings():
 
 
 @pytest.fixture
-def summaries(tmp_path, warnings):
-    summaries = Summaries(str(tmp_path), 0, warn=warnings.append)
-    yield summaries
-    summaries.close()
+def summary_writer(tmp_path, warnings):
+    summary_writer = SummaryWriter(str(tmp_path), 0, warn=warnings.append)
+    yield summary_writer
+    summary_writer.close()
 
 
-def read(tmp_path, summaries, name):
-    summaries.flush()
+def read(tmp_path, summary_writer, name):
+    summary_writer.flush()
     return board.read(tmp_path / name)
 
 
@@ -39,27 +39,27 @@ def plugin(reader, tag):
     return reader.SummaryMetadata(tag).plugin_data.plugin_name
 
 
-def test_scalars(tmp_path, summaries):
-    summaries.write("train", 4, {"loss": 0.1, "rate/<b>x</b>": float("nan")})
-    reader = read(tmp_path, summaries, "train")
+def test_scalars(tmp_path, summary_writer):
+    summary_writer.write("train", 4, {"loss": 0.1, "rate/<b>x</b>": float("nan")})
+    reader = read(tmp_path, summary_writer, "train")
     assert values(reader, "loss") == [(4, np.float32(0.1))]
     assert np.isnan(values(reader, "rate/<b>x</b>")[0][1])
     assert plugin(reader, "loss") == "scalars"
 
 
-def test_pictures(tmp_path, summaries):
+def test_pictures(tmp_path, summary_writer):
     for step in (1, 2):
-        summaries.write_pictures("eval", step, {"a": PICTURE, "b": PICTURE})
-    reader = read(tmp_path, summaries, "eval")
+        summary_writer.write_images("eval", step, {"a": PICTURE, "b": PICTURE})
+    reader = read(tmp_path, summary_writer, "eval")
     assert values(reader, "b") == [(step, [b"3", b"2", b"\x89PNG"]) for step in (1, 2)]
     assert plugin(reader, "b") == "images"
     assert reader.SummaryMetadata("b").summary_description == "what one sees"
 
 
-def test_histograms_count_what_is_a_number(tmp_path, summaries):
+def test_histograms_count_what_is_a_number(tmp_path, summary_writer):
     odd = np.array([[1.0, np.nan], [np.inf, 3.0]], np.float32)
-    summaries.write_histograms("train", 7, {"odd": odd, "none": np.full(3, np.nan)})
-    reader = read(tmp_path, summaries, "train")
+    summary_writer.write_histograms("train", 7, {"odd": odd, "none": np.full(3, np.nan)})
+    reader = read(tmp_path, summary_writer, "train")
     ((step, rows),) = values(reader, "odd")
     assert (step, rows[0][0], rows[-1][1]) == (7, 1.0, 3.0)
     assert sum(row[2] for row in rows) == 2
@@ -69,18 +69,18 @@ def test_histograms_count_what_is_a_number(tmp_path, summaries):
 
 def test_pictures_beyond_the_checkpoint_are_taken_back(tmp_path):
     for resumed, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        summaries = Summaries(str(tmp_path), resumed)
+        summary_writer = SummaryWriter(str(tmp_path), resumed)
         for step in steps:
-            summaries.write_pictures("train", step, {"a": PICTURE})
-            summaries.write("train", step, {"loss": 1.0})
-        summaries.close()
+            summary_writer.write_images("train", step, {"a": PICTURE})
+            summary_writer.write("train", step, {"loss": 1.0})
+        summary_writer.close()
     reader = board.read(tmp_path / "train")
     assert [event.step for event in reader.Tensors("a")] == [1, 2, 3, 4]
 
 
-def test_what_fails_is_said_once_of_each_kind(summaries, warnings):
+def test_what_fails_is_said_once_of_each_kind(summary_writer, warnings):
     for what in ("pictures", "pictures", "points"):
-        with summaries.optional(what):
+        with summary_writer.optional(what):
             raise ValueError(f"no {what}\nat all")
     assert warnings == [
         "TensorBoard gets no pictures: ValueError: no pictures",
@@ -88,19 +88,19 @@ def test_what_fails_is_said_once_of_each_kind(summaries, warnings):
     ]
 
 
-def test_what_ends_a_run_elsewhere_ends_it_here(summaries, warnings):
-    with pytest.raises(PeerLost), summaries.optional("pictures"):
+def test_what_ends_a_run_elsewhere_ends_it_here(summary_writer, warnings):
+    with pytest.raises(PeerLost), summary_writer.optional("pictures"):
         raise PeerLost("worker 1 is gone")
-    with summaries.optional("pictures"):
+    with summary_writer.optional("pictures"):
         raise UserError("the disk is full")
     assert len(warnings) == 1
 
 
 def test_one_writer_writes_for_all(tmp_path):
-    summaries = Summaries(str(tmp_path), 0, writes=False)
-    summaries.write_pictures("train", 1, {"a": PICTURE})
-    summaries.close()
-    assert not summaries.writes
+    summary_writer = SummaryWriter(str(tmp_path), 0, writes=False)
+    summary_writer.write_images("train", 1, {"a": PICTURE})
+    summary_writer.close()
+    assert not summary_writer.writes
     assert list(tmp_path.iterdir()) == []
 
 

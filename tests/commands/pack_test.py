@@ -13,7 +13,7 @@ from trainer.commands.pack import main
 from trainer.commands.packing import pack
 from trainer.data.sources.folder_source import open_folder
 from trainer.data.sources.tfds_open import open_prepared
-from trainer.process.console import LineVoice
+from trainer.process.console import LineReporter
 from trainer.process.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -32,8 +32,8 @@ def source(folder):
 @pytest.fixture(scope="module")
 def packed(source, tmp_path_factory):
     output = tmp_path_factory.mktemp("packed") / "three colours"
-    voice = LineVoice(io.StringIO())
-    assert pack(source, SPLITS, str(output), 100_000, voice) == {"train": 60, "validation": 15}
+    reporter = LineReporter(io.StringIO())
+    assert pack(source, SPLITS, str(output), 100_000, reporter) == {"train": 60, "validation": 15}
     return output
 
 
@@ -83,21 +83,21 @@ def test_it_is_in_shards_of_about_the_size(packed):
 @pytest.mark.parametrize("name", ["2024-größe [x] {y}", "Ünï", "_", "a"])
 def test_any_name_of_a_directory(source, tmp_path, name):
     output = tmp_path / name
-    pack(source, ["validation"], str(output), 2**20, LineVoice(io.StringIO()))
+    pack(source, ["validation"], str(output), 2**20, LineReporter(io.StringIO()))
     assert contents(open_prepared(str(output), 16), "validation") == contents(source, "validation")
     assert os.listdir(tmp_path) == [name]
 
 
 def test_progress_is_said_to_the_end(source, tmp_path):
     stream = io.StringIO()
-    pack(source, SPLITS, str(tmp_path / "out"), 10_000, LineVoice(stream, lambda: 0.0))
+    pack(source, SPLITS, str(tmp_path / "out"), 10_000, LineReporter(stream, lambda: 0.0))
     lines = ["packing train 1/60", "packing train 60/60", "packing validation 15/15"]
     assert stream.getvalue().splitlines() == lines
 
 
 def test_none_of_the_splits(source, tmp_path):
     with pytest.raises(UserError, match="has none of the splits dev, test"):
-        pack(source, ["dev", "test"], str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+        pack(source, ["dev", "test"], str(tmp_path / "out"), 2**20, LineReporter(io.StringIO()))
     assert os.listdir(tmp_path) == []
 
 
@@ -108,7 +108,7 @@ def test_broken_images_are_packed_and_named(folder, tmp_path):
         path.write_bytes(path.read_bytes()[:-30])
     (copy / "train" / "green" / "000.png").write_bytes(b"no image")
     source, stream = open_folder(str(copy)), io.StringIO()
-    pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineVoice(stream))
+    pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineReporter(stream))
     (line,) = [line for line in stream.getvalue().splitlines() if "decoded" in line]
     assert line.startswith(
         "warning: 6 of 60 train images cannot be decoded, and are packed as they"
@@ -124,7 +124,7 @@ def test_an_image_that_is_gone(folder, tmp_path):
     source = open_folder(str(copy))
     (copy / "train" / "red" / "007.png").unlink()
     with pytest.raises(UserError, match=r"--dataset=.*: cannot be packed \(.*red/007\.png"):
-        pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+        pack(source, SPLITS, str(tmp_path / "out"), 2**20, LineReporter(io.StringIO()))
     assert os.listdir(tmp_path) == ["copy"]
 
 
@@ -159,18 +159,19 @@ def test_a_place_that_cannot_be_written(folder, tmp_path, capfd):
 
 PACKER = """
 import sys
-from trainer.process.console import LineVoice
+from trainer.process.console import LineReporter
 from trainer.data.sources.folder_source import open_folder
 from trainer.commands.packing import pack
 
-pack(open_folder(sys.argv[1]), ["train", "validation"], sys.argv[2], 100_000, LineVoice(sys.stdout))
+folder = open_folder(sys.argv[1])
+pack(folder, ["train", "validation"], sys.argv[2], 100_000, LineReporter(sys.stdout))
 """
 
 
 @pytest.fixture
 def half_packed(gates):
     """Starts a process that packs a folder, and that holds where it has packed half of it."""
-    gate = gates("trainer.process.console:LineVoice.advance", 30)
+    gate = gates("trainer.process.console:LineReporter.advance", 30)
 
     def begin(folder, output):
         with open(os.devnull, "w") as nowhere:
@@ -205,7 +206,7 @@ def test_directories_of_others_are_left_alone(source, tmp_path):
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "diary.txt").write_text("dear diary")
-    pack(source, ["validation"], str(tmp_path / "out"), 2**20, LineVoice(io.StringIO()))
+    pack(source, ["validation"], str(tmp_path / "out"), 2**20, LineReporter(io.StringIO()))
     assert sorted(os.listdir(tmp_path)) == sorted([*names, "out"])
     assert {(tmp_path / name / "diary.txt").read_text() for name in names} == {"dear diary"}
 
@@ -213,7 +214,7 @@ def test_directories_of_others_are_left_alone(source, tmp_path):
 @pytest.mark.integration
 def test_two_at_once_do_not_disturb_each_other(folder, source, half_packed, tmp_path):
     slow, gate = half_packed(folder, tmp_path / "slow")
-    pack(source, ["validation"], str(tmp_path / "quick"), 2**20, LineVoice(io.StringIO()))
+    pack(source, ["validation"], str(tmp_path / "quick"), 2**20, LineReporter(io.StringIO()))
     gate.open()
     assert slow.wait(DEADLINE_SECS) == 0
     assert sorted(os.listdir(tmp_path)) == ["quick", "slow"]

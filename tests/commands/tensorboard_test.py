@@ -17,13 +17,13 @@ from trainer.commands.tensorboard import short_names
 
 
 def write_run(root):
-    from trainer.board.event_writer import Summaries
+    from trainer.board.event_writer import SummaryWriter
 
     (root / "logs").mkdir(parents=True)
     (root / "config.json").write_text('{"config": {}}')
-    summaries = Summaries(str(root / "logs"), 0)
-    summaries.write("train", 5, {"loss": 0.5})
-    summaries.close()
+    summary_writer = SummaryWriter(str(root / "logs"), 0)
+    summary_writer.write("train", 5, {"loss": 0.5})
+    summary_writer.close()
     return root
 
 

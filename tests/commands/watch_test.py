@@ -79,7 +79,7 @@ def test_a_workdir_once(workdir, capsys):
 
 
 def test_no_run_yet_in_lines(tmp_path):
-    seen = watch.look(str(tmp_path), None, 1_700_000_000.0)
+    seen = watch.status_of(str(tmp_path), None, 1_700_000_000.0)
     assert watch.describe(seen) == [
         f"run        nothing in {tmp_path} yet; waiting for it, Ctrl-C ends"
     ]

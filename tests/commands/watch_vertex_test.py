@@ -177,5 +177,5 @@ def test_following_names_the_command_that_does(vertex_ai, capsys, kind, more, co
 )
 def test_states_and_errors_in_words(state, error, phase, why):
     job = {"displayName": "pets", "name": "…", "state": state, "error": error}
-    seen = vertex_state.look(job)
+    seen = vertex_state.status(job)
     assert (seen["phase"], seen["why"]) == (phase, why)

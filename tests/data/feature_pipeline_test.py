@@ -48,15 +48,15 @@ def entered(source, split, num_shards, shuffle, seed, entries):
 
     def one(shard, epoch, skip):
         order = {"epoch": epoch, "skip": skip, "seed": seed, "shuffle": shuffle}
-        places, examples = (
+        indices, examples = (
             read(split, shard, num_shards, **order) for read in (source.order, source.examples)
         )
-        assert places.element_spec == {"place": tf.TensorSpec([], tf.int64)}
-        return tf.data.Dataset.zip(places, examples)
+        assert indices.element_spec == {"index": tf.TensorSpec([], tf.int64)}
+        return tf.data.Dataset.zip(indices, examples)
 
     columns = tuple(tf.constant(column, tf.int64) for column in zip(*entries, strict=True))
     rows = tf.data.Dataset.from_tensor_slices(columns).flat_map(one).as_numpy_iterator()
-    return [(int(ordered["place"]), example["id"]) for ordered, example in rows]
+    return [(int(ordered["index"]), example["id"]) for ordered, example in rows]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -86,10 +86,10 @@ def assert_ordered(source, split, num_shards, shuffle, rng):
     ]
     rows = entered(source, split, num_shards, shuffle, seed, entries)
     whole, rest = rows[: len(ids)], rows[len(ids) :]
-    assert [ids[place] for place, _ in whole] == [example_id for _, example_id in whole]
-    places = [place for place, _ in whole]
-    assert sorted(places) == list(range(len(ids)))
-    assert shuffle or places == list(range(len(ids)))
+    assert [ids[index] for index, _ in whole] == [example_id for _, example_id in whole]
+    indices = [index for index, _ in whole]
+    assert sorted(indices) == list(range(len(ids)))
+    assert shuffle or indices == list(range(len(ids)))
     expected = [
         row
         for (begin, end), skip in zip(bounds, skips, strict=True)
@@ -111,7 +111,7 @@ def pipelines(source, split, seed=7, bad=(), batch=BATCH, num_shards=NUM_SHARDS)
     whole = everything(source, split)
     flat = whole["input"].reshape([len(whole["label"]), -1])
     table = FeatureTable(
-        1, whole["label"], whole["weight"] > 0, lambda places: tf.gather(flat, places)
+        1, whole["label"], whole["weight"] > 0, lambda indices: tf.gather(flat, indices)
     )
     assert table.is_good.sum() == len(table.labels) - len(bad)
     return (
@@ -205,17 +205,17 @@ def test_views_are_cycled_by_epoch(sources):
     is_good = np.ones(num_views * num_examples, bool)
     is_good[num_examples + 4] = False  # one example, in its second view only
     table = FeatureTable(
-        num_views, labels, is_good, lambda places: tf.cast(places, tf.float32)[:, None]
+        num_views, labels, is_good, lambda indices: tf.cast(indices, tf.float32)[:, None]
     )
     pipeline = FeaturePipeline(source, BATCH, NUM_SHARDS, 7, table)
     steps_per_epoch = num_examples // BATCH
     batches = pipeline.training_batches("train", range(NUM_SHARDS), 1, 0)
     for step, batch in enumerate(batches.take(7 * steps_per_epoch).as_numpy_iterator()):
-        places = batch["input"][:, 0].astype(int)
+        indices = batch["input"][:, 0].astype(int)
         view = step // steps_per_epoch % num_views
-        assert set(places // num_examples) == {view}
-        assert batch["weight"].tolist() == is_good[places].astype(float).tolist()
-        assert batch["target"].argmax(-1).tolist() == labels[places % num_examples].tolist()
+        assert set(indices // num_examples) == {view}
+        assert batch["weight"].tolist() == is_good[indices].astype(float).tolist()
+        assert batch["target"].argmax(-1).tolist() == labels[indices % num_examples].tolist()
     # What is evaluated belongs to no epoch.
     (batch,) = pipeline.evaluation_batches("train", [0], 1).take(1).as_numpy_iterator()
     assert set(batch["input"][:, 0] // num_examples) == {0}

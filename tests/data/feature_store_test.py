@@ -80,9 +80,9 @@ def refused(store, *words, number=0, **shape):
 def test_every_flipped_byte_of_the_data_is_seen(store):
     path = data(store)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for index in range(len(whole)):
         content = bytearray(whole)
-        content[place] ^= 1 << place % 8
+        content[index] ^= 1 << index % 8
         path.write_bytes(content)
         refused(store, path, "its checksum does not match")
     path.write_bytes(whole)
@@ -106,10 +106,10 @@ def test_data_that_are_gone_are_named(store):
 
 def test_every_flipped_bit_and_every_cut_of_the_manifest_is_seen(store):
     whole = manifest(store).read_bytes()
-    for place in range(len(whole)):
+    for index in range(len(whole)):
         for bit in range(8):
             content = bytearray(whole)
-            content[place] ^= 1 << bit
+            content[index] ^= 1 << bit
             manifest(store).write_bytes(content)
             found, problem = read(store)
             # What JSON reads as the same is the same: a space that became another one.
@@ -117,7 +117,7 @@ def test_every_flipped_bit_and_every_cut_of_the_manifest_is_seen(store):
                 assert json.loads(content) == json.loads(whole)
                 continue
             assert str(manifest(store)) in problem
-        manifest(store).write_bytes(whole[:place])
+        manifest(store).write_bytes(whole[:index])
         refused(store, manifest(store))
 
 

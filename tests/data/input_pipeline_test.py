@@ -119,20 +119,20 @@ def test_evaluation_sees_every_example_once_at_its_place_and_pads_alike(
         for one, other in zip(found[:num_steps], found[num_steps:], strict=True):
             np.testing.assert_array_equal(one["input"], other["input"])
         counts.append([len(batch["weight"]) for batch in found[:num_steps]])
-        places = fed.evaluation_places("validation", [replica], num_replicas)
-        for where, batch in zip(places, found[:num_steps], strict=True):
-            for place, image, weight in zip(where, batch["input"], batch["weight"], strict=True):
+        indices = fed.evaluation_indices("validation", [replica], num_replicas)
+        for where, batch in zip(indices, found[:num_steps], strict=True):
+            for index, image, weight in zip(where, batch["input"], batch["weight"], strict=True):
                 if weight:
-                    np.testing.assert_array_equal(image, evaluated[0][place])
-                    seen.append(place)
+                    np.testing.assert_array_equal(image, evaluated[0][index])
+                    seen.append(index)
                     images.append(image.tobytes())
         columns.append([batch["label"].tolist() for batch in found])
     assert sorted(seen) == list(range(15))
     assert len(set(images)) == 15
     assert all(count == counts[0] for count in counts)
     assert sum(map(sum, counts)) < 15 + num_replicas * num_steps
-    both = fed.evaluation_places("validation", range(num_replicas), num_replicas)
-    alone = [fed.evaluation_places("validation", [r], num_replicas) for r in range(num_replicas)]
+    both = fed.evaluation_indices("validation", range(num_replicas), num_replicas)
+    alone = [fed.evaluation_indices("validation", [r], num_replicas) for r in range(num_replicas)]
     assert both.tolist() == np.concatenate(alone, axis=1).tolist()
     if num_replicas == 2:
         # Of one worker, they take turns.

@@ -9,8 +9,8 @@ import resource, sys
 import numpy as np
 import tensorflow as tf
 from trainer.data.feature_store import FeatureStore, Part
-from trainer.data.known_parts import KnownParts
-known = KnownParts(FeatureStore(sys.argv[1], 200), [1] * 200, 3, False)
+from trainer.data.known_parts import FeatureShards
+known = FeatureShards(FeatureStore(sys.argv[1], 200), [1] * 200, 3, False)
 for number in range(200):
     known.write(number, Part(np.full([1, 3], number, np.float32), np.zeros(1, np.int64), {}))
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, int(sys.argv[2])))

@@ -10,7 +10,7 @@ import tf_keras
 from trainer.engine.checkpoints import Checkpoints, newest_tensors
 from trainer.process.errors import UserError
 from trainer.storage import api as storage
-from trainer.workdir.state import Row, RunState
+from trainer.workdir.state import RunState, StepMetrics
 
 IDENTITY = {"seed": 0, "class_names": ["a", "b"]}
 
@@ -63,7 +63,7 @@ def world(tmp_path):
 
 
 def state_of(step, best=None):
-    state = RunState(global_step=step, recent=[Row(1 / 3, 1.0, 2.0, 0.1)])
+    state = RunState(global_step=step, recent=[StepMetrics(1 / 3, 1.0, 2.0, 0.1)])
     if best is not None:
         state.best = {"global_step": best, "accuracy": 0.5, "loss": 1.0}
     return state

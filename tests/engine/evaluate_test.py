@@ -49,9 +49,9 @@ def test_each_example_is_told_with_its_place():
     )
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     batches = iter(strategy.experimental_distribute_dataset(batches.batch(2).repeat()))
-    places = np.array([[3, 1], [0, 3]])
+    indices = np.array([[3, 1], [0, 3]])
     scorer = Evaluator(
-        strategy, lambda x: x, batches, 2, ("a", "b"), lambda: False, None, places, 4
+        strategy, lambda x: x, batches, 2, ("a", "b"), lambda: False, None, indices, 4
     )
     plain, found = scorer.run(), scorer.run(keep_scored=True)
     assert plain is not None

@@ -49,7 +49,7 @@ def without_webp(classifier, tmp_path_factory):
 def test_it_is_published_whole_with_its_labels(exported):
     manifest = storage.read_manifest(exported)
     assert manifest is not None
-    assert storage.damage(exported, manifest) is None
+    assert storage.verify(exported, manifest) is None
     assert manifest.facts == {"global_step": 3}
     assert {"saved_model.pb", "assets/labels.txt", "model.tflite"} <= set(manifest.files)
     assert Path(exported, "assets/labels.txt").read_text() == "blue\ngreen\nred\n"

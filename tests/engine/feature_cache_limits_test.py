@@ -110,8 +110,8 @@ def test_larger_than_the_memory_that_is_made_small_here_reads_from_disk(
         assert_same(table, expected)
     assert counts(cache) == [(8 * max(views, 1), 0)]
     # In a pipeline, as batches ask for them.
-    places = tf.data.Dataset.range(NUM_TRAIN).shuffle(NUM_TRAIN, seed=1).batch(17, True)
-    for asked, found in places.map(lambda p: (p, table.rows(p))).as_numpy_iterator():
+    indices = tf.data.Dataset.range(NUM_TRAIN).shuffle(NUM_TRAIN, seed=1).batch(17, True)
+    for asked, found in indices.map(lambda p: (p, table.rows(p))).as_numpy_iterator():
         np.testing.assert_array_equal(found, rows(expected)[asked])
 
 

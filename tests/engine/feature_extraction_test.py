@@ -12,10 +12,10 @@ from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
 from trainer.data.sources.folder_source import open_folder
 from trainer.engine import strategy as strategies
 from trainer.engine.feature_extraction import Extraction
-from trainer.process.console import JsonVoice
+from trainer.process.console import JsonReporter
 from trainer.process.errors import Preempted
 from trainer.process.stop_signal import StopRequest
-from trainer.workers.group import Workers
+from trainer.workers.group import WorkerGroup
 
 pytestmark = pytest.mark.integration
 
@@ -39,8 +39,8 @@ def extraction(tmp_path_factory):
         strategy=tf.distribute.OneDeviceStrategy("CPU:0"),
         features=features,
         stop=StopRequest(),
-        voice=JsonVoice(io.StringIO()),
-        workers=Workers(),
+        reporter=JsonReporter(io.StringIO()),
+        workers=WorkerGroup(),
         before_reading=lambda: None,
     )
 

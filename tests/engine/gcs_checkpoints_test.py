@@ -14,7 +14,7 @@ from tests.engine.checkpoints_test import IDENTITY, Model, state_of
 from trainer.engine.checkpoints import Checkpoints
 from trainer.process.errors import UserError
 from trainer.storage import api as storage
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 
 DIRECTORY = "gs://bucket/run/checkpoints"
 
@@ -23,7 +23,7 @@ class World:
     def __init__(self):
         self.model = Model()
         self.warnings: list[str] = []
-        self.uploader = Uploader()
+        self.upload_queue = UploadQueue()
 
     def open(self, model=None, keep=2, identity=IDENTITY):
         self.model = model or self.model
@@ -33,14 +33,14 @@ class World:
             identity,
             keep,
             self.warnings.append,
-            self.uploader,
+            self.upload_queue,
         )
 
     def save(self, checkpoints, *steps, best=None):
         for step in steps:
             self.model.train(step / 7)
             checkpoints.save(state_of(step, best))
-        self.uploader.flush(60)
+        self.upload_queue.flush(60)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_failed_upload_is_told_and_loses_nothing(gcs, world):
     with pytest.raises(UserError, match="no permission to write"):
         checkpoints.save(state_of(3))
     gcs.proxy.reset()
-    world.uploader = Uploader()
+    world.upload_queue = UploadQueue()
     assert world.open(Model(seed=9)).restore_newest() == state_of(1)
 
 
@@ -145,17 +145,17 @@ def test_no_scratch_is_left(world, tmp_path, monkeypatch):
 def test_training_is_not_kept_waiting_by_15_megabytes(gcs, delay_secs):
     """60 ms is the aim; the bound is wider, and of CPU time, which is ours on any machine."""
     variables = [tf.Variable(np.random.default_rng(0).normal(size=(1000, 1000))) for _ in range(2)]
-    uploader = Uploader()
+    upload_queue = UploadQueue()
     checkpoints = Checkpoints(
         DIRECTORY,
         tf.train.Checkpoint(variables=variables),
         IDENTITY,
         2,
         lambda words: None,
-        uploader,
+        upload_queue,
     )
     checkpoints.save(state_of(0))
-    uploader.flush(60)
+    upload_queue.flush(60)
     gcs.proxy.delay_secs = delay_secs
     spent = []
     for step in range(1, 6):
@@ -168,7 +168,7 @@ def test_training_is_not_kept_waiting_by_15_megabytes(gcs, delay_secs):
         checkpoints.save(state_of(step))
         spent.append(time.process_time() - began)
         is_saved.set()
-        uploader.flush(60)
+        upload_queue.flush(60)
         assert late
         assert not any(late)
         size = max(int(r.headers.get("content-length", 0)) for r in gcs.proxy.requests)

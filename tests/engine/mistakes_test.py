@@ -13,9 +13,9 @@ from trainer.engine.evaluate import Evaluator
 from trainer.engine.mistakes import Mistake
 
 
-def of(losses, labels, predictions, places=None):
-    places = range(len(losses)) if places is None else places
-    return mistakes.worst(*map(np.array, (losses, places, labels, predictions)))
+def of(losses, labels, predictions, indices=None):
+    indices = range(len(losses)) if indices is None else indices
+    return mistakes.worst(*map(np.array, (losses, indices, labels, predictions)))
 
 
 def test_the_highest_losses_of_what_is_wrong():
@@ -25,7 +25,7 @@ def test_the_highest_losses_of_what_is_wrong():
 
 def test_of_equal_losses_the_first_place_and_no_number_before_all():
     found = of([1.0, 1.0, np.nan, np.inf], [0, 0, 0, 0], [1, 1, 1, 1], [9, 2, 8, 4])
-    assert [m.place for m in found] == [4, 8, 2, 9]
+    assert [m.example_index for m in found] == [4, 8, 2, 9]
 
 
 def test_nothing_wrong():
@@ -42,7 +42,7 @@ def test_eight_of_all_workers():
             of(losses, [0] * 9, [1] * 9, [100 * worker + i for i in range(9)])
         )
     found = mistakes.from_facts(told)
-    assert [m.place for m in found] == [208, 207, 206, 205, 204, 203, 202, 201]
+    assert [m.example_index for m in found] == [208, 207, 206, 205, 204, 203, 202, 201]
     assert found[0] == Mistake(2.8, 208, 0, 1)
 
 
@@ -64,13 +64,13 @@ def test_a_place_is_that_of_the_example(source, replicas):
         return tf.stack([mean[:, 1], mean[:, 0], mean[:, 2]], axis=1) * 30
 
     expected = []
-    for place in range(21):
-        example = source.example("validation", place)
+    for example_index in range(21):
+        example = source.example("validation", example_index)
         pixels = tf.io.decode_jpeg(example.encoded, 3, dct_method="INTEGER_ACCURATE")
         image = tf.image.resize(pixels, (8, 8), "bilinear") / 255
         scores = logits(image[None])[0].numpy().astype(np.float64)
         loss = np.log(np.exp(scores - scores[example.label]).sum())
-        expected.append((loss, place, example.label, int(scores.argmax())))
+        expected.append((loss, example_index, example.label, int(scores.argmax())))
     wrong = sorted(row for row in expected if row[2] != row[3])[::-1][:8]
     assert len(wrong) == 8
 
@@ -85,7 +85,7 @@ def test_a_place_is_that_of_the_example(source, replicas):
             pipeline.evaluation_steps("validation", replicas),
             source.class_names,
             lambda: False,
-            places=pipeline.evaluation_places("validation", [replica], replicas),
+            indices=pipeline.evaluation_indices("validation", [replica], replicas),
         )
         for _ in range(2):  # a second pass begins where the first one did
             evaluation = evaluator.run()

@@ -9,7 +9,7 @@ from trainer.engine.train_step import TrainStep, balanced_class_weights
 from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier, Head
 from trainer.settings.config import Config
-from trainer.workdir.state import Row
+from trainer.workdir.state import StepMetrics
 
 
 def identity(width):
@@ -113,7 +113,7 @@ def test_many_steps_in_one_call_are_as_many_rows():
     assert len(rows) == 5
     losses = [row.loss_sum for row in rows]
     assert losses == sorted(losses, reverse=True)
-    assert isinstance(rows[0], Row)
+    assert isinstance(rows[0], StepMetrics)
 
 
 def test_the_loop_ends_with_the_first_loss_that_is_not_finite():

@@ -54,11 +54,11 @@ def test_the_steps_are_optimized_and_the_pipelines_are_not(optimized, flags):
 SEARCHED = """
 import sys
 import tensorflow as tf
-from trainer.graph.plain_pipeline import taken_as_deterministic, untuned
+from trainer.graph.plain_pipeline import skip_determinism_check, skip_autotune
 tf.config.experimental.enable_op_determinism()
 def numbers():
-    return [int(x) for x in untuned(tf.data.Dataset.range(4).map(lambda x: 2 * x, 2))]
-with taken_as_deterministic():
+    return [int(x) for x in skip_autotune(tf.data.Dataset.range(4).map(lambda x: 2 * x, 2))]
+with skip_determinism_check():
     print(numbers(), file=sys.stderr)
 print("outside", numbers(), file=sys.stderr)
 try:

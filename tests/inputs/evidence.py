@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from trainer.engine.evaluate import Evaluation
-from trainer.engine.scored_examples import Scored
-from trainer.report.evidence import Doubt, Evidence, Picture, Split, Twin
+from trainer.engine.scored_examples import ScoredExamples
+from trainer.report.evidence import NearDuplicate, ReportData, ReportImage, Split, SuspectLabel
 from trainer.report.pictures import thumbnail
 
 GOODPUT = {"wall_secs": 10.0, "in_steps": 0.25, "secs": {"step": 2.5, "export": 7.5, "down": 0.0}}
@@ -24,7 +24,7 @@ def scored(label, prediction, confidence, label_probability=None):
     confidence = np.array(confidence, np.float32)
     if label_probability is None:
         label_probability = np.where(label == prediction, confidence, 1 - confidence)
-    return Scored(
+    return ScoredExamples(
         label,
         prediction,
         confidence,
@@ -61,9 +61,11 @@ def small(names=("ant", "bee", "cat"), example_ids=None, uri=None, **more):
     judged = scored([0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0], [0.9, 0.8, 0.7, 0.6, 0.95, 0.99])
     ids = list(example_ids or [f"validation/{i}.png" for i in range(6)])
     uri = thumbnail(encoded()) if uri is None else uri
-    pictures = {("validation", i): Picture(ids[i], int(judged.label[i]), uri) for i in (0, 1, 5)}
-    pictures["train", 7] = Picture("train/7.png", 1, uri)
-    pictures["train", 8] = Picture("train/8.png", 2, uri)
+    pictures = {
+        ("validation", i): ReportImage(ids[i], int(judged.label[i]), uri) for i in (0, 1, 5)
+    }
+    pictures["train", 7] = ReportImage("train/7.png", 1, uri)
+    pictures["train", 8] = ReportImage("train/8.png", 2, uri)
     facts = {
         "workdir": "runs/small",
         "metrics": metrics(names, judged),
@@ -78,8 +80,8 @@ def small(names=("ant", "bee", "cat"), example_ids=None, uri=None, **more):
         ],
         "scored": judged,
         "ids": ids,
-        "twins": [Twin(0, 7, 1.0, True)],
-        "doubts": [Doubt(("train", 8), 0, 0.75, 0.125)],
+        "twins": [NearDuplicate(0, 7, 1.0, True)],
+        "doubts": [SuspectLabel(("train", 8), 0, 0.75, 0.125)],
         "pictures": pictures,
     }
-    return Evidence(**{**facts, **more})
+    return ReportData(**{**facts, **more})

@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.inputs import tiny
-from trainer.graph.plain_pipeline import functions_as_written
+from trainer.graph.plain_pipeline import skip_graph_optimizer
 
-with functions_as_written():
+with skip_graph_optimizer():
     tf.constant(0)  # if this is its first use
 
 

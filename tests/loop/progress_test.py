@@ -9,7 +9,7 @@ import pytest
 from tests.inputs import tiny
 from trainer.data.sources.folder_source import open_folder
 from trainer.loop import progress
-from trainer.process.console import LineVoice
+from trainer.process.console import LineReporter
 from trainer.settings.config import Config
 from trainer.workdir.state import RunState
 
@@ -23,7 +23,7 @@ def said(source, stretches, **flags):
     """What is said after (seconds, seconds waited) of training, and after its end."""
     console = io.StringIO()
     config = Config(workdir="w", num_epochs=1, **flags)
-    run: Any = SimpleNamespace(config=config, source=source, voice=LineVoice(console))
+    run: Any = SimpleNamespace(config=config, source=source, reporter=LineReporter(console))
     state = RunState()
     for took, waited in stretches:
         progress.note_speed(run, state, 10, took, waited)

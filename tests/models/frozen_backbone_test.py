@@ -95,7 +95,7 @@ def facts(frozen):
     return [getattr(frozen, name) for name in ("digest", *frozen_backbone._ON_CARD)]
 
 
-def damage(directory, changes, another):
+def verify(directory, changes, another):
     for file, change in changes.items():
         path = directory / file
         if change is None:
@@ -128,7 +128,7 @@ def test_what_is_damaged_is_made_anew(saved, sound, another, tmp_path, monkeypat
     frozen = sound[1]
     cache = shutil.copytree(sound[0], tmp_path / "cache")
     (directory,) = cache.glob("frozen-*")
-    damage(directory, DAMAGES[what], another)
+    verify(directory, DAMAGES[what], another)
     again = frozen_backbone.load(saved, cache_dir=str(cache))
     assert facts(again) == facts(frozen)
     np.testing.assert_array_equal(again(images(frozen)), frozen(images(frozen)))
@@ -145,7 +145,7 @@ def test_what_is_damaged_and_can_only_be_read_is_left_alone(
     frozen = sound[1]
     kept = shutil.copytree(sound[0], tmp_path / "kept")
     (directory,) = kept.glob("frozen-*")
-    damage(directory, DAMAGES[what], another)
+    verify(directory, DAMAGES[what], another)
     before = {path: path.read_bytes() for path in directory.iterdir()}
     cache = tmp_path / "cache" if is_prepared else kept
     if is_prepared:

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from trainer.process.console import JsonVoice, LineVoice, TerminalVoice, Warnings, voice
+from trainer.process.console import (
+    JsonReporter,
+    LineReporter,
+    TerminalReporter,
+    WarningsOnly,
+    make_reporter,
+)
 
 
 class Clock:
@@ -19,18 +25,18 @@ class Clock:
         return self.now
 
 
-def talk(speaker, clock):
-    speaker.say("data       3 images", num=3)
-    speaker.warn("careful")
+def talk(reporter, clock):
+    reporter.say("data       3 images", num=3)
+    reporter.warn("careful")
     for step, now in ((1, 0.0), (2, 9.9), (3, 10.0), (4, 10.1), (2000, 10.2)):
         clock.now = now
-        speaker.advance("training", step, 2000, loss=1.23456, images_per_sec=123.6)
-    speaker.close()
+        reporter.advance("training", step, 2000, loss=1.23456, images_per_sec=123.6)
+    reporter.close()
 
 
 def test_lines():
     stream, clock = io.StringIO(), Clock()
-    talk(LineVoice(stream, clock), clock)
+    talk(LineReporter(stream, clock), clock)
     assert stream.getvalue().splitlines() == [
         "data       3 images",
         "warning: careful",
@@ -42,8 +48,8 @@ def test_lines():
 
 def test_figures_as_they_are_read():
     stream = io.StringIO()
-    LineVoice(stream).advance("training", 1, 1, loss=123.4, images_per_sec=64.123, accuracy=1.0)
-    LineVoice(stream).advance("training", 1, 1, images_per_sec=12882.4)
+    LineReporter(stream).advance("training", 1, 1, loss=123.4, images_per_sec=64.123, accuracy=1.0)
+    LineReporter(stream).advance("training", 1, 1, images_per_sec=12882.4)
     assert stream.getvalue().splitlines() == [
         "training 1/1  loss 123  images per sec 64.1  accuracy 1.0000",
         "training 1/1  images per sec 12,882",
@@ -53,7 +59,7 @@ def test_figures_as_they_are_read():
 def test_json_lines():
     stream, clock = io.StringIO(), Clock()
     before = datetime.datetime.now(datetime.timezone.utc)
-    talk(JsonVoice(stream, clock), clock)
+    talk(JsonReporter(stream, clock), clock)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     for line in lines:
         time = datetime.datetime.fromisoformat(line.pop("time"))
@@ -72,12 +78,12 @@ def test_json_lines():
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_lines_of_progress_come_as_often_as_asked(log_format, secs, shown):
     stream, clock = io.StringIO(), Clock()
-    kind: Any = type(voice(log_format, stream))
-    speaker = kind(stream, clock, secs)
-    talk(speaker, clock)
+    kind: Any = type(make_reporter(log_format, stream))
+    reporter = kind(stream, clock, secs)
+    talk(reporter, clock)
     assert stream.getvalue().count("training ") == shown
-    made: Any = voice(log_format, stream, secs)
-    assert speaker._progress_secs == made._progress_secs
+    made: Any = make_reporter(log_format, stream, secs)
+    assert reporter._progress_secs == made._progress_secs
 
 
 def test_json_stays_json():
@@ -85,7 +91,7 @@ def test_json_stays_json():
         raise ValueError(constant)
 
     stream = io.StringIO()
-    JsonVoice(stream).say("größe\nzwei", loss=float("nan"), rate=float("-inf"))
+    JsonReporter(stream).say("größe\nzwei", loss=float("nan"), rate=float("-inf"))
     (line,) = stream.getvalue().splitlines()
     fields = json.loads(line, parse_constant=refuse)
     assert (fields["message"], fields["loss"], fields["rate"]) == ("größe\nzwei", "nan", "-inf")
@@ -99,35 +105,35 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("log_format", "stream", "kind"),
     [
-        ("auto", io.StringIO(), LineVoice),
-        ("auto", Terminal(), TerminalVoice),
-        ("text", Terminal(), LineVoice),
-        ("json", Terminal(), JsonVoice),
-        ("json", io.StringIO(), JsonVoice),
+        ("auto", io.StringIO(), LineReporter),
+        ("auto", Terminal(), TerminalReporter),
+        ("text", Terminal(), LineReporter),
+        ("json", Terminal(), JsonReporter),
+        ("json", io.StringIO(), JsonReporter),
     ],
 )
 def test_choice(log_format, stream, kind):
-    assert type(voice(log_format, stream)) is kind
+    assert type(make_reporter(log_format, stream)) is kind
 
 
 def test_the_stream_is_todays_stdout(capsys):
-    voice("text").say("here")
+    make_reporter("text").say("here")
     assert capsys.readouterr().out == "here\n"
 
 
 TALKER = """
 from trainer.process.console import voice
-speaker = voice("auto")
-speaker.say("saved to run[red]/:smile:/x")
+reporter = make_reporter("auto")
+reporter.say("saved to run[red]/:smile:/x")
 for step in range(1, 41):
-    speaker.advance("drawing", step, 40)
+    reporter.advance("drawing", step, 40)
 for step in (5, 6):
-    speaker.advance("training", step, 40, loss=0.5)
-speaker.warn("one image is bad")
-speaker.advance("training", 7, 40, loss=0.25)
-speaker.close()
-speaker.close()
-speaker.say("done")
+    reporter.advance("training", step, 40, loss=0.5)
+reporter.warn("one image is bad")
+reporter.advance("training", 7, 40, loss=0.25)
+reporter.close()
+reporter.close()
+reporter.say("done")
 """
 
 
@@ -195,9 +201,9 @@ def test_a_terminal_is_left_clean():
 
 def test_of_all_but_the_chief_the_warnings_are_heard():
     stream = io.StringIO()
-    speaker = Warnings(LineVoice(stream))
-    speaker.say("epoch 1", accuracy=0.5)
-    speaker.advance("training", 5, 5)
-    speaker.warn("a file is broken")
-    speaker.close()
+    reporter = WarningsOnly(LineReporter(stream))
+    reporter.say("epoch 1", accuracy=0.5)
+    reporter.advance("training", 5, 5)
+    reporter.warn("a file is broken")
+    reporter.close()
     assert stream.getvalue() == "warning: a file is broken\n"

@@ -13,9 +13,9 @@ from trainer.data.input_pipeline import InputPipeline
 from trainer.data.sources.folder_source import open_folder
 from trainer.engine.feature_cache import FeatureCache
 from trainer.engine.feature_extraction import Extraction
-from trainer.process.console import JsonVoice
+from trainer.process.console import JsonReporter
 from trainer.process.stop_signal import StopRequest
-from trainer.workers.group import Workers
+from trainer.workers.group import WorkerGroup
 
 SIZE, WIDTH = (12, 10), 6
 NUM_TRAIN = 51  # 3 × 17: two batches, and parts of 6 and 7
@@ -34,8 +34,8 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
         "strategy": tf.distribute.OneDeviceStrategy("CPU:0"),
         "features": colours,
         "stop": StopRequest(),
-        "voice": JsonVoice(io.StringIO()),
-        "workers": Workers(),
+        "voice": JsonReporter(io.StringIO()),
+        "workers": WorkerGroup(),
         "before_reading": lambda: None,
         **changes,
     }
@@ -50,7 +50,7 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
 
 
 def said(cache):
-    return [json.loads(line) for line in cache.extraction.voice._stream.getvalue().splitlines()]
+    return [json.loads(line) for line in cache.extraction.reporter._stream.getvalue().splitlines()]
 
 
 def counts(cache):

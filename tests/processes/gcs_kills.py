@@ -52,7 +52,7 @@ def assert_whole_or_nothing(gcs, scratch, number, moment):
     assert process.returncode == (-signal.SIGKILL if is_killed else 0)
     manifests = {d: storage.read_manifest(d) for d in (OLD, NEW)}
     for directory, manifest in manifests.items():
-        assert manifest is None or storage.damage(directory, manifest) is None
+        assert manifest is None or storage.verify(directory, manifest) is None
     assert any(manifests.values())
     has_new = number > MANIFEST or (number == MANIFEST and moment == "after")
     assert (manifests[NEW] is not None) == has_new

@@ -46,6 +46,6 @@ def assert_whole_or_nothing(directory: Path, num_kills: int, rng: random.Random)
             if manifest is not None:
                 num_whole += 1
                 assert manifest.files.keys() == files.keys()
-                assert storage.damage(str(target / name), manifest) is None
+                assert storage.verify(str(target / name), manifest) is None
     assert num_whole > 0
     print(num_whole, "whole,", num_unfinished, "unfinished")

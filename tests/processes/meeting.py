@@ -33,7 +33,7 @@ def main():
     held = preflight.hold_port(cluster)
     say("holding")
     clock = lambda: time.monotonic() * speed
-    lifeline = preflight.meet(
+    heartbeat = preflight.meet(
         cluster, held, fingerprint, stop, say, timeout_secs, stall_secs, clock
     )
     # As TensorFlow's server does, at once; and it stays until all have come this far.
@@ -44,21 +44,21 @@ def main():
             if words[0] == "leave":
                 break
             if words[0] == "agree":
-                say(lifeline.agree("numbers", **{"x": float(words[1]), "y": index}))
+                say(heartbeat.agree("numbers", **{"x": float(words[1]), "y": index}))
             elif words[0] == "union":
                 facts = {f"{i} of {index}": "x" for i in range(int(words[1]))}
-                say(len(lifeline.union("names", facts)))
+                say(len(heartbeat.union("names", facts)))
             elif words[0] == "expect":
-                lifeline.expect_progress(True)
-                while min(lifeline._heard_at.values()) <= lifeline._progress_at:
+                heartbeat.expect_progress(True)
+                while min(heartbeat._heard_at.values()) <= heartbeat._progress_at:
                     time.sleep(0.01)
                 say("heard")
             elif words[0] == "stop":
                 say(stop.signal)
             elif words[0] == "fail":
-                lifeline.end(2, "--workdir=x: wrong")
+                heartbeat.end(2, "--workdir=x: wrong")
                 return 2
-        lifeline.leave()
+        heartbeat.leave()
     return 0
 
 sys.exit(command_line.run(main))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.inputs import evidence
 from trainer.report import command_of, contents, examples, page
-from trainer.report.evidence import Doubt, Evidence, Split
+from trainer.report.evidence import ReportData, Split, SuspectLabel
 
 
 def build(found):
@@ -47,8 +47,8 @@ def test_a_small_run_section_by_section():
 def test_three_doubts_of_a_thousand_images_alarm_nobody(num_images, kind):
     splits = [Split("train", "training", num_images - 133, None), Split("test", "test", 9999, None)]
     splits.insert(1, Split("validation", "validation", 133, None))
-    doubts = [Doubt(("train", 8), 0, 0.9, 0.05)] * 3
-    built, _ = build(evidence.small(splits=splits, doubts=doubts))
+    suspect_labels = [SuspectLabel(("train", 8), 0, 0.9, 0.05)] * 3
+    built, _ = build(evidence.small(splits=splits, suspect_labels=suspect_labels))
     remark = "" if kind == "look" else ", about as many as where none is wrong"
     text = f"3 labels are worth a second look{remark}."
     assert {"kind": kind, "text": text, "section": "mislabels"} in built["findings"]
@@ -83,7 +83,7 @@ def test_the_interval_is_wilsons():
 
 
 def test_no_evaluation():
-    found = Evidence("runs/young", {}, {}, {})
+    found = ReportData("runs/young", {}, {}, {})
     built, text = build(found)
     assert built["mistakes"]["count"] == 0
     assert "There is no evaluation: the run has not come to its end." in text
@@ -125,7 +125,7 @@ def test_a_thousand_classes_and_one_example_in_a_class():
             metrics=evidence.metrics(names, judged),
             ids=[str(i) for i in range(5000)],
             splits=splits,
-            doubts=[Doubt(("train", i), 0, 0.9, 0.1) for i in range(500)],
+            suspect_labels=[SuspectLabel(("train", i), 0, 0.9, 0.1) for i in range(500)],
         )
     )
     assert built["confusion"]["is_part"]
@@ -137,10 +137,12 @@ def test_a_thousand_classes_and_one_example_in_a_class():
 
 
 def test_doubts_of_both_splits_are_shown():
-    doubts = [Doubt(("validation", i), 0, 0.9, 0.1) for i in range(40)]
-    doubts += [Doubt(("train", i), 0, 0.9, 0.1) for i in range(3)]
-    shown = examples.shown_doubts(dataclasses.replace(evidence.small(), doubts=doubts))
-    assert sum(doubts[number].at[0] == "train" for number in shown) == 3
+    suspect_labels = [SuspectLabel(("validation", i), 0, 0.9, 0.1) for i in range(40)]
+    suspect_labels += [SuspectLabel(("train", i), 0, 0.9, 0.1) for i in range(3)]
+    shown = examples.shown_doubts(
+        dataclasses.replace(evidence.small(), suspect_labels=suspect_labels)
+    )
+    assert sum(suspect_labels[number].at[0] == "train" for number in shown) == 3
     assert len(shown) == examples.MAX_DOUBTS
 
 

@@ -3,7 +3,7 @@
 from tests.commands.compare_test import write_run
 from tests.inputs import evidence
 from tests.processes.in_process import graft as graft_here
-from trainer.board.event_writer import Summaries
+from trainer.board.event_writer import SummaryWriter
 from trainer.report import comparison, contents, page
 
 STEPS = range(10, 110, 10)
@@ -11,11 +11,11 @@ STEPS = range(10, 110, 10)
 
 def write_logs(logs):
     """Ten points of each curve, as a run writes them; the file."""
-    summaries = Summaries(str(logs), 0)
+    summary_writer = SummaryWriter(str(logs), 0)
     for step in STEPS:
-        summaries.write("train", step, {"loss": 1 / step, "accuracy": step / 200})
-        summaries.write("eval", step, {"loss": 2 / step})
-    summaries.close()
+        summary_writer.write("train", step, {"loss": 1 / step, "accuracy": step / 200})
+        summary_writer.write("eval", step, {"loss": 2 / step})
+    summary_writer.close()
     return logs / "curves.jsonl"
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.inputs.evidence import scored
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 from trainer.report import calibration, duplicates, mislabels
-from trainer.report.mislabels import Labelled
+from trainer.report.mislabels import LabeledFeatures
 
 
 def test_calibration_by_hand():
@@ -27,12 +27,12 @@ def test_a_bin_holds_its_upper_end():
 def test_what_has_no_confidence_is_in_no_bin():
     judged = scored([0, 0], [0, 0], [np.nan, 0.5])
     assert sum(b["num_examples"] for b in calibration.reliability(judged)) == 1
-    assert calibration.expected_calibration_error(Scored.none_of(3)) is None
+    assert calibration.expected_calibration_error(ScoredExamples.none_of(3)) is None
 
 
 def test_columns_keep_every_bit():
     judged = scored([0, 2], [1, 2], [1 / 3, 0.7])
-    back = Scored.from_columns(judged.columns())
+    back = ScoredExamples.from_columns(judged.columns())
     for name in ("label", "prediction", "confidence", "label_probability", "is_scored"):
         assert getattr(back, name).dtype == getattr(judged, name).dtype
         assert getattr(back, name).tolist() == getattr(judged, name).tolist()
@@ -47,7 +47,7 @@ def test_a_label_is_doubted_where_another_class_is_as_sure_as_of_its_own():
 def test_no_label_is_doubted_for_a_class_without_examples_or_without_a_number():
     assert mislabels.confident(scored([0, 0], [0, 1], [0.9, 0.99]), 2).tolist() == []
     assert mislabels.confident(scored([0, 1], [1, 1], [np.nan, 0.5]), 2).tolist() == []
-    assert mislabels.confident(Scored.none_of(4), 3).tolist() == []
+    assert mislabels.confident(ScoredExamples.none_of(4), 3).tolist() == []
 
 
 def clouds(seed, count, num_classes, width=24, spread=0.4):
@@ -59,7 +59,7 @@ def clouds(seed, count, num_classes, width=24, spread=0.4):
 
 def regression(features, labels, is_good=None):
     is_good = np.ones(len(labels), bool) if is_good is None else is_good
-    train = Labelled(lambda places: features[places], labels, is_good)
+    train = LabeledFeatures(lambda indices: features[indices], labels, is_good)
     return mislabels.Regression(train, labels.max() + 1)
 
 
@@ -84,7 +84,7 @@ def test_planted_mislabels_are_found_without_having_learnt_them(seed):
 def test_planted_mislabels_of_another_split_are_found(seed):
     features, labels, truth, wrong = planted(seed, 60, 4, 2)
     of_train = regression(*clouds(seed + 10, 400, 4))
-    judged = of_train.of_others(Labelled(lambda p: features[p], labels, np.ones(60, bool)))
+    judged = of_train.of_others(LabeledFeatures(lambda p: features[p], labels, np.ones(60, bool)))
     assert set(mislabels.clear(judged)) == set(wrong), f"seed {seed}"
     assert (judged.prediction[wrong] == truth[wrong]).all()
 
@@ -122,18 +122,18 @@ def test_blocks_change_nothing(monkeypatch):
 def test_the_nearest_is_found_and_a_bad_image_is_nobodys():
     features, _ = clouds(5, 50, 5)
     is_good = np.ones(50, bool)
-    places, cosines = duplicates.nearest(lambda p: features[p], is_good, features[[3, 30]])
-    assert places.tolist() == [3, 30]
+    indices, cosines = duplicates.nearest(lambda p: features[p], is_good, features[[3, 30]])
+    assert indices.tolist() == [3, 30]
     assert cosines.tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
     is_good[30] = False
-    places, cosines = duplicates.nearest(lambda p: features[p], is_good, features[[3, 30]])
-    assert places[0] == 3
-    assert places[1] != 30
+    indices, cosines = duplicates.nearest(lambda p: features[p], is_good, features[[3, 30]])
+    assert indices[0] == 3
+    assert indices[1] != 30
     assert cosines[1] < 0.95
 
 
 def test_nothing_is_near_nothing():
     features, _ = clouds(6, 5, 2)
-    places, _ = duplicates.nearest(lambda p: features[p], np.zeros(5, bool), features[:2])
-    assert places.tolist() == [-1, -1]
+    indices, _ = duplicates.nearest(lambda p: features[p], np.zeros(5, bool), features[:2])
+    assert indices.tolist() == [-1, -1]
     assert len(duplicates.nearest(lambda p: features[p], np.ones(5, bool), features[:0])[0]) == 0

@@ -34,9 +34,11 @@ def site(planted_run, tmp_path_factory):
         remarks={"duplicates": "<script>alert(3)</script>"},
     )
     (root / "hostile.html").write_text(page.report(contents.build(small)))
-    bare = dataclasses.replace(evidence.small(), metrics={}, scored=None, curves={}, twins=())
+    bare = dataclasses.replace(
+        evidence.small(), metrics={}, scored=None, curves={}, near_duplicates=()
+    )
     (root / "bare.html").write_text(
-        page.report(contents.build(dataclasses.replace(bare, doubts=())))
+        page.report(contents.build(dataclasses.replace(bare, suspect_labels=())))
     )
     assert compare.main([str(workdir), f"{workdir}/", f"--output={root / 'compare.html'}"]) == 0
     with serve(root) as address:

@@ -34,7 +34,7 @@ def test_publish(published):
         facts={"step": 1},
     )
     assert (published / "a.bin").read_bytes() == b"123456789"
-    assert storage.damage(published, manifest) is None
+    assert storage.verify(published, manifest) is None
     assert json.loads((published / storage.MANIFEST).read_text())["facts"] == {"step": 1}
 
 
@@ -84,7 +84,7 @@ def test_damage_is_found_and_named(published, do, words):
     do(published / "a.bin")
     manifest = storage.read_manifest(published)
     assert manifest is not None
-    found = storage.damage(published, manifest)
+    found = storage.verify(published, manifest)
     assert found == f"{published}/{words}"
 
 

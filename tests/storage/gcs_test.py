@@ -41,7 +41,7 @@ def test_publish(gcs, scratch):
     }
     for name, file in manifest.files.items():
         assert gcs.bucket.get_blob(f"runs/größe 1/step_1/{name}").generation == file["generation"]
-    assert storage.damage(DIRECTORY, manifest) is None
+    assert storage.verify(DIRECTORY, manifest) is None
     with storage.local_copy(DIRECTORY, manifest) as copy:
         for name, content in SMALL.items():
             assert Path(copy, name).read_bytes() == content
@@ -101,7 +101,7 @@ def assert_published_for_all(fault, gcs, scratch):
         manifest = storage.publish(str(scratch), DIRECTORY, {"number": number})
         gcs.proxy.reset()
         assert storage.read_manifest(DIRECTORY) == manifest
-        assert storage.damage(DIRECTORY, manifest) is None
+        assert storage.verify(DIRECTORY, manifest) is None
         assert gcs.read("runs/größe 1/step_1/large") == LARGE
 
 
@@ -131,16 +131,16 @@ def assert_restored_for_all(fault, gcs, scratch):
 def test_damage_is_found_and_named(gcs, scratch, spoil, words):
     manifest = storage.publish(str(scratch), DIRECTORY, {})
     spoil(gcs, "runs/größe 1/step_1/a.bin")
-    assert storage.damage(DIRECTORY, manifest) == f"{DIRECTORY}/a.bin: {words}"
+    assert storage.verify(DIRECTORY, manifest) == f"{DIRECTORY}/a.bin: {words}"
     # The generation is another one, and the manifest's is gone.
-    with pytest.raises(storage.Damaged, match=r"step_1/a.bin: is gone"):
+    with pytest.raises(storage.ChecksumMismatch, match=r"step_1/a.bin: is gone"):
         storage.local_copy(DIRECTORY, manifest).__enter__()
 
 
 def test_what_always_arrives_damaged_is_damaged(gcs, scratch):
     manifest = storage.publish(str(scratch), DIRECTORY, {})
     gcs.proxy.plan = lambda request: "crc" if "a.bin" in request.target else None
-    with pytest.raises(storage.Damaged, match=r"a.bin arrives with a wrong checksum"):
+    with pytest.raises(storage.ChecksumMismatch, match=r"a.bin arrives with a wrong checksum"):
         storage.local_copy(DIRECTORY, manifest).__enter__()
 
 
@@ -193,7 +193,7 @@ def test_a_fault_for_good_is_named_and_no_older_one_is_lost(
     assert str(caught.value).startswith("gs://bucket/runs/größe 1/step_2: ")
     gcs.proxy.reset()
     assert storage.read_manifest("gs://bucket/runs/größe 1/step_2") is None
-    assert storage.damage(DIRECTORY, older) is None
+    assert storage.verify(DIRECTORY, older) is None
 
 
 def test_another_writer_is_noticed(gcs, scratch):

@@ -67,7 +67,10 @@ def test_what_0_1_0_wrote_says_no_format_and_is_restored(run):
 def test_of_a_newer_version_nothing_is_restored(run):
     run.set_format(format=2)
     run.variable.assign(0.0)
-    for look in (run.checkpoints().restore_newest, lambda: finished.before_meeting(run.config)):
+    for look in (
+        run.checkpoints().restore_newest,
+        lambda: finished.metrics_if_finished(run.config),
+    ):
         with pytest.raises(UserError) as caught:
             look()
         assert str(caught.value) == run.refusal

@@ -35,9 +35,9 @@ def write(config, tmp_path, state, metrics):
 
 
 def test_it_has_ended(config):
-    assert finished.before_meeting(config) == METRICS
+    assert finished.metrics_if_finished(config) == METRICS
     elsewhere = dataclasses.replace(config, cache_dir="/cache", log_format="json")
-    assert finished.before_meeting(elsewhere) == METRICS
+    assert finished.metrics_if_finished(elsewhere) == METRICS
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_it_has_ended(config):
     ],
 )
 def test_another_is_asked_for(config, asked):
-    assert finished.before_meeting(dataclasses.replace(config, **asked)) is None
+    assert finished.metrics_if_finished(dataclasses.replace(config, **asked)) is None
 
 
 def test_a_report_is_missed_only_where_nobody_waits_for_it(config):
@@ -59,18 +59,18 @@ def test_a_report_is_missed_only_where_nobody_waits_for_it(config):
     without = dataclasses.replace(config, report=False)
     assert finished.read(without, state) == METRICS
     assert finished.read(config, state) is None  # made with --noreport
-    assert finished.before_meeting(config) == METRICS
+    assert finished.metrics_if_finished(config) == METRICS
     made = {**METRICS, "report": True}
     storage.write_json(f"{config.workdir}/metrics.json", made)
     assert finished.read(config, state) is None  # deleted
-    storage.write_atomically(f"{config.workdir}/{finished.PAGE}", b"<!doctype html>")
+    storage.write_atomically(f"{config.workdir}/{finished.PAGE_FILE}", b"<!doctype html>")
     assert finished.read(config, state) == made
     storage.write_json(f"{config.workdir}/metrics.json", METRICS)
     assert finished.read(config, state) is None  # of an earlier end
 
 
 def test_no_run_is_there(tmp_path):
-    assert finished.before_meeting(Config(workdir=str(tmp_path / "none"))) is None
+    assert finished.metrics_if_finished(Config(workdir=str(tmp_path / "none"))) is None
 
 
 @pytest.mark.parametrize(
@@ -98,24 +98,24 @@ def test_no_run_is_there(tmp_path):
 def test_it_has_not_ended(config, tmp_path, changed, state, metrics):
     other = dataclasses.replace(config, **changed)
     write(other, tmp_path, RunState(**state), metrics)
-    assert finished.before_meeting(other) is None
+    assert finished.metrics_if_finished(other) is None
 
 
 def test_stopped_early(config, tmp_path):
     other = dataclasses.replace(config, num_epochs=9, early_stopping_patience=2)
     state = RunState(global_step=64, evaluated_step=64, evaluations_since_best=2)
     write(other, tmp_path, state, METRICS)
-    assert finished.before_meeting(other) == METRICS
+    assert finished.metrics_if_finished(other) == METRICS
 
 
 def test_an_export_that_is_damaged(config, tmp_path):
     asked = dataclasses.replace(config, export_formats=("saved_model",))
     write(asked, tmp_path, RunState(global_step=64, evaluated_step=64), METRICS)
-    assert finished.before_meeting(asked) is None
+    assert finished.metrics_if_finished(asked) is None
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"m")
     facts = json.loads('{"export_formats": ["saved_model"]}')
     storage.publish(str(tmp_path / "model"), f"{asked.workdir}/export", facts)
-    assert finished.before_meeting(asked) == METRICS
+    assert finished.metrics_if_finished(asked) == METRICS
     (tmp_path / "run" / "export" / "saved_model.pb").write_bytes(b"x")
-    assert finished.before_meeting(asked) is None
+    assert finished.metrics_if_finished(asked) is None

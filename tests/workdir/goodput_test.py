@@ -35,7 +35,7 @@ def workdir():
 
 
 def spend(workdir, ledger, category, secs):
-    with ledger.spending(category):
+    with ledger.phase(category):
         workdir.now += secs
 
 
@@ -51,11 +51,11 @@ def test_each_second_is_in_one_category(workdir):
     ledger = workdir.start(began=FIRST)
     spend(workdir, ledger, "preflight", 2)
     workdir.now += 1
-    with ledger.spending("export"):
+    with ledger.phase("export"):
         workdir.now += 4
         spend(workdir, ledger, "evaluation", 8)
         workdir.now += 0.5
-    ledger.turn("step")
+    ledger.start_phase("step")
     workdir.now += 1.5
     expected = {"startup": 4, "preflight": 2, "export": 4.5, "evaluation": 8, "step": 1.5}
     assert secs_of(ledger) == expected
@@ -65,7 +65,7 @@ def test_each_second_is_in_one_category(workdir):
 
 def test_an_error_within_ends_what_it_was_spent_on(workdir):
     ledger = workdir.start()
-    with contextlib.suppress(KeyError), ledger.spending("evaluation"):
+    with contextlib.suppress(KeyError), ledger.phase("evaluation"):
         workdir.now += 1
         raise KeyError
     workdir.now += 2
@@ -84,7 +84,7 @@ def test_waiting_for_batches_is_no_step(workdir):
 def test_a_killed_process_is_down_from_its_last_word_and_its_steps_are_lost_work(workdir):
     first = workdir.start()
     workdir.now += 5
-    first.turn("step")
+    first.start_phase("step")
     workdir.now += 10
     first.add_steps(100, 100, 10.0, 0.0)
     first.write()  # a checkpoint of step 100
@@ -96,7 +96,7 @@ def test_a_killed_process_is_down_from_its_last_word_and_its_steps_are_lost_work
 
     second = workdir.start()
     workdir.now += 6
-    second.turn("step")  # resumed after step 100
+    second.start_phase("step")  # resumed after step 100
     workdir.now += 2
     second.add_steps(120, 20, 2.0, 1.0)
     assert secs_of(second) == {"startup": 11, "step": 14, "lost_work": 2, "down": 8.5}

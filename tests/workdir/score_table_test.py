@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from trainer.process.console import JsonVoice, LineVoice, TerminalVoice
+from trainer.process.console import JsonReporter, LineReporter, TerminalReporter
 from trainer.workdir import score_table
 
 
@@ -29,7 +29,7 @@ BEANS = evaluation(
 
 def plain(found):
     stream = io.StringIO()
-    LineVoice(stream).show(score_table.table(found))
+    LineReporter(stream).show(score_table.table(found))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
@@ -91,7 +91,7 @@ def test_of_many_classes_the_weakest():
 
 def test_a_name_is_no_markup():
     stream = io.StringIO()
-    TerminalVoice(stream).show(
+    TerminalReporter(stream).show(
         score_table.table(evaluation([[1, 0], [0, 1]], ["[bold]a", ":smile:"]))
     )
     assert "[bold]a" in stream.getvalue()
@@ -100,7 +100,7 @@ def test_a_name_is_no_markup():
 
 def test_a_machine_reads_figures():
     stream = io.StringIO()
-    JsonVoice(stream).show(score_table.table(BEANS), **score_table.figures(BEANS))
+    JsonReporter(stream).show(score_table.table(BEANS), **score_table.figures(BEANS))
     (line,) = stream.getvalue().splitlines()
     found = json.loads(line)
     assert (found["severity"], found["message"]) == ("INFO", "recall worst_confusions")

@@ -3,18 +3,18 @@ import math
 
 import pytest
 
-from trainer.workdir.state import Row, RunState
+from trainer.workdir.state import RunState, StepMetrics
 
 
 def test_what_is_read_back_has_every_bit():
     state = RunState(train={"loss": 0.1 + 0.2}, best={"global_step": 3, "accuracy": 1 / 3})
     for i in range(5):
-        state.add_step(Row(1 / (i + 3), float(i), 8.0, math.pi**i), steps_per_epoch=3)
+        state.add_step(StepMetrics(1 / (i + 3), float(i), 8.0, math.pi**i), steps_per_epoch=3)
     state.skipped["größe.png"] = "truncated"
     again = RunState.from_dict(json.loads(json.dumps(state.to_dict())))
     assert again == state
     assert again.recent[0].gradient_norm == 1.0
-    assert isinstance(again.recent[0], Row)
+    assert isinstance(again.recent[0], StepMetrics)
 
 
 def test_an_unknown_entry_is_an_error():
@@ -25,7 +25,7 @@ def test_an_unknown_entry_is_an_error():
 def test_train_is_of_the_last_whole_epoch():
     state, seen = RunState(), []
     for loss, correct in ((8.0, 1.0), (4.0, 3.0), (2.0, 4.0), (1.0, 4.0), (100.0, 0.0)):
-        state.add_step(Row(loss, correct, 4.0, 1.0), steps_per_epoch=2)
+        state.add_step(StepMetrics(loss, correct, 4.0, 1.0), steps_per_epoch=2)
         seen.append((state.global_step, state.train["loss"], state.train["accuracy"]))
     # The first epoch shows what there is of it; later ones wait until they are whole.
     assert seen == [
@@ -40,11 +40,11 @@ def test_train_is_of_the_last_whole_epoch():
 
 def test_take_recent():
     state = RunState()
-    state.add_step(Row(4.0, 1.0, 4.0, 3.0), steps_per_epoch=10)
-    state.add_step(Row(2.0, 2.0, 2.0, 1.0), steps_per_epoch=10)
+    state.add_step(StepMetrics(4.0, 1.0, 4.0, 3.0), steps_per_epoch=10)
+    state.add_step(StepMetrics(2.0, 2.0, 2.0, 1.0), steps_per_epoch=10)
     assert state.take_recent() == {"loss": 1.0, "accuracy": 0.5, "gradient_norm": 2.0}
     assert state.recent == []
-    state.add_step(Row(0.0, 0.0, 0.0, 0.0), steps_per_epoch=10)  # every image was bad
+    state.add_step(StepMetrics(0.0, 0.0, 0.0, 0.0), steps_per_epoch=10)  # every image was bad
     assert state.take_recent() == {"loss": 0.0, "accuracy": 0.0, "gradient_norm": 0.0}
 
 
@@ -79,6 +79,6 @@ def test_another_patience_judges_anew():
         state.add_evaluation(0.5, 1.0, patience=3)
     judged = []
     for patience in (3, 4, 2, 0):
-        state.judge(patience)
+        state.update_early_stopping(patience)
         judged.append((patience, state.stopped_early))
     assert judged == [(3, True), (4, False), (2, True), (0, False)]

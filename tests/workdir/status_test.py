@@ -31,7 +31,7 @@ def workdir(tmp_path):
             return clock[0]
 
         ledger = Ledger(now, None, earlier, published.append)
-        ledger.turn("step")
+        ledger.start_phase("step")
         clock[0] += 30.0
         ledger.add_steps(step, 8, 30.0, 0.0)
         ledger.write()

@@ -6,12 +6,12 @@ from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.settings.config import Config
 from trainer.workers.cluster import Cluster
-from trainer.workers.group import Workers, gather
+from trainer.workers.group import WorkerGroup, join_workers
 
 
 def test_one_worker_is_its_own_chief_and_waits_for_nobody():
     said: list[str] = []
-    workers = gather(Config(workdir="x"), Cluster(), None, {}, StopRequest(), said.append)
+    workers = join_workers(Config(workdir="x"), Cluster(), None, {}, StopRequest(), said.append)
     assert workers.is_chief
     assert workers.agree("anything", stop=1.0, loop_secs=0.25) == {"stop": 1.0, "loop_secs": 0.25}
     assert workers.union("names", {"a": "b"}) == {"a": "b"}
@@ -23,7 +23,7 @@ def test_one_worker_is_its_own_chief_and_waits_for_nobody():
 
 @pytest.mark.parametrize(("index", "shards"), [(0, range(3)), (1, range(3, 6))])
 def test_each_worker_owns_its_part(index, shards):
-    workers = Workers(Cluster(("a:1", "b:1"), index, "test"))
+    workers = WorkerGroup(Cluster(("a:1", "b:1"), index, "test"))
     assert workers.is_chief == (index == 0)
     assert workers.owned_shards(6) == shards
     assert workers.owned_replicas(6) == shards

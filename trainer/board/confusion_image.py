@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from trainer.board.summary_protos import Picture
+from trainer.board.summary_protos import ImageSummary
 from trainer.board.thumbnails import BLACK, DIM, GRAY, WHITE, encoded, fitted, font
 
 # With more classes neither names nor numbers can be read: each cell is then a few pixels.
@@ -21,7 +21,7 @@ _RIGHT, _WRONG = np.array([0, 82, 140]), np.array([213, 94, 0])
 _LONGEST_NAME, _MARGIN, _SMALLEST_SIDE = 150, 12, 600
 
 
-def draw(confusion: np.ndarray, class_names: Sequence[str]) -> Picture:
+def draw(confusion: np.ndarray, class_names: Sequence[str]) -> ImageSummary:
     """Rows are the labels, columns what they were taken for; a cell's colour is its row's share.
 
     Args:

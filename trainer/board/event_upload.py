@@ -9,37 +9,41 @@ import time
 from collections.abc import Callable, Mapping
 
 from trainer.storage.api import is_remote, join, write_atomically
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 
 ROTATE_BYTES = 128 << 10
 
 
 def open_upload(
-    directory: str, uploader: Uploader, every_secs: float, writes: bool
-) -> LogUpload | None:
+    directory: str, upload_queue: UploadQueue, every_secs: float, writes: bool
+) -> EventUpload | None:
     """The upload to `directory`; None where it is local, or another worker's to write."""
     if not (writes and is_remote(directory)):
         return None
-    return LogUpload(directory, uploader, every_secs, time.monotonic)
+    return EventUpload(directory, upload_queue, every_secs, time.monotonic)
 
 
-class LogUpload:
+class EventUpload:
     """Uploads what grows below `scratch`, a local directory, to `directory`.
 
     Args:
         directory: gs://, the `logs` of the workdir.
-        uploader: does it, in order with the checkpoints: what a checkpoint has seen is there
+        upload_queue: does it, in order with the checkpoints: what a checkpoint has seen is there
             before it.
         every_secs: between two uploads; an object takes about one write a second.
         clock: seconds since some fixed time.
     """
 
     def __init__(
-        self, directory: str, uploader: Uploader, every_secs: float, clock: Callable[[], float]
+        self,
+        directory: str,
+        upload_queue: UploadQueue,
+        every_secs: float,
+        clock: Callable[[], float],
     ) -> None:
         self.scratch = tempfile.mkdtemp(prefix="graft-logs-")
         self._directory = directory
-        self._uploader = uploader
+        self._uploader = upload_queue
         self._every_secs = every_secs
         self._clock = clock
         self._last = clock()

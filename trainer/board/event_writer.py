@@ -14,15 +14,15 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from trainer.board import summary_protos
-from trainer.board.event_upload import LogUpload
-from trainer.board.summary_protos import Picture
+from trainer.board.event_upload import EventUpload
+from trainer.board.summary_protos import ImageSummary
 from trainer.process.errors import GraftError, UserError
 from trainer.storage import api as storage
 from trainer.storage.api import join
 from trainer.workdir import curves
 
 
-class Summaries:
+class SummaryWriter:
     """Points over steps; what a killed run wrote beyond its last checkpoint is taken back.
 
     What cannot be written ends no run: `warn` is told, once of each kind, and it is left out.
@@ -42,7 +42,7 @@ class Summaries:
         self,
         directory: str,
         resumed_step: int,
-        upload: LogUpload | None = None,
+        upload: EventUpload | None = None,
         writes: bool = True,
         warn: Callable[[str], None] = lambda message: None,
         every_steps: int = 1,
@@ -64,7 +64,7 @@ class Summaries:
             self._curves.write()
         for name in curves.NAMES:
             with self.optional(f"{name} curves"):
-                forget_after(join(directory, name), resumed_step)
+                truncate_after(join(directory, name), resumed_step)
                 self._writers[name] = self._new_writer(name)
 
     @property
@@ -79,9 +79,9 @@ class Summaries:
             with self.optional("curves", "the report"):
                 self._curves.add(name, step, scalars)
 
-    def write_pictures(self, name: str, step: int, pictures: Mapping[str, Picture]) -> None:
+    def write_images(self, name: str, step: int, pictures: Mapping[str, ImageSummary]) -> None:
         """Write `pictures` of `step`, by tag; see write."""
-        self._write(name, step, lambda: summary_protos.of_pictures(pictures))
+        self._write(name, step, lambda: summary_protos.of_images(pictures))
 
     def write_histograms(self, name: str, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Write how `values` of `step` are distributed, by tag; see write."""
@@ -143,7 +143,7 @@ class Summaries:
         return tf.summary.create_file_writer(os.path.join(self._directory, name))
 
 
-def forget_after(directory: str, step: int) -> None:
+def truncate_after(directory: str, step: int) -> None:
     """Remove from the event files of `directory` what belongs to steps after `step`.
 
     An object that has no later steps, by its metadata, is not downloaded.

@@ -51,10 +51,10 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else ",".join(map(str, value))
 
 
-def _file(*summaries: Any) -> bytes:
+def _file(*summary_writer: Any) -> bytes:
     now = time.time()
     events = [Event(wall_time=now, file_version="brain.Event:2")]
-    events += [Event(wall_time=now, step=0, summary=summary) for summary in summaries]
+    events += [Event(wall_time=now, step=0, summary=summary) for summary in summary_writer]
     with tempfile.TemporaryDirectory(prefix="graft-hparams-") as scratch:
         path = os.path.join(scratch, "events")
         with tf.io.TFRecordWriter(path) as writer:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from trainer.board import confusion_image, thumbnails
-from trainer.board.event_writer import Summaries
-from trainer.board.summary_protos import Picture
+from trainer.board.event_writer import SummaryWriter
+from trainer.board.summary_protos import ImageSummary
 from trainer.board.thumbnails import Tile
 from trainer.data.sources.source import Source
 from trainer.engine.evaluate import Evaluation
@@ -35,40 +35,42 @@ def per_class(evaluation: Evaluation) -> dict[str, float]:
     return points
 
 
-def show_training_images(run: Run, summaries: Summaries) -> None:
+def show_training_images(run: Run, summary_writer: SummaryWriter) -> None:
     """Write some training images as the training sees them: augmented, those of the first step.
 
     They belong to step 1: a run that goes back to its beginning forgets them and writes them anew.
     """
-    if not (run.config.log_images and summaries.writes):
+    if not (run.config.log_images and summary_writer.writes):
         return
-    with summaries.optional("training images"):
+    with summary_writer.optional("training images"):
         is_plain = run.config.augment == "none" and not run.config.mixes
         tiles = _plain_tiles(run) if is_plain else _augmented_tiles(run)
         where = (
             "Images from all over the split" if is_plain else "The first images of the first step"
         )
         about = f"{where}, as the training sees them."
-        summaries.write_pictures(
+        summary_writer.write_images(
             "train", 1, {"training_images": thumbnails.grid(tiles, _COLUMNS, about)}
         )
 
 
-def show_evaluation(run: Run, summaries: Summaries, step: int, evaluation: Evaluation) -> None:
+def show_evaluation(
+    run: Run, summary_writer: SummaryWriter, step: int, evaluation: Evaluation
+) -> None:
     """Write the confusion matrix, the worst mistakes and, on request, the weights' histograms."""
-    if not summaries.writes:
+    if not summary_writer.writes:
         return
     if run.config.log_images:
-        with summaries.optional("confusion matrix"):
+        with summary_writer.optional("confusion matrix"):
             picture = confusion_image.draw(evaluation.confusion, evaluation.class_names)
-            summaries.write_pictures("eval", step, {"confusion_matrix": picture})
-        with summaries.optional("worst mistakes"):
+            summary_writer.write_images("eval", step, {"confusion_matrix": picture})
+        with summary_writer.optional("worst mistakes"):
             if evaluation.worst:
                 mistakes = _mistakes(run, evaluation)
-                summaries.write_pictures("eval", step, {"worst_mistakes": mistakes})
+                summary_writer.write_images("eval", step, {"worst_mistakes": mistakes})
     if _is_histogram_due(run, step):
-        with summaries.optional("histograms"):
-            summaries.write_histograms("train", step, _weights(run))
+        with summary_writer.optional("histograms"):
+            summary_writer.write_histograms("train", step, _weights(run))
 
 
 def _is_histogram_due(run: Run, step: int) -> bool:
@@ -93,7 +95,7 @@ def _weights(run: Run) -> dict[str, np.ndarray]:
     return found
 
 
-def _mistakes(run: Run, evaluation: Evaluation) -> Picture:
+def _mistakes(run: Run, evaluation: Evaluation) -> ImageSummary:
     tiles = [_mistake(run, mistake) for mistake in evaluation.worst]
     return thumbnails.grid(
         tiles,
@@ -110,13 +112,13 @@ def _mistake(run: Run, mistake: Mistake) -> Tile:
         f"taken for {names[mistake.prediction]}",
         f"p = {math.exp(-mistake.loss):.1%}",
     )
-    return Tile(_thumbnail(run.source, run.config.validation_split, mistake.place), caption)
+    return Tile(_thumbnail(run.source, run.config.validation_split, mistake.example_index), caption)
 
 
 @functools.lru_cache(maxsize=64)
-def _thumbnail(source: Source, split: str, place: int) -> Image.Image:
+def _thumbnail(source: Source, split: str, example_index: int) -> Image.Image:
     """Kept, as most of the worst mistakes are those of the evaluation before."""
-    return thumbnails.thumbnail_or_gray(source.example(split, place).encoded, _SIDE)
+    return thumbnails.thumbnail_or_gray(source.example(split, example_index).encoded, _SIDE)
 
 
 def _plain_tiles(run: Run) -> list[Tile]:
@@ -124,7 +126,7 @@ def _plain_tiles(run: Run) -> list[Tile]:
     split, source = run.config.train_split, run.source
     count = source.num_examples(split)
     spread = np.linspace(0, count - 1, min(_NUM_TRAINING, count)).round().astype(np.int64)
-    examples = [source.example(split, int(place)) for place in spread]
+    examples = [source.example(split, int(example_index)) for example_index in spread]
     names = source.class_names
     return [
         Tile(thumbnails.thumbnail_or_gray(e.encoded, _SIDE), (names[e.label],)) for e in examples

@@ -37,16 +37,16 @@ def _write_features(run: Run) -> None:
         return
     # Over the whole split: its order may be by class.
     spread = np.linspace(0, source.num_examples(split) - 1, count).round().astype(np.int64)
-    examples = {int(place): source.example(split, int(place)) for place in spread}
+    examples = {int(index): source.example(split, int(index)) for index in spread}
     if run.evaluation_features is not None:
         table = run.evaluation_features.table
-        kept = [place for place in examples if table.is_good[place]]
+        kept = [index for index in examples if table.is_good[index]]
         features = table.rows(tf.constant(kept, tf.int64)).numpy()
     else:
         kept, features = _computed(run, {p: e.encoded for p, e in examples.items()})
     if not kept or not np.isfinite(features).all():
         return
-    shown = [examples[place] for place in kept]
+    shown = [examples[index] for index in kept]
     files = projector.files(
         features,
         [source.class_names[example.label] for example in shown],
@@ -61,16 +61,16 @@ def _computed(run: Run, encoded: Mapping[int, bytes]) -> tuple[list[int], np.nda
     backbone, strategy = run.classifier.backbone, run.strategy
     images: dict[int, tf.Tensor] = {}
     decode = tf.function(lambda e: decode_and_resize(e, backbone.image_size), autograph=False)
-    for place, content in encoded.items():
+    for index, content in encoded.items():
         try:
-            images[place] = decode(tf.constant(content))
+            images[index] = decode(tf.constant(content))
         except tf.errors.InvalidArgumentError:
             continue
     step = tf.function(lambda batch: strategy.run(backbone, (batch,)), autograph=False)
     rows: list[np.ndarray] = []
     kept: Sequence[int] = list(images)
     for begin in range(0, len(kept), _BATCH):
-        batch = [images[place] for place in kept[begin : begin + _BATCH]]
+        batch = [images[index] for index in kept[begin : begin + _BATCH]]
         padding = [tf.zeros_like(batch[0])] * (_BATCH - len(batch))
         # Every replica computes the same: the variables can be read nowhere else.
         outputs = strategy.experimental_local_results(step(tf.stack([*batch, *padding])))[0]
@@ -92,4 +92,4 @@ def _optional(run: Run, what: str, write: Callable[[], None]) -> None:
         if isinstance(error, GraftError) and storage.is_remote(run.config.workdir):
             raise
         first = (str(error).splitlines() or [""])[0]
-        run.voice.warn(f"TensorBoard gets no {what}: {type(error).__name__}: {first}")
+        run.reporter.warn(f"TensorBoard gets no {what}: {type(error).__name__}: {first}")

@@ -17,7 +17,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.util import tensor_util
 
 
-class Picture(NamedTuple):
+class ImageSummary(NamedTuple):
     """An encoded picture (PNG or JPEG), its size in pixels, and what one sees there."""
 
     encoded: bytes
@@ -31,7 +31,7 @@ def of_scalars(scalars: Mapping[str, float]) -> Any:
     return _joined(scalar_pb(tag, value) for tag, value in scalars.items())
 
 
-def of_pictures(pictures: Mapping[str, Picture]) -> Any:
+def of_images(pictures: Mapping[str, ImageSummary]) -> Any:
     """A Summary of pictures by tag."""
     summary = Summary()
     for tag, picture in pictures.items():
@@ -52,8 +52,8 @@ def of_histograms(values: Mapping[str, np.ndarray]) -> Any:
     )
 
 
-def _joined(summaries: Any) -> Any:
+def _joined(summary_writer: Any) -> Any:
     whole = Summary()
-    for summary in summaries:
+    for summary in summary_writer:
         whole.MergeFrom(summary)
     return whole

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from trainer.board.summary_protos import Picture
+from trainer.board.summary_protos import ImageSummary
 
 BLACK, DIM, GRAY, WHITE = (28, 28, 28), (90, 90, 90), (238, 238, 238), (255, 255, 255)
 _LINE, _GAP, _FONT_SIZE = 15, 8, 12
@@ -56,7 +56,7 @@ def from_array(pixels: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(whole).resize((side, side), Image.Resampling.BILINEAR)
 
 
-def grid(tiles: Sequence[Tile], columns: int, description: str) -> Picture:
+def grid(tiles: Sequence[Tile], columns: int, description: str) -> ImageSummary:
     """`tiles`, one at least and of one size, row by row, as a JPEG."""
     side = tiles[0].image.width
     lines = max(len(tile.caption) for tile in tiles)
@@ -81,12 +81,12 @@ def _line(text: str, width: int, color: tuple[int, int, int]) -> Image.Image:
     return strip
 
 
-def encoded(image: Image.Image, kind: str, description: str) -> Picture:
+def encoded(image: Image.Image, kind: str, description: str) -> ImageSummary:
     """`image` as a "JPEG" or "PNG" file."""
     stream = io.BytesIO()
     options = {"quality": 85} if kind == "JPEG" else {"compress_level": 1}
     image.save(stream, kind, **options)
-    return Picture(stream.getvalue(), *image.size, description)
+    return ImageSummary(stream.getvalue(), *image.size, description)
 
 
 def fitted(text: str, width: float, letters: Any) -> str:

@@ -59,13 +59,13 @@ def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
         return [Finding("command", "settings", ERROR, str(error), "the run does not start")]
     import_tensorflow()
     from trainer.commands.checkup.examination import examine
-    from trainer.process.console import voice
+    from trainer.process.console import make_reporter
 
-    speaker = voice(config.log_format, sys.stderr if as_json else sys.stdout)
+    reporter = make_reporter(config.log_format, sys.stderr if as_json else sys.stdout)
     try:
-        return examine(config, _own_words_removed(argv), os.environ, speaker.advance)
+        return examine(config, _own_words_removed(argv), os.environ, reporter.advance)
     finally:
-        speaker.close()
+        reporter.close()
 
 
 def _own_words_removed(argv: Sequence[str]) -> list[str]:

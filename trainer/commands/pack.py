@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from trainer.process.console import voice
+from trainer.process.console import make_reporter
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow
 from trainer.settings.command_line import Flag, Groups, command, parse_flags, usage
@@ -45,7 +45,7 @@ def _main(argv: Sequence[str]) -> int:
     from trainer.data.sources.catalog import open_source
     from trainer.settings.config import Config
 
-    speaker = voice("auto")
+    reporter = make_reporter("auto")
     config = Config(
         workdir=output,
         dataset=values["dataset"],
@@ -54,10 +54,10 @@ def _main(argv: Sequence[str]) -> int:
     )
     try:
         counts = pack(
-            open_source(config), values["splits"], output, values["shard_mb"] * 2**20, speaker
+            open_source(config), values["splits"], output, values["shard_mb"] * 2**20, reporter
         )
     finally:
-        speaker.close()
+        reporter.close()
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    speaker.say(f"packed {sizes} images; train on them with --dataset={output}")
+    reporter.say(f"packed {sizes} images; train on them with --dataset={output}")
     return 0

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from trainer.commands.checkup.image_scan import problem
 from trainer.data.sources.source import Source
 from trainer.process import machine
-from trainer.process.console import Voice
+from trainer.process.console import Reporter
 from trainer.process.errors import UserError
 from trainer.process.file_lock import locked
 
@@ -32,7 +32,7 @@ _SAMPLE = 64  # examples whose sizes stand for all
 
 
 def pack(
-    source: Source, splits: Sequence[str], output: str, shard_bytes: int, speaker: Voice
+    source: Source, splits: Sequence[str], output: str, shard_bytes: int, reporter: Reporter
 ) -> dict[str, int]:
     """Write `splits` of `source` to the new directory `output`, one thread a shard.
 
@@ -47,7 +47,7 @@ def pack(
     name = name or "packed"
     try:
         with _scratch(os.path.dirname(os.path.abspath(output))) as scratch:
-            counts = _write(source, splits, scratch, name, shard_bytes, speaker)
+            counts = _write(source, splits, scratch, name, shard_bytes, reporter)
             os.remove(os.path.join(scratch, _LOCK))
             os.rename(scratch, output)
     except tf.errors.OpError as error:  # an image that is gone, a full disk
@@ -82,7 +82,7 @@ def _write(
     scratch: str,
     name: str,
     shard_bytes: int,
-    speaker: Voice,
+    reporter: Reporter,
 ) -> dict[str, int]:
     """Write the shards and what TFDS says of them; see pack."""
     infos, counts = [], {}
@@ -101,7 +101,7 @@ def _write(
             str(template.sharded_filepath(shard_index=i, num_shards=num_shards))
             for i in range(num_shards)
         ]
-        lengths, num_bytes = _write_split(source, split, paths, count, speaker)
+        lengths, num_bytes = _write_split(source, split, paths, count, reporter)
         infos.append(
             tfds.core.SplitInfo(
                 name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
@@ -130,7 +130,7 @@ def _write(
 
 
 def _write_split(
-    source: Source, split: str, paths: list[str], count: int, speaker: Voice
+    source: Source, split: str, paths: list[str], count: int, reporter: Reporter
 ) -> tuple[list[int], int]:
     """Write one split's shards; returns the examples in each, and the bytes in all."""
     done = 0
@@ -151,7 +151,7 @@ def _write_split(
                     done += 1
                     if why:
                         broken[example["id"].decode("utf-8", "replace")] = why
-                    speaker.advance(f"packing {split}", done, count)
+                    reporter.advance(f"packing {split}", done, count)
         return length, num_bytes
 
     with (
@@ -163,7 +163,7 @@ def _write_split(
     if broken:
         named = [f"{name} ({broken[name]})" for name in sorted(broken)[:_MAX_NAMED]]
         more = f" and {len(broken) - len(named):,} more" if len(broken) > len(named) else ""
-        speaker.warn(
+        reporter.warn(
             f"{len(broken):,} of {count:,} {split} images cannot be decoded, and are packed as "
             f"they are: {', '.join(named)}{more}; training leaves them out with --bad_images=skip"
         )

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from trainer.launch import named_job
-from trainer.launch.kubernetes.submitted import KubernetesRun
+from trainer.launch.kubernetes.submitted import KubernetesJob
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow
 from trainer.settings.command_line import (
@@ -106,7 +106,7 @@ def _logs_of_job(values: dict[str, Any]) -> str:
     if job.workdir_is_here:
         return job.workdir if job.is_study else storage.join(job.workdir, "logs")
     refusal = f"--job={values['job']}: its workdir {job.workdir} is on a claim of the cluster; "
-    if isinstance(job, KubernetesRun) and (forward := job.forward_command()):
+    if isinstance(job, KubernetesJob) and (forward := job.forward_command()):
         raise UserError(f"{refusal}its own TensorBoard is reached by: {forward}")
     raise UserError(f"{refusal}submit it with --tensorboard, which shows it from there")
 

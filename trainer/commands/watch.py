@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trainer.launch import named_job
-from trainer.launch.kubernetes.client import Unanswered
+from trainer.launch.kubernetes.client import ApiUnreachable
 from trainer.launch.vertex import state as vertex_state
 from trainer.process.errors import GraftError, UserError
 from trainer.settings.command_line import (
@@ -71,18 +71,18 @@ def _watch(argv: Sequence[str]) -> int:
         return code
 
 
-def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]) -> int:
+def _until_ended(workdir: str, job: named_job.SubmittedJob | None, values: dict[str, Any]) -> int:
     with _screen(values) as show:
         hear = job.follow(_write) if values["follow"] and job is not None else None
         answered = time.monotonic()
         while True:
             try:
                 # With --follow the chief says how the run is.
-                seen = look(workdir, job, time.time(), of_job_alone=values["follow"])
+                seen = status_of(workdir, job, time.time(), of_job_alone=values["follow"])
                 if hear is not None:
                     hear()
                 answered = time.monotonic()
-            except Unanswered:
+            except ApiUnreachable:
                 if values["once"] or time.monotonic() - answered > _PATIENCE_SECS:
                     raise
                 time.sleep(values["every_secs"])
@@ -95,8 +95,8 @@ def _until_ended(workdir: str, job: named_job.Run | None, values: dict[str, Any]
             time.sleep(values["every_secs"])
 
 
-def look(
-    workdir: str, job: named_job.Run | None, now: float, of_job_alone: bool = False
+def status_of(
+    workdir: str, job: named_job.SubmittedJob | None, now: float, of_job_alone: bool = False
 ) -> dict[str, Any]:
     """The state of the run, and of its job where it is known by that, in JSON's types.
 
@@ -108,7 +108,7 @@ def look(
     """
     if job is None:
         return {"run": status.read(workdir, now)}
-    seen: dict[str, Any] = {"run": None, "job": job.look()}
+    seen: dict[str, Any] = {"run": None, "job": job.status()}
     if job.workdir_is_here and not job.is_study and not of_job_alone:
         try:
             seen["run"] = status.read(job.workdir, now)
@@ -151,7 +151,7 @@ def _write(who: str, line: str) -> None:
 
 
 def _message(line: str) -> str:
-    """What a worker says, of a line of its log in JSON; see console.JsonVoice."""
+    """What a worker says, of a line of its log in JSON; see console.JsonReporter."""
     try:
         said = json.loads(line)
         kind = "" if said.get("severity", "INFO") == "INFO" else f"{said['severity'].lower()}: "

@@ -50,7 +50,7 @@ class FeaturePipeline(OrderedBatches):
         return self.source.order(split, part, num_parts, **order)
 
     def _padding(self) -> dict[str, Any]:
-        return {"place": np.full(1, -1)}
+        return {"index": np.full(1, -1)}
 
     def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
         table = self.table
@@ -60,14 +60,14 @@ class FeaturePipeline(OrderedBatches):
 
         @as_written
         def load(group: Example) -> Example:
-            place = tf.maximum(group["place"], 0)
-            view = group.get("epoch", tf.zeros_like(place)) % table.num_views
-            row = view * num_examples + place
+            index = tf.maximum(group["index"], 0)
+            view = group.get("epoch", tf.zeros_like(index)) % table.num_views
+            row = view * num_examples + index
             return {
                 **group,
                 "input": table.rows(row),
-                "label": tf.gather(labels, place),
-                "is_good": tf.gather(is_good, row) & (group["place"] >= 0),
+                "label": tf.gather(labels, index),
+                "is_good": tf.gather(is_good, row) & (group["index"] >= 0),
             }
 
         return groups.map(load)

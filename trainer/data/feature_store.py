@@ -88,7 +88,7 @@ class FeatureStore:
             "shape": list(part.features.shape),
             "crc32c": checksum,
             "labels": part.labels.tolist(),
-            "bad_images": [[place, *what] for place, what in sorted(part.bad_images.items())],
+            "bad_images": [[index, *what] for index, what in sorted(part.bad_images.items())],
         }
         whole = {"manifest": manifest, "crc32c": crc32c(_json(manifest))}
         storage.write_atomically(self._path(f"{self._name(number)}.json"), _json(whole))

@@ -69,7 +69,7 @@ class InputPipeline(OrderedBatches):
         batches = self._batches(
             in_turns(range(len(units)), stream, EXTRACTION_BATCH),
             EXTRACTION_BATCH,
-            lambda group, places: {**group[0], "epoch": group[1]},
+            lambda group, indices: {**group[0], "epoch": group[1]},
         )
         return batches.map(as_written(_extraction_batch)).prefetch(2 * len(units))
 

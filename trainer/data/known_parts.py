@@ -16,7 +16,7 @@ from trainer.data.feature_store import FeatureStore, Part
 from trainer.process.errors import UserError
 
 
-class KnownParts:
+class FeatureShards:
     """What is known of the parts in `store`.
 
     Args:
@@ -47,7 +47,7 @@ class KnownParts:
         for number in self.missing:
             part, problem = self._store.read(number, self._sizes[number], self._width)
             if part is not None:
-                self._know(number, part)
+                self._register(number, part)
             yield problem
 
     def write(self, number: int, part: Part) -> None:
@@ -57,7 +57,7 @@ class KnownParts:
             UserError: see the store's.
         """
         self._store.write(number, part)
-        self._know(number, part)
+        self._register(number, part)
 
     def bad_images(self) -> list[tuple[str, str]]:
         """Id of each, and what is wrong with it; by id."""
@@ -72,7 +72,7 @@ class KnownParts:
         parts = [self._parts[number] for number in range(len(self._sizes))]
         is_good = np.ones(self._begins[-1], bool)
         for part, begin in zip(parts, self._begins, strict=False):
-            is_good[[begin + place for place in part.bad_images]] = False
+            is_good[[begin + index for index in part.bad_images]] = False
         labels = np.concatenate([part.labels for part in parts[: len(parts) // num_views]])
         if self._in_memory:
             rows = _from_memory(self._features)
@@ -81,7 +81,7 @@ class KnownParts:
             rows = _from_disk(paths, self._sizes, self._width)
         return FeatureTable(num_views, labels, is_good, rows)
 
-    def _know(self, number: int, part: Part) -> None:
+    def _register(self, number: int, part: Part) -> None:
         """All of a part but its rows, which lie in one array or on the disk."""
         if self._in_memory:
             self._features[self._begins[number] : self._begins[number + 1]] = part.features
@@ -91,7 +91,7 @@ class KnownParts:
 def _from_memory(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
     with tf.device("CPU"):
         table = tf.constant(features)
-    return lambda places: tf.gather(table, places)
+    return lambda indices: tf.gather(table, indices)
 
 
 def _from_disk(
@@ -113,15 +113,15 @@ def _from_disk(
             "limit of open files, `ulimit -n`"
         ) from error
 
-    def read(places: np.ndarray) -> np.ndarray:
-        number = np.searchsorted(begins, places, side="right") - 1
+    def read(indices: np.ndarray) -> np.ndarray:
+        number = np.searchsorted(begins, indices, side="right") - 1
         return np.stack(
-            [maps[n][place - begins[n]] for n, place in zip(number, places, strict=True)]
+            [maps[n][index - begins[n]] for n, index in zip(number, indices, strict=True)]
         ).astype(np.float32)
 
-    def rows(places: tf.Tensor) -> tf.Tensor:
-        found = tf.numpy_function(read, [places], tf.float32, stateful=False)
-        return tf.ensure_shape(found, [*places.shape, width])
+    def rows(indices: tf.Tensor) -> tf.Tensor:
+        found = tf.numpy_function(read, [indices], tf.float32, stateful=False)
+        return tf.ensure_shape(found, [*indices.shape, width])
 
     return rows
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources.source import Index, Source, shard_bounds
-from trainer.graph.plain_pipeline import as_written, untuned
+from trainer.graph.plain_pipeline import as_written, skip_autotune
 
 Example = dict[str, tf.Tensor]
 
@@ -84,16 +84,16 @@ class OrderedBatches(abc.ABC):
         positions = [shard * self.block + i for shard in shards for i in range(self.block)]
         steps_per_epoch = self._steps_per_epoch(split)
 
-        def placed(group: Example, places: tf.Tensor) -> Example:
-            steps = first_step + places // len(positions)
+        def indexed(group: Example, indices: tf.Tensor) -> Example:
+            steps = first_step + indices // len(positions)
             return {
                 **group,
                 "step": steps,
                 "epoch": steps // steps_per_epoch,
-                "position": tf.gather(tf.constant(positions), places % len(positions)),
+                "position": tf.gather(tf.constant(positions), indices % len(positions)),
             }
 
-        batches = self._batches(examples, batch_size, placed)
+        batches = self._batches(examples, batch_size, indexed)
         return batches.map(as_written(self._training_batch)).prefetch(2 * num_replicas)
 
     def evaluation_batches(
@@ -126,7 +126,7 @@ class OrderedBatches(abc.ABC):
         """Global batches, of the training's size at the most, that hold every example once."""
         return self._evaluation_shape(split, num_replicas)[0]
 
-    def evaluation_places(
+    def evaluation_indices(
         self, split: str, replicas: Sequence[int], num_replicas: int
     ) -> np.ndarray:
         """Where in the split the examples of `evaluation_batches` are.
@@ -139,8 +139,8 @@ class OrderedBatches(abc.ABC):
         num_examples = self.source.num_examples(split)
         rows = np.arange(num_steps * batch_size).reshape(num_steps, batch_size)
         begins = [shard_bounds(num_examples, replica, num_replicas)[0] for replica in replicas]
-        places = np.concatenate([begin + rows for begin in begins], axis=1)
-        return np.minimum(places, num_examples - 1)
+        indices = np.concatenate([begin + rows for begin in begins], axis=1)
+        return np.minimum(indices, num_examples - 1)
 
     def _evaluation_shape(self, split: str, num_replicas: int) -> tuple[int, int]:
         """Steps of a pass, and examples of a replica in each."""
@@ -160,16 +160,16 @@ class OrderedBatches(abc.ABC):
         self,
         examples: tf.data.Dataset,
         batch_size: int,
-        placed: Callable[..., Example] = lambda group, places: group,
+        indexed: Callable[..., Example] = lambda group, indices: group,
     ) -> tf.data.Dataset:
         """Batches of loaded examples; `placed` is told the places of a group in `examples`."""
         group_size = _group_size(batch_size)
-        groups = untuned(examples).batch(group_size, drop_remainder=True)
+        groups = skip_autotune(examples).batch(group_size, drop_remainder=True)
         firsts = tf.data.Dataset.range(0, _FOREVER, group_size)
 
         @as_written
         def numbered(group: Any, first: tf.Tensor) -> Example:
-            return placed(group, first + tf.range(tf.constant(group_size, tf.int64)))
+            return indexed(group, first + tf.range(tf.constant(group_size, tf.int64)))
 
         loaded = self._load(tf.data.Dataset.zip(groups, firsts).map(numbered))
         if group_size == batch_size:

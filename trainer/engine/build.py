@@ -17,29 +17,29 @@ from trainer.engine import kubeflow_status, optimizers
 from trainer.engine import strategy as strategies
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.run import Run
-from trainer.graph.plain_pipeline import functions_as_written
+from trainer.graph.plain_pipeline import skip_graph_optimizer
 from trainer.models import backbone as backbones
 from trainer.models import frozen_backbone
 from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier, Head
 from trainer.models.frozen_backbone import FrozenBackbone
 from trainer.models.handles import EMBEDDED, digest, resolve
-from trainer.process.console import Voice
+from trainer.process.console import Reporter
 from trainer.process.stop_signal import StopRequest
 from trainer.settings import plan as steps
 from trainer.settings.choices import value_range
 from trainer.settings.config import Config
 from trainer.storage import api as storage
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 from trainer.workdir import paths
 from trainer.workdir.goodput import Ledger
 from trainer.workers.cluster import Cluster
-from trainer.workers.group import Workers, gather
+from trainer.workers.group import WorkerGroup, join_workers
 
 
 def build(
     config: Config,
-    voice: Voice,
+    reporter: Reporter,
     cluster: Cluster,
     held: socket.socket | None,
     ledger: Ledger,
@@ -49,7 +49,7 @@ def build(
 
     Args:
         config: the run.
-        voice: told what a person should know.
+        reporter: told what a person should know.
         cluster: the workers.
         held: this worker's port where there are others; see preflight.hold_port.
         ledger: told how long the others were waited for.
@@ -60,7 +60,7 @@ def build(
         PeerLost: another worker does not come.
     """
     source = catalog.open_source(
-        config, lambda done, total: voice.advance("drawing leaves", done, total)
+        config, lambda done, total: reporter.advance("drawing leaves", done, total)
     )
     catalog.check_splits(source, config)
     decode_image.keep_graphs_in(config.cache_dir)
@@ -68,12 +68,12 @@ def build(
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
     name = source.name.removeprefix("--dataset=")
-    voice.say(
+    reporter.say(
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
         f"{len(source.class_names)} classes"
     )
     if unused := steps.warning_of_unused(num_train, config.global_batch_size):
-        voice.warn(unused)
+        reporter.warn(unused)
     stop.install()
     facts = {
         "class_names": ",".join(source.class_names),
@@ -84,22 +84,22 @@ def build(
     if held is not None:
         path = "" if config.backbone == EMBEDDED else resolve(config.backbone, config.cache_dir)
         facts["backbone_digest"] = digest(config.backbone, path)[:16]
-    with ledger.spending("preflight"):
-        workers = gather(config, cluster, held, facts, stop, voice.warn)
+    with ledger.phase("preflight"):
+        workers = join_workers(config, cluster, held, facts, stop, reporter.warn)
     with workers.together():
-        return _assemble(config, voice, source, plan, stop, workers, ledger)
+        return _assemble(config, reporter, source, plan, stop, workers, ledger)
 
 
 def _assemble(
     config: Config,
-    voice: Voice,
+    reporter: Reporter,
     source: Source,
     plan: steps.Plan,
     stop: StopRequest,
-    workers: Workers,
+    workers: WorkerGroup,
     ledger: Ledger,
 ) -> Run:
-    with functions_as_written():
+    with skip_graph_optimizer():
         strategy = strategies.build(
             config.strategy, config.logical_shards, workers.cluster, config.all_reduce_alg
         )
@@ -109,10 +109,10 @@ def _assemble(
         len(tf.config.list_logical_devices("GPU")),
         strategies.cpu_flags(),
     )
-    uploader = Uploader()
+    upload_queue = UploadQueue()
     if storage.is_remote(config.workdir) and workers.is_chief:
         now = ledger.publish
-        ledger.publish = lambda content: uploader.submit(lambda: now(content))
+        ledger.publish = lambda content: upload_queue.submit(lambda: now(content))
     stop.install()  # anew: TensorFlow has taken the signals over
     with strategy.scope():
         backbone = load_backbone(config)
@@ -126,7 +126,7 @@ def _assemble(
         classifier = Classifier(backbone, head)
         optimizer = optimizers.build(config, plan.num_steps)
         optimizer.build(classifier.trainable_variables)
-    voice.say(
+    reporter.say(
         f"model      {config.backbone}: {classifier.num_params:,} parameters, "
         f"{classifier.num_trainable_params:,} trainable; on {strategies.describe(strategy)} in "
         f"{precision}"
@@ -140,7 +140,7 @@ def _assemble(
     }
     return Run(
         config=config,
-        voice=voice,
+        reporter=reporter,
         source=source,
         plan=plan,
         strategy=strategy,
@@ -164,11 +164,11 @@ def _assemble(
             tf.train.Checkpoint(optimizer=optimizer, **classifier.checkpoint_items()),
             identity,
             config.keep_checkpoints,
-            voice.warn,
-            uploader=uploader if storage.is_remote(config.workdir) else None,
+            reporter.warn,
+            upload_queue=upload_queue if storage.is_remote(config.workdir) else None,
             publishes=workers.is_chief,
         ),
-        uploader=uploader,
+        upload_queue=upload_queue,
         identity=identity,
         workers=workers,
         ledger=ledger,

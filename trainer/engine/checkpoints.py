@@ -15,7 +15,7 @@ import tensorflow as tf
 from trainer.process.errors import UserError
 from trainer.settings import identity as identities
 from trainer.storage import api as storage
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 from trainer.workdir import checkpoint_list
 from trainer.workdir.state import RunState
 
@@ -31,7 +31,7 @@ class Checkpoints:
         identity: what a resumed run must share with the run that saved; see Config.identity.
         keep: how many of the newest to keep, beside the best.
         warn: told of each checkpoint that is damaged and passed over.
-        uploader: publishes in the background; None publishes at once.
+        upload_queue: publishes in the background; None publishes at once.
         publishes: whether this worker is the chief. The others write their variables too, since
             TensorFlow adds some up over all workers for it, and throw them away.
     """
@@ -43,7 +43,7 @@ class Checkpoints:
         identity: dict[str, Any],
         keep: int,
         warn: Callable[[str], None],
-        uploader: Uploader | None = None,
+        upload_queue: UploadQueue | None = None,
         publishes: bool = True,
     ) -> None:
         self._directory = directory
@@ -51,7 +51,7 @@ class Checkpoints:
         self._identity = identity
         self._keep = keep
         self._warn = warn
-        self._uploader = uploader
+        self._uploader = upload_queue
         self._publishes = publishes
         self._manifests: dict[str, storage.Manifest] = {}
         self._listed: set[str] | None = None
@@ -141,9 +141,9 @@ class Checkpoints:
         try:
             with storage.local_copy(path, manifest) as directory:
                 status = self._trackable.read(os.path.join(directory, _PREFIX))
-        except storage.Damaged as damage:
+        except storage.ChecksumMismatch as mismatch:
             self._damaged.add(name)
-            self._warn(f"passing over a damaged checkpoint: {damage}")
+            self._warn(f"passing over a damaged checkpoint: {mismatch}")
             return None
         # Everything saved has a place, and everything that exists was saved: slots included.
         status.assert_consumed().assert_existing_objects_matched()

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from trainer.engine import mistakes
 from trainer.engine.mistakes import Mistake
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 from trainer.process.errors import UserError
-from trainer.workers.group import Workers
+from trainer.workers.group import WorkerGroup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Evaluation:
     confusion: np.ndarray
     class_names: tuple[str, ...]
     worst: tuple[Mistake, ...] = ()
-    scored: Scored | None = None
+    scored: ScoredExamples | None = None
 
     @property
     def num_examples(self) -> int:
@@ -76,7 +76,7 @@ class Evaluator:
         class_names: in the order of the logits.
         should_stop: asked before each batch; True gives the evaluation up.
         workers: each of them scores the examples of its own replicas.
-        places: int64 [num_steps, rows], of this worker's examples in the split; see
+        indices: int64 [num_steps, rows], of this worker's examples in the split; see
             OrderedBatches.evaluation_places. Without, nothing is said of single examples.
         num_examples: of the split, for the same.
     """
@@ -89,18 +89,18 @@ class Evaluator:
         num_steps: int,
         class_names: tuple[str, ...],
         should_stop: Callable[[], bool],
-        workers: Workers | None = None,
-        places: np.ndarray | None = None,
+        workers: WorkerGroup | None = None,
+        indices: np.ndarray | None = None,
         num_examples: int = 0,
     ) -> None:
-        self._places = places
+        self._indices = indices
         self._num_examples = num_examples
         self._strategy = strategy
         self._batches = batches
         self._num_steps = num_steps
         self._class_names = class_names
         self._should_stop = should_stop
-        self._workers = workers = workers or Workers()
+        self._workers = workers = workers or WorkerGroup()
 
         def score(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             outputs = logits(batch["input"])
@@ -147,12 +147,12 @@ class Evaluator:
             real = weight > 0
             np.add.at(confusion, (label[real], prediction[real]), 1)
             losses.append(loss[real])
-            if self._places is not None:
-                scored = (column[real] for column in (loss, self._places[step], label, prediction))
+            if self._indices is not None:
+                scored = (column[real] for column in (loss, self._indices[step], label, prediction))
                 wrong += mistakes.worst(*scored)
-            if keep_scored and self._places is not None:
+            if keep_scored and self._indices is not None:
                 of_label = np.exp(-loss)
-                kept.append((label, prediction, confidence, of_label, real, self._places[step]))
+                kept.append((label, prediction, confidence, of_label, real, self._indices[step]))
         if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
             return None
         every = np.concatenate(losses).astype(np.float64)
@@ -174,18 +174,18 @@ class Evaluator:
             raise UserError("no image to evaluate on could be decoded")
         return evaluation
 
-    def _in_order(self, kept: list[tuple[np.ndarray, ...]]) -> Scored:
+    def _in_order(self, kept: list[tuple[np.ndarray, ...]]) -> ScoredExamples:
         """The examples of all workers, in the split's order."""
-        label, prediction, confidence, of_label, real, places = (
+        label, prediction, confidence, of_label, real, indices = (
             np.concatenate(parts) for parts in zip(*kept, strict=True)
         )
-        own = Scored(label, prediction, confidence, of_label, real).columns()
+        own = ScoredExamples(label, prediction, confidence, of_label, real).columns()
         columns = np.zeros([len(own), self._num_examples])
-        columns[:, places[real]] = own[:, real]
+        columns[:, indices[real]] = own[:, real]
         if self._workers.cluster.is_distributed:
             sums = self._add_up(tf.constant(columns))  # each example is one worker's
             columns = self._strategy.experimental_local_results(sums)[0].numpy()
-        return Scored.from_columns(columns)
+        return ScoredExamples.from_columns(columns)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -21,7 +21,7 @@ from trainer.data.decode.decode_image import decode_and_resize
 from trainer.data.sources.source import Source
 from trainer.engine.evaluate import Evaluation
 from trainer.graph.errors import reason
-from trainer.graph.plain_pipeline import untuned
+from trainer.graph.plain_pipeline import skip_autotune
 from trainer.models.backbone import Backbone
 from trainer.models.classifier import Classifier
 from trainer.process.errors import ExportMismatch, UserError
@@ -99,13 +99,13 @@ def check(
     try:
         with storage.local_copy(directory, manifest) as copy:
             predict = tf.saved_model.load(copy).signatures["serving_default"]
-    except storage.Damaged as damage:
-        raise ExportMismatch(f"the export is damaged: {damage}") from damage
+    except storage.ChecksumMismatch as mismatch:
+        raise ExportMismatch(f"the export is damaged: {mismatch}") from mismatch
     skip = tf.constant(sorted(skipped), tf.string)
     examples = source.examples(split, 0, 1, shuffle=False)
     examples = examples.filter(lambda example: not tf.reduce_any(example["id"] == skip))
     num_examples = num_correct = num_ties = 0
-    for batch in untuned(examples.batch(batch_size).prefetch(1)):
+    for batch in skip_autotune(examples.batch(batch_size).prefetch(1)):
         try:
             outputs = predict(image_bytes=batch["encoded"])
         except tf.errors.InvalidArgumentError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.feature_store import FeatureStore
-from trainer.data.known_parts import KnownParts
+from trainer.data.known_parts import FeatureShards
 from trainer.data.mirrored_store import MirroredStore
 from trainer.data.sources.source import shard_bounds
 from trainer.engine.feature_extraction import Extraction
@@ -69,7 +69,7 @@ class FeatureCache:
             Preempted: a signal came; the same command goes on here.
         """
         extraction = self.extraction
-        pipeline, voice, workers = extraction.pipeline, extraction.voice, extraction.workers
+        pipeline, reporter, workers = extraction.pipeline, extraction.reporter, extraction.workers
         if not num_views and pipeline.augment != "none":
             plain = dataclasses.replace(pipeline, augment="none")
             computed_plain = dataclasses.replace(extraction, pipeline=plain)
@@ -84,15 +84,15 @@ class FeatureCache:
         if is_copied:
             store = MirroredStore(directory, len(sizes), self.copies)
             store.prepare_copies(facts, num_bytes)
-        known = KnownParts(store, sizes, self.num_features, in_memory)
+        known = FeatureShards(store, sizes, self.num_features, in_memory)
 
         def read() -> Sequence[int]:
             asked = len(known.missing)
             for done, problem in enumerate(known.read(), 1):
                 if problem:
-                    voice.warn(f"{problem}; computing it anew")
+                    reporter.warn(f"{problem}; computing it anew")
                 if is_copied:  # which may take hours
-                    voice.advance("copying features", done, asked)
+                    reporter.advance("copying features", done, asked)
                     if extraction.stop.requested:
                         raise extraction.stop.error(
                             "while copying features; the same command goes on"
@@ -113,7 +113,7 @@ class FeatureCache:
             state = "found in"
         elif len(missing) == len(sizes):
             state = "are computed once, into"
-        voice.say(
+        reporter.say(
             f"features   of {split!r}{views} {state} {directory} ({size})",
             parts_cached=len(sizes) - len(missing),
             parts_computed=len(missing),
@@ -142,7 +142,7 @@ class FeatureCache:
             "format": _FORMAT,
             "data": source.digest,
             "split": split,
-            "stamp": source.stamp(split),
+            "version_digest": source.version_digest(split),
             "num_examples": source.num_examples(split),
             "image_size": list(pipeline.image_size),
             **self.computed_by,

@@ -13,11 +13,11 @@ import tensorflow as tf
 from trainer.data.feature_store import Part
 from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
 from trainer.engine import strategy as strategies
-from trainer.graph.plain_pipeline import taken_as_deterministic
-from trainer.process.console import Voice
+from trainer.graph.plain_pipeline import skip_determinism_check
+from trainer.process.console import Reporter
 from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
-from trainer.workers.group import Workers
+from trainer.workers.group import WorkerGroup
 
 # What of a batch is kept beside its features.
 _COLUMNS = ("label", "id", "is_good")
@@ -46,8 +46,8 @@ class Extraction:
     strategy: tf.distribute.Strategy
     features: Callable[[tf.Tensor], tf.Tensor]
     stop: StopRequest
-    voice: Voice
-    workers: Workers
+    reporter: Reporter
+    workers: WorkerGroup
     before_reading: Callable[[], None]
 
     def parts(
@@ -87,13 +87,13 @@ class Extraction:
                     yield number, self._part(*(column[:size] for column in joined))
                     collected[replica] = [[column[size:] for column in joined]]
                     done += size
-                    self.voice.advance("computing features", done, sum(totals))
+                    self.reporter.advance("computing features", done, sum(totals))
 
     def _outputs(
         self, dataset: tf.data.Dataset, num_steps: int, precision: str
     ) -> Iterator[_Outputs]:
         """Step by step."""
-        with taken_as_deterministic():
+        with skip_determinism_check():
             batches = iter(dataset)
 
         def compute(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -126,11 +126,11 @@ class Extraction:
         self, features: np.ndarray, labels: np.ndarray, ids: np.ndarray, is_good: np.ndarray
     ) -> Part:
         met = self.pipeline.bad_images.before_step(0)
-        names = {place: ids[place].decode("utf-8", "replace") for place in np.flatnonzero(~is_good)}
+        names = {index: ids[index].decode("utf-8", "replace") for index in np.flatnonzero(~is_good)}
         if "" in names.values():
             raise UserError(
                 f"{self.pipeline.source.name}: holds fewer images than its description says, or "
                 "one whose id is empty"
             )
-        bad = {int(place): (name, met[name]) for place, name in names.items()}
+        bad = {int(index): (name, met[name]) for index, name in names.items()}
         return Part(np.where(is_good[:, None], features, np.float32(0)), labels, bad)

@@ -16,18 +16,18 @@ class Mistake(NamedTuple):
 
     Attributes:
         loss: its cross-entropy in nats: its own class was given the probability exp(-loss).
-        place: in the split's order without shuffling.
+        example_index: in the split's order without shuffling.
         label, prediction: indices of classes.
     """
 
     loss: float
-    place: int
+    example_index: int
     label: int
     prediction: int
 
 
 def worst(
-    losses: np.ndarray, places: np.ndarray, labels: np.ndarray, predictions: np.ndarray
+    losses: np.ndarray, indices: np.ndarray, labels: np.ndarray, predictions: np.ndarray
 ) -> list[Mistake]:
     """The NUM_WORST mistakes of the highest loss, the worst first; each argument is [examples].
 
@@ -36,8 +36,8 @@ def worst(
     (wrong,) = np.nonzero(labels != predictions)
     badness = np.where(np.isnan(losses[wrong]), np.inf, losses[wrong])
     # Of equal losses the first place, whatever the order of the replicas.
-    chosen = wrong[np.lexsort((places[wrong], -badness))][:NUM_WORST]
-    columns = losses[chosen], places[chosen], labels[chosen], predictions[chosen]
+    chosen = wrong[np.lexsort((indices[wrong], -badness))][:NUM_WORST]
+    columns = losses[chosen], indices[chosen], labels[chosen], predictions[chosen]
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [Mistake(float(loss), *rest) for loss, *rest in rows]
 
@@ -47,13 +47,13 @@ def worst_of(mistakes: Iterable[Mistake]) -> list[Mistake]:
     rows = list(mistakes)
     if not rows:
         return []
-    losses, places, labels, predictions = (np.array(column) for column in zip(*rows, strict=True))
-    return worst(losses, places, labels, predictions)
+    losses, indices, labels, predictions = (np.array(column) for column in zip(*rows, strict=True))
+    return worst(losses, indices, labels, predictions)
 
 
 def to_facts(mistakes: Iterable[Mistake]) -> dict[str, str]:
     """As workers tell each other; see from_facts."""
-    return {str(mistake.place): json.dumps(mistake) for mistake in mistakes}
+    return {str(mistake.example_index): json.dumps(mistake) for mistake in mistakes}
 
 
 def from_facts(facts: Mapping[str, str]) -> list[Mistake]:

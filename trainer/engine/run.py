@@ -19,16 +19,16 @@ from trainer.engine.evaluate import Evaluator
 from trainer.engine.feature_cache import FeatureCache
 from trainer.engine.feature_extraction import Extraction
 from trainer.engine.kubeflow_status import StatusServer
-from trainer.graph.plain_pipeline import taken_as_deterministic
+from trainer.graph.plain_pipeline import skip_determinism_check
 from trainer.models.classifier import Classifier
-from trainer.process.console import Voice
+from trainer.process.console import Reporter
 from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.settings import plan as steps
 from trainer.settings.config import Config
-from trainer.storage.upload_queue import Uploader
+from trainer.storage.upload_queue import UploadQueue
 from trainer.workdir.goodput import Ledger
-from trainer.workers.group import Workers
+from trainer.workers.group import WorkerGroup
 
 # Of endless batches, until the process ends: to take such an iterator down TensorFlow waits for the
 # thread that tunes it, which can miss that it is to end and sleeps for up to a minute.
@@ -55,7 +55,7 @@ class Run:
     """
 
     config: Config
-    voice: Voice
+    reporter: Reporter
     source: Source
     plan: steps.Plan
     strategy: tf.distribute.Strategy
@@ -65,9 +65,9 @@ class Run:
     optimizer: tf_keras.optimizers.Optimizer
     pipeline: InputPipeline
     checkpoints: Checkpoints
-    uploader: Uploader
+    upload_queue: UploadQueue
     identity: dict[str, Any]
-    workers: Workers
+    workers: WorkerGroup
     ledger: Ledger
     kubeflow: StatusServer | None = None
     features: FeaturePipeline | None = None
@@ -107,7 +107,7 @@ class Run:
                 strategy=self.strategy,
                 features=backbone,
                 stop=self.stop,
-                voice=self.voice,
+                reporter=self.reporter,
                 workers=self.workers,
                 before_reading=self.check_files,
             ),
@@ -179,13 +179,13 @@ class Run:
             self.source.class_names,
             lambda: self.stop.requested,
             self.workers,
-            pipeline.evaluation_places(split, owned, replicas),
+            pipeline.evaluation_indices(split, owned, replicas),
             num_examples,
         )
 
     def _endless(
         self, batches: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     ) -> Iterator[Any]:
-        with taken_as_deterministic():
+        with skip_determinism_check():
             _kept.append(iter(self.strategy.distribute_datasets_from_function(batches)))
         return _kept[-1]

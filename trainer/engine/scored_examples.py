@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
+class ScoredExamples:
     """Examples with their labels and a model's predictions, in the split's order.
 
     Attributes:
@@ -26,7 +26,7 @@ class Scored:
     is_scored: np.ndarray
 
     @classmethod
-    def none_of(cls, num_examples: int) -> Scored:
+    def none_of(cls, num_examples: int) -> ScoredExamples:
         """Nothing known yet of so many examples."""
         label, prediction = np.zeros([2, num_examples], np.int64)
         confidence, probability = np.zeros([2, num_examples], np.float32)
@@ -42,19 +42,19 @@ class Scored:
         """Bool [n]: scored, and predicted otherwise."""
         return self.is_scored & (self.prediction != self.label)
 
-    def at(self, places: np.ndarray) -> Scored:
+    def at(self, indices: np.ndarray) -> ScoredExamples:
         """Some of the examples: places int64 [m]."""
-        return Scored(*(getattr(self, f.name)[places] for f in _FIELDS))
+        return ScoredExamples(*(getattr(self, f.name)[indices] for f in _FIELDS))
 
     def columns(self) -> np.ndarray:
         """All of it as float64 [5, n]: exact, and it can be added to that of other examples."""
         return np.stack([np.asarray(getattr(self, f.name), float) for f in _FIELDS])
 
     @classmethod
-    def from_columns(cls, columns: np.ndarray) -> Scored:
+    def from_columns(cls, columns: np.ndarray) -> ScoredExamples:
         """The inverse of `columns`."""
         types = (np.int64, np.int64, np.float32, np.float32, bool)
         return cls(*(c.astype(t) for c, t in zip(columns, types, strict=True)))
 
 
-_FIELDS = dataclasses.fields(Scored)
+_FIELDS = dataclasses.fields(ScoredExamples)

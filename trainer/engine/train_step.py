@@ -12,7 +12,7 @@ import tf_keras
 from trainer.data.sources.source import Source
 from trainer.models.classifier import Classifier
 from trainer.settings.config import Config
-from trainer.workdir.state import Row
+from trainer.workdir.state import StepMetrics
 
 
 class TrainStep:
@@ -51,7 +51,7 @@ class TrainStep:
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._run = tf.function(self._many_steps, autograph=False)
 
-    def run(self, batches: Any, first_step: int, num_steps: int) -> tuple[list[Row], float]:
+    def run(self, batches: Any, first_step: int, num_steps: int) -> tuple[list[StepMetrics], float]:
         """Run steps `first_step` … `first_step + num_steps - 1` on the next batches.
 
         Returns:
@@ -60,13 +60,13 @@ class TrainStep:
         """
         steps = tf.constant(first_step, tf.int64), tf.constant(num_steps, tf.int64)
         rows, done, waited = self._run(batches, *steps)
-        return [Row(*row) for row in rows.numpy()[: int(done)].tolist()], float(waited)
+        return [StepMetrics(*row) for row in rows.numpy()[: int(done)].tolist()], float(waited)
 
     def _many_steps(
         self, batches: Any, first_step: tf.Tensor, num_steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         no_rows = tf.TensorArray(
-            tf.float32, tf.cast(num_steps, tf.int32), element_shape=[len(Row._fields)]
+            tf.float32, tf.cast(num_steps, tf.int32), element_shape=[len(StepMetrics._fields)]
         )
 
         def more(

@@ -28,7 +28,7 @@ def reason(error: tf.errors.OpError) -> str:
     return " ".join(text.split())
 
 
-def is_of_a_peer(error: tf.errors.OpError) -> bool:
+def is_peer_error(error: tf.errors.OpError) -> bool:
     """Whether `error` is what is seen of another worker that is gone."""
     kinds = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError
     telling = "Collective ops is aborted", "unhealthy", "Connection reset", "heartbeat"
@@ -41,7 +41,7 @@ def peer(error: tf.errors.OpError) -> int | None:
     return int(found[1]) if found else None
 
 
-def of_the_machine(error: tf.errors.OpError) -> GraftError | None:
+def machine_error(error: tf.errors.OpError) -> GraftError | None:
     """A file gone or closed to us, a full disk or memory, a silent bucket, a kernel not there."""
     if "retry attempts failed" in error.message:
         return StorageUnreachable(reason(error))
@@ -69,7 +69,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        named = of_the_machine(error)
+        named = machine_error(error)
         if named is None:
             raise
         raise named from error

@@ -17,7 +17,7 @@ from tensorflow.python.framework import config as tf_config
 as_written = tf.autograph.experimental.do_not_convert
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def skip_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """`dataset`, neither tuned nor rewritten by tf.data.
 
     An iterator that is tuned may take seconds to go, too, for TensorFlow waits for the thread that
@@ -33,7 +33,7 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 @contextlib.contextmanager
-def functions_as_written() -> Iterator[None]:
+def skip_graph_optimizer() -> Iterator[None]:
     """Where TensorFlow starts within this, the functions of data sets are not optimised.
 
     tf.data keeps the graph optimizer's options of the moment in which TensorFlow starts; any other
@@ -60,7 +60,7 @@ def deterministic_ops(enabled: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def taken_as_deterministic() -> Iterator[None]:
+def skip_determinism_check() -> Iterator[None]:
     """Iterators are made within this without being searched for what is not deterministic.
 
     Under op determinism tf.data otherwise looks through every function of a data set, to take the

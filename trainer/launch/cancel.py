@@ -43,7 +43,7 @@ def _cancel(argv: Sequence[str]) -> int:
     if not values["job"]:
         raise UserError("--job: required; the name of the job to stop")
     job = named_job.find(values)
-    phase = job.look()["phase"]
+    phase = job.status()["phase"]
     if phase in named_job.ENDED:
         has = "is" if phase in ("cancelled", "deleted") else "has"
         raise UserError(f"--job={values['job']}: {has} {phase} already; there is nothing to stop")
@@ -59,12 +59,12 @@ def _cancel(argv: Sequence[str]) -> int:
 
 
 def _wait(
-    job: named_job.Run,
+    job: named_job.SubmittedJob,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     deadline = clock() + _PATIENCE_SECS
-    while (phase := job.look()["phase"]) not in named_job.ENDED:
+    while (phase := job.status()["phase"]) not in named_job.ENDED:
         if clock() > deadline:
             raise UserError(
                 f"{job.title}: is still {phase}, {_PATIENCE_SECS:.0f} s after it was stopped; "

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from trainer.launch.kubernetes.client import Cluster
-from trainer.launch.kubernetes.submitted import KubernetesRun
-from trainer.launch.vertex.submitted import VertexRun
+from trainer.launch.kubernetes.client import KubernetesApi
+from trainer.launch.kubernetes.submitted import KubernetesJob
+from trainer.launch.vertex.submitted import VertexJob
 from trainer.process.errors import UserError
 from trainer.settings.command_line import Flag
 
@@ -30,7 +30,7 @@ ON_VERTEX = (
 ENDED = ("succeeded", "failed", "cancelled", "deleted")
 
 
-class Run(Protocol):
+class SubmittedJob(Protocol):
     """A job that `graft submit` has created.
 
     Attributes:
@@ -45,7 +45,7 @@ class Run(Protocol):
     workdir_is_here: bool
     is_study: bool
 
-    def look(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """What the platform says of it now, in JSON's types.
 
         {"name", "phase", "why", "workers"} at least; `phase` may be `deleted`, and `why` is None
@@ -63,7 +63,7 @@ class Run(Protocol):
         """
 
 
-def find(values: dict[str, Any]) -> Run:
+def find(values: dict[str, Any]) -> SubmittedJob:
     """The job of --job.
 
     Args:
@@ -76,5 +76,5 @@ def find(values: dict[str, Any]) -> Run:
     if values["platform"] == "vertex" or name.startswith("projects/"):
         if not re.fullmatch(r"[a-z]+(-[a-z]+)+\d+", values["region"]):
             raise UserError(f"--region={values['region']}: must be a region, as us-central1")
-        return VertexRun(name, values["project"], values["region"])
-    return KubernetesRun(Cluster(values["context"], values["namespace"]), name)
+        return VertexJob(name, values["project"], values["region"])
+    return KubernetesJob(KubernetesApi(values["context"], values["namespace"]), name)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainer.data.decode.image_files import find_images
-from trainer.process.console import Voice, Warnings, voice
+from trainer.process.console import Reporter, WarningsOnly, make_reporter
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow, uncollected
 from trainer.settings.config import Config
@@ -47,7 +47,7 @@ class Result:
     report: str
 
 
-def train(config: Config, reporter: Voice | None = None) -> Result:
+def train(config: Config, reporter: Reporter | None = None) -> Result:
     """Train, or go on training, what `config` describes; export it, and check the export.
 
     The same call resumes a run that was stopped. Signal handlers and what else belongs to the
@@ -64,7 +64,7 @@ def train(config: Config, reporter: Voice | None = None) -> Result:
         Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
         PeerLost: another worker does not come, or is gone.
     """
-    reporter = reporter or voice(config.log_format, progress_secs=config.log_progress_secs)
+    reporter = reporter or make_reporter(config.log_format, progress_secs=config.log_progress_secs)
     with _environment_put_back():
         metrics = run(config, reporter, time.monotonic(), owns_process=False)
     return result(config, metrics)
@@ -139,7 +139,7 @@ def predict(
         return list(classify(directory, files, batch_size))
 
 
-def run(config: Config, reporter: Voice, started: float, owns_process: bool) -> dict[str, Any]:
+def run(config: Config, reporter: Reporter, started: float, owns_process: bool) -> dict[str, Any]:
     """Be one worker of the run: the part of `train` that `graft train` has, too.
 
     Args:
@@ -154,10 +154,10 @@ def run(config: Config, reporter: Voice, started: float, owns_process: bool) -> 
     cluster = clusters.read(os.environ, config.worker_hosts, config.task_index)
     sharding.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
     if not cluster.is_chief:
-        reporter = Warnings(reporter)
-    ended = finished.before_meeting(config) if cluster.is_of_a_job else None
+        reporter = WarningsOnly(reporter)
+    ended = finished.metrics_if_finished(config) if cluster.is_kubernetes_job else None
     if ended is not None:
-        reporter.say(finished.said(config, ended["global_step"]))
+        reporter.say(finished.already_finished_message(config, ended["global_step"]))
         return ended
     # Held from here on: the others see that this worker is coming.
     held = None

@@ -8,7 +8,7 @@ from trainer.engine import run as runs
 from trainer.engine.build import build
 from trainer.engine.evaluate import Evaluation
 from trainer.graph.errors import explained
-from trainer.process.console import Warnings, voice
+from trainer.process.console import WarningsOnly, make_reporter
 from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.settings.config import Config
@@ -25,7 +25,7 @@ def evaluate_best(config: Config, split: str) -> Evaluation:
     """
     config = dataclasses.replace(config, test_split=split)  # which is refused by name if not there
     with StopRequest(owns_process=False) as stop:
-        run = build(config, Warnings(voice("text")), Cluster(), None, Ledger(), stop)
+        run = build(config, WarningsOnly(make_reporter("text")), Cluster(), None, Ledger(), stop)
         try:
             state = run.checkpoints.restore_newest()
             if state is None or not state.best:

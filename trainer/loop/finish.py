@@ -16,7 +16,7 @@ from trainer.loop import progress
 from trainer.report import write as report
 from trainer.storage import api as storage
 from trainer.workdir import paths
-from trainer.workdir.finished import METRICS
+from trainer.workdir.finished import METRICS_FILE
 from trainer.workdir.state import RunState
 
 
@@ -36,7 +36,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         Preempted: SIGTERM came; the same command goes on here.
     """
     config = run.config
-    run.ledger.turn("export")
+    run.ledger.start_phase("export")
     run.workers.agree("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
@@ -70,13 +70,13 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     metrics["input_wait"] = round(state.input_wait, 4)
     run.ledger.write()
     metrics["goodput"] = goodput = run.ledger.summary()
-    run.voice.say(f"goodput    {run.ledger.describe()}", **goodput)
+    run.reporter.say(f"goodput    {run.ledger.describe()}", **goodput)
     if run.workers.is_chief:
         if config.report:
             metrics["report"] = report.write(run, evidence, metrics)
             run.ledger.write()
         # The last one: a run that has it is over.
-        storage.write_json(storage.join(config.workdir, METRICS), metrics)
+        storage.write_json(storage.join(config.workdir, METRICS_FILE), metrics)
     if run.kubeflow is not None:
         run.kubeflow.end({"accuracy": evaluation.accuracy})
         progress.warn_of_kubeflow(run)
@@ -85,7 +85,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
 
 def _export(run: Run, state: RunState) -> None:
     config = run.config
-    run.voice.say(f"exporting  the weights of step {state.best['global_step']:,}")
+    run.reporter.say(f"exporting  the weights of step {state.best['global_step']:,}")
     export.export(
         run.classifier,
         run.source.class_names,
@@ -144,7 +144,7 @@ def _gather_skipped(run: Run, state: RunState) -> None:
 
 
 def _evaluate(run: Run, split: str, keep_scored: bool = False) -> Evaluation:
-    with run.ledger.spending("evaluation"):
+    with run.ledger.phase("evaluation"):
         evaluation = run.evaluator(split).run(keep_scored)
     if evaluation is None:
         run.workers.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from trainer.board import event_upload
-from trainer.board.event_writer import Summaries
+from trainer.board.event_writer import SummaryWriter
 from trainer.engine.profiling import Profiler
 from trainer.engine.run import Run
 from trainer.settings.plan import CheckpointTimer, LoopLength
@@ -20,7 +20,7 @@ class PeriodicActions:
         step: from which the run goes on.
 
     Attributes:
-        summaries: the TensorBoard curves.
+        summary_writer: the TensorBoard curves.
         timer: of the checkpoints.
         loop_length: how many steps to run before the host looks again.
     """
@@ -30,10 +30,10 @@ class PeriodicActions:
         self._run = run
         self._logs = paths.part(config.workdir, "logs")
         self._upload = event_upload.open_upload(
-            self._logs, run.uploader, config.log_upload_secs, writes
+            self._logs, run.upload_queue, config.log_upload_secs, writes
         )
         self._profiler = Profiler(config.profile_steps if writes else (), self._logs)
-        self.summaries = self._open_summaries(step)
+        self.summary_writer = self._open_summaries(step)
         self.timer = CheckpointTimer(
             config.checkpoint_every_steps, config.checkpoint_every_secs, time.monotonic
         )
@@ -41,8 +41,8 @@ class PeriodicActions:
 
     def flush(self) -> None:
         """Upload the curves if it is time; raise what ended the upload of anything."""
-        self._run.uploader.check()
-        self.summaries.flush_if_due()
+        self._run.upload_queue.check()
+        self.summary_writer.flush_if_due()
 
     def next_step(self, step: int) -> int:
         """The first step after `step` that must be seen by the host."""
@@ -60,9 +60,9 @@ class PeriodicActions:
 
     def roll_back(self, step: int) -> None:
         """Take the curves back to `step`."""
-        self.summaries.close()
-        self._run.uploader.flush()
-        self.summaries = self._open_summaries(step)
+        self.summary_writer.close()
+        self._run.upload_queue.flush()
+        self.summary_writer = self._open_summaries(step)
 
     def end_profile(self) -> None:
         """Write the profile, if one is under way."""
@@ -70,16 +70,16 @@ class PeriodicActions:
 
     def close(self) -> None:
         """Write all that is left of the curves."""
-        self.summaries.close()
+        self.summary_writer.close()
         if self._upload is not None:
             self._upload.discard()
 
-    def _open_summaries(self, step: int) -> Summaries:
-        return Summaries(
+    def _open_summaries(self, step: int) -> SummaryWriter:
+        return SummaryWriter(
             self._logs,
             step,
             self._upload,
             self._run.workers.is_chief,
-            self._run.voice.warn,
+            self._run.reporter.warn,
             self._run.config.log_every_steps,
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from trainer.board import images
-from trainer.board.event_writer import Summaries
+from trainer.board.event_writer import SummaryWriter
 from trainer.data.sources.listed_source import ListedSource
 from trainer.engine import optimizers, vertex_trial
 from trainer.engine import strategy as strategies
@@ -14,7 +14,7 @@ from trainer.engine.evaluate import Evaluation
 from trainer.engine.run import Run
 from trainer.process import machine
 from trainer.process.errors import UserError
-from trainer.workdir.state import Row, RunState
+from trainer.workdir.state import RunState, StepMetrics
 
 # A run that waits for data for longer than this share is told so, once, after so many seconds.
 _INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
@@ -24,7 +24,9 @@ _INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
 _SHOWN, _MAX_READ = 3, 20_000
 
 
-def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row]) -> None:
+def note_steps(
+    run: Run, state: RunState, summary_writer: SummaryWriter, rows: list[StepMetrics]
+) -> None:
     """Add the steps of one loop to the state, the curves and the progress bar.
 
     Raises:
@@ -45,27 +47,27 @@ def note_steps(run: Run, state: RunState, summaries: Summaries, rows: list[Row])
                 "goodput": run.ledger.share(),
                 **strategies.device_memory(),
             }
-            summaries.write("train", step, point)
+            summary_writer.write("train", step, point)
     if not state.has_seen and state.global_step >= min(plan.steps_per_epoch, plan.num_steps):
         raise UserError(f"no image of split {config.train_split!r} that was met could be decoded")
     if is_begin:
-        with run.ledger.spending("evaluation"):
-            images.show_training_images(run, summaries)
+        with run.ledger.phase("evaluation"):
+            images.show_training_images(run, summary_writer)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     figures = state.running()
     if state.examples_per_sec:  # the first loop is not timed
         figures = {**figures, "images_per_sec": state.examples_per_sec}
-    run.voice.advance("training", state.global_step, plan.num_steps, **figures)
+    run.reporter.advance("training", state.global_step, plan.num_steps, **figures)
     _tell_kubeflow(run, state, state.running())
 
 
 def note_evaluation(
-    run: Run, state: RunState, summaries: Summaries, evaluation: Evaluation
+    run: Run, state: RunState, summary_writer: SummaryWriter, evaluation: Evaluation
 ) -> None:
     """Add an evaluation of the weights as they are to the state, the curves and the console."""
     patience = run.config.early_stopping_patience
     is_best = state.add_evaluation(evaluation.accuracy, evaluation.loss, patience)
-    summaries.write(
+    summary_writer.write(
         "eval",
         state.global_step,
         {
@@ -74,10 +76,10 @@ def note_evaluation(
             **images.per_class(evaluation),
         },
     )
-    with run.ledger.spending("evaluation"):
-        images.show_evaluation(run, summaries, state.global_step, evaluation)
+    with run.ledger.phase("evaluation"):
+        images.show_evaluation(run, summary_writer, state.global_step, evaluation)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    run.voice.say(
+    run.reporter.say(
         f"epoch {run.plan.epoch(state.global_step):>4g}  "
         f"train loss {state.train['loss']:.4f} accuracy {state.train['accuracy']:.4f}   "
         f"validation loss {evaluation.loss:.4f} accuracy {evaluation.accuracy:.4f}"
@@ -97,11 +99,11 @@ def note_evaluation(
                 {"accuracy": evaluation.accuracy, "loss": evaluation.loss}, state.global_step
             )
         except OSError as error:
-            run.voice.warn(
+            run.reporter.warn(
                 f"the tuning job learns nothing: {vertex_trial.metric_file()}: {error.strerror}"
             )
     if state.stopped_early:
-        run.voice.say(f"stopping   early: no better evaluation in {patience}")
+        run.reporter.say(f"stopping   early: no better evaluation in {patience}")
 
 
 def warn_of_skipped(run: Run, state: RunState) -> None:
@@ -111,7 +113,7 @@ def warn_of_skipped(run: Run, state: RunState) -> None:
     count, shown = len(state.skipped), ", ".join(sorted(state.skipped)[:_SHOWN])
     more = ", …; metrics.json lists them" if count > _SHOWN else ""
     were = "image was" if count == 1 else "images were"
-    run.voice.warn(f"{count:,} {were} left out: {shown}{more}")
+    run.reporter.warn(f"{count:,} {were} left out: {shown}{more}")
     source, split = run.source, run.config.train_split
     if run.features is not None:
         left = run.features.table.label_counts(len(source.class_names))
@@ -121,7 +123,7 @@ def warn_of_skipped(run: Run, state: RunState) -> None:
         return
     for name, number in zip(source.class_names, left, strict=True):
         if not number:
-            run.voice.warn(f"no image of class {name!r} could be trained on: all were left out")
+            run.reporter.warn(f"no image of class {name!r} could be trained on: all were left out")
 
 
 def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:
@@ -137,7 +139,7 @@ def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> N
 def warn_of_kubeflow(run: Run) -> None:
     """Say, once, why Kubeflow's status server could not be told."""
     if run.kubeflow is not None and run.kubeflow.problem:
-        run.voice.warn(f"Kubeflow does not learn how the run goes: {run.kubeflow.problem}")
+        run.reporter.warn(f"Kubeflow does not learn how the run goes: {run.kubeflow.problem}")
         run.kubeflow.problem = ""
 
 
@@ -170,7 +172,7 @@ def _say_if_input_bound(run: Run, state: RunState) -> None:
         advice = "pack the images with `graft pack`, best at the size that the backbone takes"
     else:
         advice = f"give it more than {machine.num_cores()} cores, or smaller images"
-    run.voice.say(
+    run.reporter.say(
         f"input-bound: {state.input_wait:.0%} of the time waiting for data; {advice}",
         input_wait=state.input_wait,
     )

@@ -21,7 +21,7 @@ def roll_back(run: Run, state: RunState) -> RunState:
     restored = run.checkpoints.restore_newest()
     assert restored is not None, "a run saves step 0 before it trains"
     restored.rolled_back = True
-    run.voice.warn(
+    run.reporter.warn(
         f"the loss after step {state.global_step:,} is not finite; going back to step "
         f"{restored.global_step:,}"
     )

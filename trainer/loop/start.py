@@ -13,19 +13,19 @@ from trainer.engine import run as runs
 from trainer.engine import strategy as strategies
 from trainer.engine.build import build
 from trainer.engine.run import Run
-from trainer.graph.errors import explained, is_of_a_peer, of_the_machine, peer, reason
+from trainer.graph.errors import explained, is_peer_error, machine_error, peer, reason
 from trainer.graph.plain_pipeline import deterministic_ops
 from trainer.loop import finish, resume
 from trainer.loop.train import train
 from trainer.process import machine
-from trainer.process.console import Voice
+from trainer.process.console import Reporter
 from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.settings.config import Config
 from trainer.storage import api as storage
 from trainer.workdir import lease
+from trainer.workdir.finished import already_finished_message as already_finished_message
 from trainer.workdir.finished import read as read_finished
-from trainer.workdir.finished import said as said_finished
 from trainer.workdir.goodput import open_ledger
 from trainer.workdir.state import RunState
 from trainer.workers.cluster import Cluster
@@ -34,7 +34,7 @@ from trainer.workers.cluster import Cluster
 @explained()
 def train_and_evaluate(
     config: Config,
-    voice: Voice,
+    reporter: Reporter,
     started: float,
     cluster: Cluster,
     held: socket.socket | None = None,
@@ -44,7 +44,7 @@ def train_and_evaluate(
 
     Args:
         config: the run.
-        voice: told what a person should know.
+        reporter: told what a person should know.
         started: `time.monotonic()` when the process, or this run in it, began.
         cluster: the workers of the run.
         held: this worker's port where there are others; see rendezvous.hold_port.
@@ -61,7 +61,7 @@ def train_and_evaluate(
         PeerLost: another worker does not come, or is gone.
     """
     is_new = storage.ensure_directory(config.workdir, "workdir")
-    alone = lease.held(config.workdir, voice.say, is_new)
+    alone = lease.held(config.workdir, reporter.say, is_new)
     with contextlib.ExitStack() as stack:
         check_lease = stack.enter_context(alone) if cluster.is_chief else None
         ledger = open_ledger(config.workdir, started, cluster.is_chief)
@@ -72,9 +72,9 @@ def train_and_evaluate(
         stop = stack.enter_context(StopRequest(owns_process))
         if not owns_process:
             stack.callback(runs.release_batches)
-        run = build(config, voice, cluster, held, ledger, stop)
+        run = build(config, reporter, cluster, held, ledger, stop)
         if check_lease is not None:
-            run.uploader.must_hold = check_lease
+            run.upload_queue.must_hold = check_lease
         with run.workers.together():
             metrics = _train_and_evaluate(run, started)
             run.workers.leave()
@@ -82,7 +82,7 @@ def train_and_evaluate(
 
 
 def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
-    config, voice = run.config, run.voice
+    config, reporter = run.config, run.reporter
     # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
     # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
     state = run.checkpoints.restore_newest()
@@ -96,12 +96,12 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
             f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
         )
     else:
-        state.judge(config.early_stopping_patience)  # which may be another one now
+        state.update_early_stopping(config.early_stopping_patience)  # which may be another one now
         ended = read_finished(config, state)
         if ended is not None and state.is_over(run.plan.num_steps):
-            voice.say(said_finished(config, state.global_step))
+            reporter.say(already_finished_message(config, state.global_step))
             return ended
-        voice.say(
+        reporter.say(
             f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",
             resumed_step=state.global_step,
         )
@@ -116,16 +116,16 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
 
     try:
         # 5 data at the next step; 6 the summaries go on.
-        with run.uploader.draining(), run.ledger.until_stopped():
-            with run.ledger.spending("extraction"):
+        with run.upload_queue.draining(), run.ledger.until_stopped():
+            with run.ledger.phase("extraction"):
                 run.open_features()
             if run.features is None:
                 run.check_files()
             state = train(run, state, wall_secs)
             return finish.finish(run, state, wall_secs)
     except tf.errors.OpError as error:
-        named = run.pipeline.bad_images.user_error(error) or of_the_machine(error)
-        if named is None and run.workers.cluster.is_distributed and is_of_a_peer(error):
+        named = run.pipeline.bad_images.user_error(error) or machine_error(error)
+        if named is None and run.workers.cluster.is_distributed and is_peer_error(error):
             named = run.workers.lost(peer(error), reason(error))
         if named is None:
             raise

@@ -94,7 +94,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     run.workers.expect_progress(False)
     progress.judge_input(run, loop.state)
     actions.close()
-    run.voice.close()
+    run.reporter.close()
     return loop.state
 
 
@@ -114,13 +114,13 @@ def _evaluate_if_due(run: Run, loop: LoopState, actions: PeriodicActions) -> Non
     state = loop.state
     if not run.plan.is_evaluation(state.global_step) or state.evaluated_step == state.global_step:
         return
-    with run.ledger.spending("evaluation"):
+    with run.ledger.phase("evaluation"):
         evaluation = run.evaluator(run.config.validation_split).run()
     if evaluation is None:
         return
     loop.is_finite = bool(np.isfinite(evaluation.loss))
     if loop.is_finite:
-        progress.note_evaluation(run, state, actions.summaries, evaluation)
+        progress.note_evaluation(run, state, actions.summary_writer, evaluation)
         loop.saved_step = None
 
 
@@ -135,9 +135,9 @@ def _roll_back(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: f
 
 def _save(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: float) -> None:
     state = loop.state
-    with run.ledger.spending("checkpoint_stall"):
+    with run.ledger.phase("checkpoint_stall"):
         # The curves first: what a checkpoint has seen is never missing from them.
-        actions.summaries.flush()
+        actions.summary_writer.flush()
         state.skipped = run.workers.union("broken images", state.skipped)
         state.wall_secs = wall_secs
         run.checkpoints.save(state)
@@ -157,8 +157,8 @@ def _run_steps(
     state = loop.state
     step, num_steps = state.global_step, actions.next_step(state.global_step) - state.global_step
     began = time.monotonic()
-    spending = run.ledger.spending("step" if loop.is_traced else "tracing")
-    with spending, strategies.arithmetic(run.precision, run.strategy.num_replicas_in_sync):
+    phase = run.ledger.phase("step" if loop.is_traced else "tracing")
+    with phase, strategies.arithmetic(run.precision, run.strategy.num_replicas_in_sync):
         rows, waited_secs = train_step.run(loop.batches, step, num_steps)
     took_secs = time.monotonic() - began
     loop.is_finite = bool(np.isfinite(rows[-1].loss_sum))
@@ -168,10 +168,10 @@ def _run_steps(
         progress.note_speed(run, state, len(rows), took_secs, waited_secs)
     else:  # tracing takes as long as it takes
         secs = wall_secs() - state.wall_secs
-        run.voice.say(f"first step after {secs:.1f} s", first_step_secs=secs)
-        run.ledger.turn("step")
+        run.reporter.say(f"first step after {secs:.1f} s", first_step_secs=secs)
+        run.ledger.start_phase("step")
         run.workers.expect_progress(True)
         loop.is_traced = True
     run.ledger.add_steps(step + len(rows), len(rows), took_secs, waited_secs)
-    progress.note_steps(run, state, actions.summaries, rows)
+    progress.note_steps(run, state, actions.summary_writer, rows)
     loop.num_steps, loop.secs = len(rows), took_secs

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PROGRESS_SECS = 10.0  # between two lines
 
 
-class Voice(Protocol):
+class Reporter(Protocol):
     """What the stages of a run may say."""
 
     def say(self, message: str, **figures: Any) -> None:
@@ -39,43 +39,43 @@ class Voice(Protocol):
         """Leave the terminal as it was."""
 
 
-def voice(
+def make_reporter(
     log_format: str, stream: TextIO | None = None, progress_secs: float = _PROGRESS_SECS
-) -> Voice:
+) -> Reporter:
     """The voice for `--log_format` on `stream` (stdout): `auto` asks whether it is a terminal."""
     stream = sys.stdout if stream is None else stream
     if log_format == "json":
-        return JsonVoice(stream, progress_secs=progress_secs)
+        return JsonReporter(stream, progress_secs=progress_secs)
     if log_format == "auto" and stream.isatty():
-        return TerminalVoice(stream)
-    return LineVoice(stream, progress_secs=progress_secs)
+        return TerminalReporter(stream)
+    return LineReporter(stream, progress_secs=progress_secs)
 
 
-class Warnings:
+class WarningsOnly:
     """Of what there is to say to `voice`, the warnings: the chief says the rest."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, reporter: Reporter) -> None:
+        self._voice = reporter
 
     def say(self, message: str, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def warn(self, message: str) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._voice.warn(message)
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def close(self) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._voice.close()
 
 
-class LineVoice:
+class LineReporter:
     """Plain lines; a task in progress gets one every few seconds.
 
     Args:
@@ -96,15 +96,15 @@ class LineVoice:
         self._last = -progress_secs
 
     def say(self, message: str, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
         print(message, file=self._stream, flush=True)
 
     def warn(self, message: str) -> None:
-        """See Voice."""
+        """See Reporter."""
         self.say(f"warning: {message}")
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Voice. As wide as a terminal that nobody has changed, without colours."""
+        """See Reporter. As wide as a terminal that nobody has changed, without colours."""
         from rich.console import Console
 
         plain = Console(file=self._stream, width=80, color_system=None, emoji=False)
@@ -112,7 +112,7 @@ class LineVoice:
         self._stream.flush()
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """See Voice."""
+        """See Reporter."""
         now = self._clock()
         if done < total and now - self._last < self._progress_secs:
             return
@@ -121,12 +121,12 @@ class LineVoice:
         self.say(f"{task} {done:,}/{total:,}{shown}")
 
     def close(self) -> None:
-        """See Voice."""
+        """See Reporter."""
 
 
-class JsonVoice:
+class JsonReporter:
     """One JSON object a line, as Cloud Logging reads it:
-    https://cloud.google.com/logging/docs/structured-logging. Arguments as LineVoice's.
+    https://cloud.google.com/logging/docs/structured-logging. Arguments as LineReporter's.
     """
 
     def __init__(
@@ -141,19 +141,19 @@ class JsonVoice:
         self._last = -progress_secs
 
     def say(self, message: str, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._write("INFO", message, figures)
 
     def warn(self, message: str) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._write("WARNING", message, {})
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._write("INFO", " ".join(figures), figures)
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """See Voice."""
+        """See Reporter."""
         now = self._clock()
         if done < total and now - self._last < self._progress_secs:
             return
@@ -161,7 +161,7 @@ class JsonVoice:
         self._write("INFO", f"{task} {done}/{total}", {"done": done, "total": total, **figures})
 
     def close(self) -> None:
-        """See Voice."""
+        """See Reporter."""
 
     def _write(self, severity: str, message: str, figures: dict[str, Any]) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
@@ -171,7 +171,7 @@ class JsonVoice:
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
 
 
-class TerminalVoice:
+class TerminalReporter:
     """A progress bar for the task in hand, and lines above it."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -182,19 +182,19 @@ class TerminalVoice:
         self._task: tuple[str, Any] | None = None
 
     def say(self, message: str, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._console.print(message, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Voice."""
+        """See Reporter."""
         self._console.print(table)
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """See Voice."""
+        """See Reporter."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         shown = "  ".join(f"{name} {value}" for name, value in _formatted(figures).items())
@@ -217,7 +217,7 @@ class TerminalVoice:
             self.close()
 
     def close(self) -> None:
-        """See Voice."""
+        """See Reporter."""
         if self._progress is not None:
             self._progress.stop()
         self._progress = self._task = None

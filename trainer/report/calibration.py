@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 
 NUM_BINS = 10
 
 
-def reliability(scored: Scored) -> list[dict[str, Any]]:
+def reliability(scored: ScoredExamples) -> list[dict[str, Any]]:
     """The scored examples by their confidence, in NUM_BINS bins of equal width.
 
     Returns:
@@ -39,7 +39,7 @@ def reliability(scored: Scored) -> list[dict[str, Any]]:
     return found
 
 
-def expected_calibration_error(scored: Scored) -> float | None:
+def expected_calibration_error(scored: ScoredExamples) -> float | None:
     """The mean distance of confidence and accuracy over the bins, in [0, 1]; None of nothing."""
     bins = [b for b in reliability(scored) if b["num_examples"]]
     total = sum(b["num_examples"] for b in bins)
@@ -48,7 +48,7 @@ def expected_calibration_error(scored: Scored) -> float | None:
     return sum(b["num_examples"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total
 
 
-def _bins(scored: Scored) -> np.ndarray:
+def _bins(scored: ScoredExamples) -> np.ndarray:
     """int64 [n]: the bin of each example; -1 where there is no finite confidence."""
     sound = scored.is_scored & np.isfinite(scored.confidence)
     confidence = np.where(sound, scored.confidence, 0).astype(np.float64)

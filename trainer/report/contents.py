@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from trainer.report import calibration, command_of, examples, findings, matrix
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import ReportData
 from trainer.workdir import curves
 
 _MAX_SKIPPED = 20  # files are shown; the rest is counted
@@ -56,7 +56,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def build(evidence: Evidence) -> dict[str, Any]:
+def build(evidence: ReportData) -> dict[str, Any]:
     """What `report/contents.json` holds, as Python's own types; no number is not finite."""
     metrics = dict(evidence.metrics)
     evaluation = metrics.get("eval") or {}
@@ -148,7 +148,7 @@ def goodput(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda part: -part["secs"])
 
 
-def _data(evidence: Evidence, names: list[str]) -> dict[str, Any]:
+def _data(evidence: ReportData, names: list[str]) -> dict[str, Any]:
     skipped = sorted(evidence.metrics.get("skipped", {}).items())
     return {
         "splits": [
@@ -166,7 +166,7 @@ def _data(evidence: Evidence, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _calibration(evidence: Evidence) -> dict[str, Any]:
+def _calibration(evidence: ReportData) -> dict[str, Any]:
     scored = evidence.scored
     if scored is None:
         return {"bins": [], "error": None, "confidence": None}

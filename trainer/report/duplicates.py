@@ -30,9 +30,9 @@ def nearest(
     Returns:
         places int64 [q], -1 where there is none, and cosines float32 [q] in [-1, 1].
     """
-    places, cosines = np.full(len(queries), -1), np.full(len(queries), -1, np.float32)
+    indices, cosines = np.full(len(queries), -1), np.full(len(queries), -1, np.float32)
     if not len(queries):
-        return places, cosines
+        return indices, cosines
     center = queries.mean(axis=0, dtype=np.float64).astype(np.float32)
     sought = _directions(queries, center)
     known = np.flatnonzero(is_good)
@@ -42,8 +42,8 @@ def nearest(
         best = found.argmax(axis=1)
         cosine = found[np.arange(len(found)), best]
         nearer = cosine > cosines
-        places[nearer], cosines[nearer] = block[best[nearer]], cosine[nearer]
-    return places, np.clip(cosines, -1, 1)
+        indices[nearer], cosines[nearer] = block[best[nearer]], cosine[nearer]
+    return indices, np.clip(cosines, -1, 1)
 
 
 def _directions(features: np.ndarray, center: np.ndarray) -> np.ndarray:

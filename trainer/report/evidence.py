@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 from trainer.workdir.curves import Curves
 
 Place = tuple[str, int]  # a split, and where in its order
@@ -30,7 +30,7 @@ class Split(NamedTuple):
     label_counts: np.ndarray | None
 
 
-class Picture(NamedTuple):
+class ReportImage(NamedTuple):
     """An example as it is shown.
 
     Attributes:
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
     uri: str
 
 
-class Twin(NamedTuple):
+class NearDuplicate(NamedTuple):
     """Two pictures that are one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Twin(NamedTuple):
     is_exact: bool
 
 
-class Doubt(NamedTuple):
+class SuspectLabel(NamedTuple):
     """A label worth a second look.
 
     Attributes:
@@ -76,7 +76,7 @@ class Doubt(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class ReportData:
     """All that a page is drawn from.
 
     Attributes:
@@ -87,8 +87,8 @@ class Evidence:
         splits: the training split first.
         scored: the validation split's examples, where it was evaluated.
         ids: of the validation split's examples, in its order.
-        twins: the nearest first.
-        doubts: the most certain first, all of them.
+        near_duplicates: the nearest first.
+        suspect_labels: the most certain first, all of them.
         pictures: of the examples to be shown.
         remarks: what was not looked for, by section, and why.
     """
@@ -98,9 +98,9 @@ class Evidence:
     settings: Mapping[str, Any]
     curves: Curves
     splits: Sequence[Split] = ()
-    scored: Scored | None = None
+    scored: ScoredExamples | None = None
     ids: Sequence[str] = ()
-    twins: Sequence[Twin] = ()
-    doubts: Sequence[Doubt] = ()
-    pictures: Mapping[Place, Picture] = dataclasses.field(default_factory=dict)
+    near_duplicates: Sequence[NearDuplicate] = ()
+    suspect_labels: Sequence[SuspectLabel] = ()
+    pictures: Mapping[Place, ReportImage] = dataclasses.field(default_factory=dict)
     remarks: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -25,19 +25,20 @@ def find(contents: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _of_the_data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
-    twins, doubts = contents["duplicates"], contents["mislabels"]["count"]
-    if twins["num_exact"] or twins["num_near"]:
-        count = twins["num_exact"] + twins["num_near"]
+    near_duplicates, suspect_labels = contents["duplicates"], contents["mislabels"]["count"]
+    if near_duplicates["num_exact"] or near_duplicates["num_near"]:
+        count = near_duplicates["num_exact"] + near_duplicates["num_near"]
         yield _look(
             f"{_images(count, 'validation')} {_is(count)} in the training split, too "
-            f"({twins['num_exact']:,} byte for byte): the accuracy is flattered.",
+            f"({near_duplicates['num_exact']:,} byte for byte): the accuracy is flattered.",
             "duplicates",
         )
-    if doubts:
-        named = f"{doubts:,} {'label is' if doubts == 1 else 'labels are'} worth a second look"
+    if suspect_labels:
+        are = "label is" if suspect_labels == 1 else "labels are"
+        named = f"{suspect_labels:,} {are} worth a second look"
         splits = [split for split in contents["data"]["splits"] if split["role"] != "test"]
         expected = _NAMED_WRONGLY * sum(split["num_examples"] for split in splits)
-        if doubts > expected + 2 * math.sqrt(expected):
+        if suspect_labels > expected + 2 * math.sqrt(expected):
             yield _look(f"{named}.", "mislabels")
         else:
             yield _note(f"{named}, about as many as where none is wrong.", "mislabels")

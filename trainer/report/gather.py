@@ -14,10 +14,17 @@ from trainer.data.feature_pipeline import FeatureTable
 from trainer.data.sources.listed_source import ListedSource
 from trainer.engine.evaluate import Evaluation
 from trainer.engine.run import Run
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 from trainer.report import duplicates, examples, mislabels, pictures
-from trainer.report.evidence import Doubt, Evidence, Picture, Place, Split, Twin
-from trainer.report.mislabels import Labelled
+from trainer.report.evidence import (
+    NearDuplicate,
+    Place,
+    ReportData,
+    ReportImage,
+    Split,
+    SuspectLabel,
+)
+from trainer.report.mislabels import LabeledFeatures
 from trainer.storage import api as storage
 from trainer.workdir import curves
 from trainer.workdir import paths as parts
@@ -30,7 +37,7 @@ _MAX_SOUGHT = 500
 _MAX_PRODUCTS = 5e11
 
 
-def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence:
+def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportData:
     """All that the page of a run shows; `metrics` is what `metrics.json` is to hold.
 
     Raises:
@@ -39,10 +46,10 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
     config, source = run.config, run.source
     ids, prints = pictures.identities(source, config.validation_split, run.stop_if_asked)
     remarks: dict[str, str] = {}
-    twins, remarks["duplicates"] = _twins(run, evaluation, prints)
-    doubts, remarks["mislabels"] = _doubts(run, evaluation)
+    near_duplicates, remarks["duplicates"] = _twins(run, evaluation, prints)
+    suspect_labels, remarks["mislabels"] = _doubts(run, evaluation)
     points, remarks["curves"] = curves.read(parts.part(config.workdir, "logs"))
-    evidence = Evidence(
+    evidence = ReportData(
         workdir=config.workdir,
         metrics=metrics,
         settings=json.loads(storage.read_bytes(storage.join(config.workdir, "config.json"))),
@@ -50,11 +57,11 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
         splits=_splits(run, evaluation, metrics),
         scored=evaluation.scored,
         ids=ids,
-        twins=twins,
-        doubts=doubts,
+        near_duplicates=near_duplicates,
+        suspect_labels=suspect_labels,
         remarks=remarks,
     )
-    shown = examples.places_to_show(evidence, config.validation_split, config.train_split)
+    shown = examples.indices_to_show(evidence, config.validation_split, config.train_split)
     return dataclasses.replace(evidence, pictures=_pictures(run, shown))
 
 
@@ -83,7 +90,7 @@ def _splits(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> list[S
     return found
 
 
-def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[Twin], str]:
+def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[NearDuplicate], str]:
     """Validation images that are in the training split, too; and what was not looked for."""
     config, source = run.config, run.source
     train, validation = config.train_split, config.validation_split
@@ -97,49 +104,56 @@ def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[T
     if num_train > _MAX_READ:
         return [], f"Not looked for: {num_train:,} training images are too many to compare with."
     known = pictures.identities(source, train, run.stop_if_asked)[1]
-    at = {int(value): place for place, value in reversed(list(enumerate(known)))}
-    twins = [
-        Twin(place, at[int(value)], 1.0, True)
-        for place, value in enumerate(prints)
+    at = {int(value): index for index, value in reversed(list(enumerate(known)))}
+    near_duplicates = [
+        NearDuplicate(index, at[int(value)], 1.0, True)
+        for index, value in enumerate(prints)
         if int(value) in at
     ]
-    return twins, "Only files that are the same byte for byte: there are no features to compare."
+    return (
+        near_duplicates,
+        "Only files that are the same byte for byte: there are no features to compare.",
+    )
 
 
-def _near(run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray) -> list[Twin]:
+def _near(
+    run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray
+) -> list[NearDuplicate]:
     good = np.flatnonzero(own.is_good)
-    places, cosines = duplicates.nearest(_rows(run, table), table.is_good, _rows(run, own)(good))
+    indices, cosines = duplicates.nearest(_rows(run, table), table.is_good, _rows(run, own)(good))
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
-    of_train = _prints(run, places[is_near], cosines[is_near])
+    of_train = _prints(run, indices[is_near], cosines[is_near])
     found = [
-        Twin(int(mine), int(theirs), float(cosine), bool(prints[mine] == of_train.get(int(theirs))))
+        NearDuplicate(
+            int(mine), int(theirs), float(cosine), bool(prints[mine] == of_train.get(int(theirs)))
+        )
         for mine, theirs, cosine in zip(
-            good[is_near], places[is_near], cosines[is_near], strict=True
+            good[is_near], indices[is_near], cosines[is_near], strict=True
         )
     ]
     return sorted(found, key=lambda twin: (not twin.is_exact, -twin.cosine))
 
 
-def _prints(run: Run, places: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
+def _prints(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
     """Fingerprints of training images by their places; of too many, those of the nearest."""
     split = run.config.train_split
-    if len(places) > _MAX_SOUGHT and run.source.num_examples(split) <= _MAX_READ:
+    if len(indices) > _MAX_SOUGHT and run.source.num_examples(split) <= _MAX_READ:
         _, known = pictures.identities(run.source, split, run.stop_if_asked)
         return dict(enumerate(known.tolist()))
-    nearest = np.unique(places[np.argsort(-cosines, kind="stable")[:_MAX_SOUGHT]]).tolist()
+    nearest = np.unique(indices[np.argsort(-cosines, kind="stable")[:_MAX_SOUGHT]]).tolist()
     found = pictures.fingerprints(run.source, split, nearest, run.stop_if_asked)
     return dict(zip(nearest, found.tolist(), strict=True))
 
 
-def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
+def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[SuspectLabel], str]:
     """Labels worth a second look; and what was not looked for."""
     config, num_classes = run.config, len(run.source.class_names)
     train, validation = config.train_split, config.validation_split
     table, own = _table(run, train), _table(run, validation)
     width = run.classifier.backbone.num_features
-    found: list[tuple[str, Scored, np.ndarray]] = []
+    found: list[tuple[str, ScoredExamples, np.ndarray]] = []
     remark = ""
     if table is None:
         remark = "The training images are not looked through: there are no features of them."
@@ -154,23 +168,23 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[Doubt], str]:
             found.insert(0, (validation, judged, mislabels.clear(judged)))
     judged_too = {split for split, *_ in found}
     if validation not in judged_too and train != validation and evaluation.scored is not None:
-        places = mislabels.confident(evaluation.scored, num_classes)
-        found.insert(0, (validation, evaluation.scored, places))
-    doubts = [
-        Doubt(
-            (split, int(place)),
-            int(scored.prediction[place]),
-            float(scored.confidence[place]),
-            float(scored.label_probability[place]),
+        indices = mislabels.confident(evaluation.scored, num_classes)
+        found.insert(0, (validation, evaluation.scored, indices))
+    suspect_labels = [
+        SuspectLabel(
+            (split, int(index)),
+            int(scored.prediction[index]),
+            float(scored.confidence[index]),
+            float(scored.label_probability[index]),
         )
-        for split, scored, places in found
-        for place in places
+        for split, scored, indices in found
+        for index in indices
     ]
-    return doubts, remark
+    return suspect_labels, remark
 
 
-def _labelled(run: Run, table: FeatureTable) -> Labelled:
-    return Labelled(_rows(run, table), table.labels, table.is_good)
+def _labelled(run: Run, table: FeatureTable) -> LabeledFeatures:
+    return LabeledFeatures(_rows(run, table), table.labels, table.is_good)
 
 
 def _table(run: Run, split: str) -> FeatureTable | None:
@@ -188,17 +202,17 @@ def _table(run: Run, split: str) -> FeatureTable | None:
 def _rows(run: Run, table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
     """Of some thousand places at a time, which is as often as a signal is looked for."""
 
-    def rows(places: np.ndarray) -> np.ndarray:
+    def rows(indices: np.ndarray) -> np.ndarray:
         run.stop_if_asked()
-        return table.rows(tf.constant(places, tf.int64)).numpy()
+        return table.rows(tf.constant(indices, tf.int64)).numpy()
 
     return rows
 
 
-def _pictures(run: Run, shown: set[Place]) -> dict[Place, Picture]:
-    found: dict[Place, Picture] = {}
+def _pictures(run: Run, shown: set[Place]) -> dict[Place, ReportImage]:
+    found: dict[Place, ReportImage] = {}
     for split in sorted({split for split, _ in shown}):
-        places = sorted(place for of_split, place in shown if of_split == split)
-        read = pictures.read(run.source, split, places, run.stop_if_asked)
-        found |= {(split, place): picture for place, picture in zip(places, read, strict=True)}
+        indices = sorted(index for of_split, index in shown if of_split == split)
+        read = pictures.read(run.source, split, indices, run.stop_if_asked)
+        found |= {(split, index): picture for index, picture in zip(indices, read, strict=True)}
     return found

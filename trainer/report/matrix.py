@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 from trainer.report import calibration
 
 MAX_CLASSES = 20  # of the matrix
@@ -55,7 +55,7 @@ def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def per_class(
-    evaluation: dict[str, Any], names: list[str], scored: Scored | None
+    evaluation: dict[str, Any], names: list[str], scored: ScoredExamples | None
 ) -> list[dict[str, Any]]:
     """A row for each class, in the order of the labels.
 

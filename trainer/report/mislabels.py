@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.engine.scored_examples import Scored
+from trainer.engine.scored_examples import ScoredExamples
 
 NUM_FOLDS = 5
 
@@ -27,7 +27,7 @@ _ROWS = 4096  # of features at a time
 _RIDGE = 0.3  # of the features' mean variance
 
 
-class Labelled(NamedTuple):
+class LabeledFeatures(NamedTuple):
     """The features of a split.
 
     Attributes:
@@ -49,52 +49,52 @@ class Regression:
         num_classes: how many there are.
     """
 
-    def __init__(self, train: Labelled, num_classes: int) -> None:
+    def __init__(self, train: LabeledFeatures, num_classes: int) -> None:
         self._train = train
         self._num_classes = num_classes
         # A rehearsed order, so that a fold is no stretch of one class.
         self._fold = np.random.default_rng(0).permutation(len(train.labels)) % NUM_FOLDS
         self._center: np.ndarray | None = None
-        for places in _blocks(train):
-            rows = train.rows(places)
+        for indices in _blocks(train):
+            rows = train.rows(indices)
             if self._center is None:
                 self._center = rows.mean(axis=0, dtype=np.float64).astype(np.float32)  # about
                 width = rows.shape[1] + 1
                 self._products = np.zeros([NUM_FOLDS, width, width])
                 self._targets = np.zeros([NUM_FOLDS, width, num_classes])
             features = self._with_one(rows)
-            indicators = np.eye(num_classes, dtype=np.float32)[train.labels[places]]
+            indicators = np.eye(num_classes, dtype=np.float32)[train.labels[indices]]
             for number in range(NUM_FOLDS):
-                own = self._fold[places] == number
+                own = self._fold[indices] == number
                 self._products[number] += features[own].T @ features[own]
                 self._targets[number] += features[own].T @ indicators[own]
 
-    def of_its_own(self) -> Scored:
+    def of_its_own(self) -> ScoredExamples:
         """What is said of each example that it was fitted to by the folds without it."""
         return self._judge(self._train, self._fold)
 
-    def of_others(self, others: Labelled) -> Scored:
+    def of_others(self, others: LabeledFeatures) -> ScoredExamples:
         """What is said of examples that it was not fitted to."""
         return self._judge(others, np.full(len(others.labels), NUM_FOLDS))
 
-    def _judge(self, examples: Labelled, left_out: np.ndarray) -> Scored:
+    def _judge(self, examples: LabeledFeatures, left_out: np.ndarray) -> ScoredExamples:
         """With estimates, cut to [0, 1], for probabilities; `left_out` is a fold or NUM_FOLDS."""
-        result = Scored.none_of(len(examples.labels))
+        result = ScoredExamples.none_of(len(examples.labels))
         result.label[:] = examples.labels
         if self._center is None:
             return result
         result.is_scored[:] = examples.is_good
         weights = {int(number): self._solve(int(number)) for number in np.unique(left_out)}
-        for places in _blocks(examples):
-            features = self._with_one(examples.rows(places))
-            estimates = np.empty([len(places), self._num_classes])
+        for indices in _blocks(examples):
+            features = self._with_one(examples.rows(indices))
+            estimates = np.empty([len(indices), self._num_classes])
             for number, of_fold in weights.items():
-                own = left_out[places] == number
+                own = left_out[indices] == number
                 estimates[own] = features[own] @ of_fold
-            result.prediction[places] = estimates.argmax(axis=1)
-            result.confidence[places] = estimates.max(axis=1).clip(0, 1)
-            of_label = estimates[np.arange(len(places)), examples.labels[places]]
-            result.label_probability[places] = of_label.clip(0, 1)
+            result.prediction[indices] = estimates.argmax(axis=1)
+            result.confidence[indices] = estimates.max(axis=1).clip(0, 1)
+            of_label = estimates[np.arange(len(indices)), examples.labels[indices]]
+            result.label_probability[indices] = of_label.clip(0, 1)
         return result
 
     @functools.cached_property
@@ -123,7 +123,7 @@ class Regression:
         return np.concatenate([rows - self._center, np.ones([len(rows), 1], np.float32)], axis=1)
 
 
-def clear(scored: Scored) -> np.ndarray:
+def clear(scored: ScoredExamples) -> np.ndarray:
     """The places of doubtful labels by the estimates of a Regression, the clearest first.
 
     Returns:
@@ -133,7 +133,7 @@ def clear(scored: Scored) -> np.ndarray:
     return _by_margin(scored, scored.is_wrong & (margin >= CLEAR))
 
 
-def confident(scored: Scored, num_classes: int) -> np.ndarray:
+def confident(scored: ScoredExamples, num_classes: int) -> np.ndarray:
     """The same by the run's own model: confident learning's candidates.
 
     Those to whom another class, which is the predicted one, is given at least the probability that
@@ -155,13 +155,13 @@ def confident(scored: Scored, num_classes: int) -> np.ndarray:
     return _by_margin(scored, sound & scored.is_wrong & looks_alike)
 
 
-def _by_margin(scored: Scored, is_doubted: np.ndarray) -> np.ndarray:
-    places = np.flatnonzero(is_doubted)
-    margin = scored.label_probability[places] - scored.confidence[places]
-    return places[np.argsort(margin, kind="stable")]
+def _by_margin(scored: ScoredExamples, is_doubted: np.ndarray) -> np.ndarray:
+    indices = np.flatnonzero(is_doubted)
+    margin = scored.label_probability[indices] - scored.confidence[indices]
+    return indices[np.argsort(margin, kind="stable")]
 
 
-def _blocks(examples: Labelled) -> Iterator[np.ndarray]:
-    places = np.flatnonzero(examples.is_good)
-    for begin in range(0, len(places), _ROWS):
-        yield places[begin : begin + _ROWS]
+def _blocks(examples: LabeledFeatures) -> Iterator[np.ndarray]:
+    indices = np.flatnonzero(examples.is_good)
+    for begin in range(0, len(indices), _ROWS):
+        yield indices[begin : begin + _ROWS]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.report import command_of
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import ReportData
 from trainer.workdir.curves import Curves
 
 _HERE = Path(__file__).parent
@@ -104,21 +104,21 @@ def metrics_csv(curves: Curves) -> str:
     return stream.getvalue()
 
 
-def predictions_csv(evidence: Evidence) -> str:
+def predictions_csv(evidence: ReportData) -> str:
     """The validation split's examples and what became of each: a row for each that was scored."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["id", "label", "prediction", "confidence", "label_probability"])
     names, scored = evidence.metrics.get("class_names", ()), evidence.scored
-    for place in [] if scored is None else scored.is_scored.nonzero()[0].tolist():
+    for index in [] if scored is None else scored.is_scored.nonzero()[0].tolist():
         assert scored is not None
         writer.writerow(
             [
-                evidence.ids[place],
-                names[scored.label[place]],
-                names[scored.prediction[place]],
-                f"{scored.confidence[place]:.6f}",
-                f"{scored.label_probability[place]:.6f}",
+                evidence.ids[index],
+                names[scored.label[index]],
+                names[scored.prediction[index]],
+                f"{scored.confidence[index]:.6f}",
+                f"{scored.label_probability[index]:.6f}",
             ]
         )
     return stream.getvalue()

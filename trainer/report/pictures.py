@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources.source import Example, Source
-from trainer.graph.plain_pipeline import as_written, untuned
-from trainer.report.evidence import Picture
+from trainer.graph.plain_pipeline import as_written, skip_autotune
+from trainer.report.evidence import ReportImage
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
 _NUM_THREADS = 8
@@ -33,27 +33,27 @@ def identities(
 
 
 def fingerprints(
-    source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
+    source: Source, split: str, indices: Sequence[int], may_go_on: Callable[[], None]
 ) -> np.ndarray:
     """Fingerprints of some examples' files, int64 [n]: equal for equal bytes, else hardly ever."""
 
     def fingerprint(example: Example) -> int:
         return int(_fingerprint(tf.constant(example.encoded)))
 
-    return np.array(_of_each(source, split, places, fingerprint, may_go_on), np.int64)
+    return np.array(_of_each(source, split, indices, fingerprint, may_go_on), np.int64)
 
 
 def read(
-    source: Source, split: str, places: Sequence[int], may_go_on: Callable[[], None]
-) -> list[Picture]:
+    source: Source, split: str, indices: Sequence[int], may_go_on: Callable[[], None]
+) -> list[ReportImage]:
     """The examples at `places`, to be shown."""
 
-    def picture(example: Example) -> Picture:
-        return Picture(example.id, example.label, thumbnail(example.encoded))
+    def picture(example: Example) -> ReportImage:
+        return ReportImage(example.id, example.label, thumbnail(example.encoded))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of sizes, and of metadata that nobody reads
-        return _of_each(source, split, places, picture, may_go_on)
+        return _of_each(source, split, indices, picture, may_go_on)
 
 
 def thumbnail(encoded: bytes) -> str:
@@ -84,7 +84,7 @@ def _identities(
     mapped = examples.map(as_written(identity)).batch(256)
     ids: list[str] = []
     prints = [np.zeros(0, np.int64)]
-    for names, hashes in untuned(mapped.prefetch(2)).as_numpy_iterator():
+    for names, hashes in skip_autotune(mapped.prefetch(2)).as_numpy_iterator():
         ids += [name.decode("utf-8", "replace") for name in names]
         prints.append(hashes)
         may_go_on()
@@ -98,15 +98,15 @@ def _fingerprint(encoded: tf.Tensor) -> tf.Tensor:
 def _of_each(
     source: Source,
     split: str,
-    places: Sequence[int],
+    indices: Sequence[int],
     make: Callable[[Example], T],
     may_go_on: Callable[[], None],
 ) -> list[T]:
     """What `make` makes of the examples at `places`, several at a time: a bucket is far."""
 
-    def at(place: int) -> T:
+    def at(index: int) -> T:
         may_go_on()
-        return make(source.example(split, place))
+        return make(source.example(split, index))
 
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        return list(pool.map(at, places))
+        return list(pool.map(at, indices))

@@ -11,15 +11,15 @@ from trainer.engine.run import Run
 from trainer.process.errors import Preempted
 from trainer.report import contents, page
 from trainer.report import gather as gathering
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import ReportData
 from trainer.storage import api as storage
-from trainer.workdir.finished import PAGE
+from trainer.workdir.finished import PAGE_FILE
 
-METRICS, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
+METRICS_FILE, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
 CONTENTS = "report/contents.json"
 
 
-def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidence | None:
+def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportData | None:
     """Find out what the page is to show, most of its work; what fails is said, and no more.
 
     Args:
@@ -33,7 +33,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
     Raises:
         Preempted: see Run.stop_if_asked.
     """
-    run.uploader.flush()  # the curves are read back
+    run.upload_queue.flush()  # the curves are read back
     try:
         return gathering.gather(run, evaluation, metrics)
     except Preempted:
@@ -43,7 +43,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> Evidenc
         return None
 
 
-def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
+def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> bool:
     """Publish the page and the files beside it; what fails is said, and no more.
 
     Args:
@@ -60,16 +60,16 @@ def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
         evidence = dataclasses.replace(evidence, metrics=metrics)
         shown = contents.build(evidence)
         files = {
-            METRICS: page.metrics_csv(evidence.curves),
+            METRICS_FILE: page.metrics_csv(evidence.curves),
             PREDICTIONS: page.predictions_csv(evidence),
             CONTENTS: json.dumps(shown, allow_nan=False) + "\n",
-            PAGE: page.report(shown),  # the last one: it speaks of the others
+            PAGE_FILE: page.report(shown),  # the last one: it speaks of the others
         }
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
             storage.write_atomically(storage.join(run.config.workdir, name), content)
         num_bytes = len(content)
-        run.voice.say(f"report     of {num_bytes / 1e6:.1f} MB", report_bytes=num_bytes)
+        run.reporter.say(f"report     of {num_bytes / 1e6:.1f} MB", report_bytes=num_bytes)
     except Exception as error:  # as above
         _warn(run, error)
         return False
@@ -77,6 +77,7 @@ def write(run: Run, evidence: Evidence | None, metrics: dict[str, Any]) -> bool:
 
 
 def _warn(run: Run, error: Exception) -> None:
-    run.voice.warn(
-        f"no report in {storage.join(run.config.workdir, PAGE)}: {type(error).__name__}: {error}"
+    run.reporter.warn(
+        f"no report in {storage.join(run.config.workdir, PAGE_FILE)}: "
+        f"{type(error).__name__}: {error}"
     )

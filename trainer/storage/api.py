@@ -15,9 +15,9 @@ from typing import Any
 from trainer.process.errors import UserError
 from trainer.storage import gcs, gcs_versions
 from trainer.storage import local as local_storage
-from trainer.storage.manifest import MANIFEST, Damaged, Manifest, to_json
+from trainer.storage.manifest import MANIFEST, ChecksumMismatch, Manifest, to_json
 
-__all__ = ["MANIFEST", "Damaged", "Manifest"]
+__all__ = ["MANIFEST", "ChecksumMismatch", "Manifest"]
 
 
 def is_remote(path: str) -> bool:
@@ -88,12 +88,12 @@ def read_manifest(directory: str) -> Manifest | None:
     return _backend(directory).read_manifest(directory)
 
 
-def damage(directory: str, manifest: Manifest) -> str | None:
+def verify(directory: str, manifest: Manifest) -> str | None:
     """What is wrong with the published files, in words; None where all is as it was.
 
     A bucket answers for its checksums: nothing is downloaded.
     """
-    return _backend(directory).damage(directory, manifest)
+    return _backend(directory).verify(directory, manifest)
 
 
 def local_copy(directory: str, manifest: Manifest) -> contextlib.AbstractContextManager[str]:

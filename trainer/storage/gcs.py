@@ -70,7 +70,7 @@ def read_manifest(directory: str) -> Manifest | None:
         return None
 
 
-def damage(directory: str, manifest: Manifest) -> str | None:
+def verify(directory: str, manifest: Manifest) -> str | None:
     """See api."""
     found = {blob.name: blob for blob in _below(directory)}
     _, prefix = bucket_and_name(directory)

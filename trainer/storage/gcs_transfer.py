@@ -17,7 +17,7 @@ import google_crc32c
 from trainer.process.errors import StorageUnreachable
 from trainer.storage import gcs_client
 from trainer.storage.gcs_client import bucket_and_name, call, calling
-from trainer.storage.manifest import Damaged, Manifest, crc32c
+from trainer.storage.manifest import ChecksumMismatch, Manifest, crc32c
 
 _NUM_THREADS = 8
 TRIES = 3  # of what arrives with a wrong checksum
@@ -104,16 +104,16 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
             failed = [(p, o) for p, o in zip(pairs, outcomes, strict=True) if o is not None]
             for (blob, _), outcome in failed:
                 if getattr(outcome, "code", None) == 404:
-                    raise Damaged(f"gs://{blob.bucket.name}/{blob.name}: is gone")
+                    raise ChecksumMismatch(f"gs://{blob.bucket.name}/{blob.name}: is gone")
                 if not isinstance(outcome, _arrived_badly()):
                     raise outcome
             pairs = [pair for pair, _ in failed]
     if pairs:
-        raise Damaged(f"{directory}: {pairs[0][0].name} arrives with a wrong checksum")
+        raise ChecksumMismatch(f"{directory}: {pairs[0][0].name} arrives with a wrong checksum")
     for name, file in manifest.files.items():
         path = Path(scratch, name)
         if (path.stat().st_size, _crc32c_of(path)) != (file["size"], file["crc32c"]):
-            raise Damaged(f"{directory}/{name}: its checksum does not match")
+            raise ChecksumMismatch(f"{directory}/{name}: its checksum does not match")
 
 
 def downloaded(blob: Any, patience: dict[str, Any] | None = None) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.process.errors import UserError
-from trainer.storage.manifest import MANIFEST, Damaged, Manifest, crc32c, parse
+from trainer.storage.manifest import MANIFEST, ChecksumMismatch, Manifest, crc32c, parse
 
 
 def ensure_directory(path: str, flag: str) -> bool:
@@ -96,13 +96,13 @@ def read_manifest(directory: str) -> Manifest | None:
 @contextlib.contextmanager
 def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
     """See api: the directory itself."""
-    found = damage(directory, manifest)
+    found = verify(directory, manifest)
     if found is not None:
-        raise Damaged(found)
+        raise ChecksumMismatch(found)
     yield directory
 
 
-def damage(directory: str, manifest: Manifest) -> str | None:
+def verify(directory: str, manifest: Manifest) -> str | None:
     """See api. Every byte is read."""
     for name, expected in manifest.files.items():
         path = Path(directory) / name

@@ -11,7 +11,7 @@ import google_crc32c
 MANIFEST = "MANIFEST.json"
 
 
-class Damaged(Exception):
+class ChecksumMismatch(Exception):
     """What was published is not what is there; the message says which file, and how."""
 
 

@@ -17,7 +17,7 @@ FAILED_SECS = 60.0
 _NICENESS = 10
 
 
-class Uploader:
+class UploadQueue:
     """One thread that does jobs in the order in which they came, when training leaves it a core.
 
     After a job that failed no other is done: what comes later may rely on it.
@@ -50,7 +50,7 @@ class Uploader:
             self._raise()
             self._jobs.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="uploader", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="upload_queue", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 

@@ -11,7 +11,7 @@ from trainer.storage import api as storage
 from trainer.workdir import paths, status
 from trainer.workdir.state import RunState
 
-METRICS, PAGE = "metrics.json", "report/index.html"
+METRICS_FILE, PAGE_FILE = "metrics.json", "report/index.html"
 
 
 def read(config: Config, state: RunState) -> dict[str, Any] | None:
@@ -20,7 +20,7 @@ def read(config: Config, state: RunState) -> dict[str, Any] | None:
     return None if metrics and config.report and not has_page(config, metrics) else metrics
 
 
-def said(config: Config, step: int) -> str:
+def already_finished_message(config: Config, step: int) -> str:
     """What to say of it."""
     length = "num_steps" if config.num_steps else "num_epochs"
     return f"finished   already at step {step:,}; a longer --{length} trains on"
@@ -30,7 +30,7 @@ def has_page(config: Config, metrics: dict[str, Any]) -> bool:
     """Whether the report that belongs to `metrics` is there."""
     if not metrics.get("report"):
         return False
-    directory, _, name = storage.join(config.workdir, PAGE).rpartition("/")
+    directory, _, name = storage.join(config.workdir, PAGE_FILE).rpartition("/")
     return name in storage.list_names(directory)
 
 
@@ -38,7 +38,7 @@ def _read(config: Config, state: RunState) -> dict[str, Any] | None:
     if config.export_formats and not _is_exported(config):
         return None
     try:
-        metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS)))
+        metrics = json.loads(storage.read_bytes(storage.join(config.workdir, METRICS_FILE)))
         float(metrics["eval"]["accuracy"]), int(metrics["eval"]["num_examples"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -46,7 +46,7 @@ def _read(config: Config, state: RunState) -> dict[str, Any] | None:
     return metrics if (metrics.get("global_step"), metrics.get("test_split", "")) == asked else None
 
 
-def before_meeting(config: Config) -> dict[str, Any] | None:
+def metrics_if_finished(config: Config) -> dict[str, Any] | None:
     """The same, for a worker that may be the only one left; None if in any doubt.
 
     A Job never starts a worker again that has left with 0. One that is killed between the end of
@@ -68,7 +68,7 @@ def has_ended(config: Config) -> bool:
 def page(config: Config, metrics: dict[str, Any]) -> str:
     """The path of the report that belongs to `metrics`; "" where there is none."""
     is_there = config.report and has_page(config, metrics)
-    return storage.join(config.workdir, PAGE) if is_there else ""
+    return storage.join(config.workdir, PAGE_FILE) if is_there else ""
 
 
 def _end(config: Config) -> RunState | None:
@@ -78,13 +78,13 @@ def _end(config: Config) -> RunState | None:
     if step is None or num_steps is None:
         return None
     state = RunState.from_dict(values)
-    state.judge(config.early_stopping_patience)
+    state.update_early_stopping(config.early_stopping_patience)
     return state if state.is_over(num_steps) else None
 
 
 def _is_exported(config: Config) -> bool:
     directory = paths.part(config.workdir, "export")
     manifest = storage.read_manifest(directory)
-    if manifest is None or storage.damage(directory, manifest) is not None:
+    if manifest is None or storage.verify(directory, manifest) is not None:
         return False
     return manifest.facts.get("export_formats") == list(config.export_formats)

@@ -96,16 +96,16 @@ class Ledger:
         self._written_at = self._began
 
     @contextlib.contextmanager
-    def spending(self, category: str) -> Iterator[None]:
+    def phase(self, category: str) -> Iterator[None]:
         """The time within belongs to `category`, and not to the one around it."""
         outer = self._category
-        self.turn(category)
+        self.start_phase(category)
         try:
             yield
         finally:
-            self.turn(outer)
+            self.start_phase(outer)
 
-    def turn(self, category: str) -> None:
+    def start_phase(self, category: str) -> None:
         """The time from here on belongs to `category`, one of CATEGORIES."""
         now = self._now()
         self._spent[self._category] += now - self._since
@@ -120,7 +120,7 @@ class Ledger:
             took_secs: by that loop.
             waited_secs: by that loop, for its batches.
         """
-        self.turn(self._category)
+        self.start_phase(self._category)
         repeated = min(max(self._step - (step - num_steps), 0), num_steps) / max(num_steps, 1)
         self._move("step", "lost_work", took_secs * repeated)
         self._move("step", "input_wait", waited_secs * (1 - repeated))
@@ -137,7 +137,7 @@ class Ledger:
 
     def write(self, is_stopped: bool = False) -> None:
         """Publish what is known by now; with `is_stopped`, that it is this process's last word."""
-        with self.spending("checkpoint_stall"):
+        with self.phase("checkpoint_stall"):
             self._written_at = self._since
             own: dict[str, Any] = {
                 "began": self._began / 1e6,
@@ -189,7 +189,7 @@ class Ledger:
 
     def _totals(self) -> dict[str, int]:
         """Microseconds by category, of all processes, up to now."""
-        self.turn(self._category)
+        self.start_phase(self._category)
         totals = dict(self._spent)
         at = self._began - totals["down"]
         for line in reversed(self._earlier):  # a line that was left out leaves a gap

@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 
-class Row(NamedTuple):
+class StepMetrics(NamedTuple):
     """What one step reports of itself, over the global batch.
 
     Attributes:
@@ -51,7 +51,7 @@ class RunState:
     num_correct: float = 0.0
     num_seen: float = 0.0
     has_seen: bool = False
-    recent: list[Row] = dataclasses.field(default_factory=list)
+    recent: list[StepMetrics] = dataclasses.field(default_factory=list)
     train: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluated_step: int = -1
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,7 +76,7 @@ class RunState:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunState:
         """The inverse of to_dict."""
-        return cls(**{**values, "recent": [Row(*row) for row in values["recent"]]})
+        return cls(**{**values, "recent": [StepMetrics(*row) for row in values["recent"]]})
 
     def running(self) -> dict[str, float]:
         """{"loss", "accuracy"} of the epoch in hand, or of the last one where none has begun."""
@@ -98,7 +98,7 @@ class RunState:
         self.recent = []
         return point
 
-    def add_step(self, row: Row, steps_per_epoch: int) -> None:
+    def add_step(self, row: StepMetrics, steps_per_epoch: int) -> None:
         """Count one step; once for each, in order: sums of floats do not commute."""
         self.global_step += 1
         self.recent.append(row)
@@ -127,7 +127,7 @@ class RunState:
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1
-        self.judge(patience)
+        self.update_early_stopping(patience)
         return is_best
 
     def is_over(self, num_steps: int) -> bool:
@@ -135,6 +135,6 @@ class RunState:
         is_last = self.global_step >= num_steps or self.stopped_early
         return is_last and self.evaluated_step == self.global_step
 
-    def judge(self, patience: int) -> None:
+    def update_early_stopping(self, patience: int) -> None:
         """Say whether early stopping ends the run here, with a `patience` that may be a new one."""
         self.stopped_early = 0 < patience <= self.evaluations_since_best

@@ -78,7 +78,7 @@ class Cluster:
         return self.index == 0
 
     @property
-    def is_of_a_job(self) -> bool:
+    def is_kubernetes_job(self) -> bool:
         """Whether Kubernetes starts the workers, which starts none again that has left with 0."""
         return self.source in ("JOB_COMPLETION_INDEX", "JOBSET_NAME")
 

@@ -15,20 +15,20 @@ from trainer.settings.config import Config, without
 from trainer.settings.setting import Scope
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster
-from trainer.workers.heartbeat import Lifeline
+from trainer.workers.heartbeat import Heartbeat
 
 
 @dataclasses.dataclass
-class Workers:
+class WorkerGroup:
     """Those who train, and the connection to them; alone, this process agrees with itself.
 
     Attributes:
         cluster: who they are.
-        lifeline: None where there is one worker.
+        heartbeat: None where there is one worker.
     """
 
     cluster: Cluster = dataclasses.field(default_factory=Cluster)
-    lifeline: Lifeline | None = None
+    heartbeat: Heartbeat | None = None
 
     @property
     def is_chief(self) -> bool:
@@ -47,21 +47,21 @@ class Workers:
 
     def agree(self, about: str, **values: float) -> dict[str, float]:
         """The sums of `values` over all workers, which must all have come here."""
-        return values if self.lifeline is None else self.lifeline.agree(about, **values)
+        return values if self.heartbeat is None else self.heartbeat.agree(about, **values)
 
     def union(self, about: str, facts: Mapping[str, str]) -> dict[str, str]:
         """The `facts` of all workers, which must all have come here."""
-        return dict(facts) if self.lifeline is None else self.lifeline.union(about, facts)
+        return dict(facts) if self.heartbeat is None else self.heartbeat.union(about, facts)
 
     def progress(self) -> None:
         """Something was done: the watchdog's time begins anew."""
-        if self.lifeline is not None:
-            self.lifeline.progress()
+        if self.heartbeat is not None:
+            self.heartbeat.progress()
 
     def expect_progress(self, is_expected: bool) -> None:
         """Whether from here on the lack of progress means that something is stuck."""
-        if self.lifeline is not None:
-            self.lifeline.expect_progress(is_expected)
+        if self.heartbeat is not None:
+            self.heartbeat.expect_progress(is_expected)
 
     def lost(self, index: int | None, reason: str) -> PeerLost:
         """What to raise where TensorFlow has lost worker `index`, or None: it does not say which.
@@ -74,8 +74,8 @@ class Workers:
 
     def leave(self) -> None:
         """Wait until all workers have come to their end."""
-        if self.lifeline is not None:
-            self.lifeline.leave()
+        if self.heartbeat is not None:
+            self.heartbeat.leave()
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -83,20 +83,20 @@ class Workers:
         try:
             yield
         except Exception as error:
-            if self.lifeline is not None:
+            if self.heartbeat is not None:
                 code = error.exit_code if isinstance(error, GraftError) else 1
-                self.lifeline.end(code, str(error) or type(error).__name__)
+                self.heartbeat.end(code, str(error) or type(error).__name__)
             raise
 
 
-def gather(
+def join_workers(
     config: Config,
     cluster: Cluster,
     held: socket.socket | None,
     data: Mapping[str, str],
     stop: StopRequest,
     say: Callable[[str], None],
-) -> Workers:
+) -> WorkerGroup:
     """All workers, met and compared; at once where there is one.
 
     Args:
@@ -113,12 +113,12 @@ def gather(
         Preempted: SIGTERM or Ctrl-C came meanwhile.
     """
     if held is None:
-        return Workers(cluster)
+        return WorkerGroup(cluster)
     settings = {
         f"--{name}": str(value) for name, value in without(Scope.WORKER, config.to_dict()).items()
     }
     versions = {**provenance.versions(), "git_commit": str(provenance.git_commit())}
-    lifeline = rendezvous.meet(
+    heartbeat = rendezvous.meet(
         cluster,
         held,
         {**settings, **versions, **data},
@@ -127,4 +127,4 @@ def gather(
         config.rendezvous_timeout_secs,
         config.stall_timeout_secs,
     )
-    return Workers(cluster, lifeline)
+    return WorkerGroup(cluster, heartbeat)

@@ -21,7 +21,7 @@ from trainer.process.errors import PeerLost
 from trainer.process.stop_signal import StopRequest
 from trainer.settings.command_line import exit_process
 from trainer.workers.cluster import Cluster
-from trainer.workers.messages import Message, MessageStream, Switchboard
+from trainer.workers.messages import Message, MessageServer, MessageStream
 
 BEAT_SECS = 2.0
 _POLL_SECS = 0.1
@@ -32,7 +32,7 @@ _CHIEFS_WORD_SECS = 10.0
 _FACTS_IN_MESSAGE = 400
 
 
-class Lifeline:
+class Heartbeat:
     """Connections between the chief and the others, watched in the background.
 
     Args:
@@ -47,7 +47,7 @@ class Lifeline:
     def __init__(
         self,
         cluster: Cluster,
-        board: Switchboard,
+        board: MessageServer,
         streams: dict[int, MessageStream],
         stop: StopRequest,
         timeout_secs: float,

@@ -65,7 +65,7 @@ class MessageStream:
         self.connection.close()
 
 
-class Switchboard:
+class MessageServer:
     """All connections of one process, and the port on which new ones come in.
 
     Args:

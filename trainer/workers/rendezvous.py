@@ -28,10 +28,10 @@ from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.workers.cluster import Cluster, host_and_port
 from trainer.workers.fingerprint import Fingerprint, shortened
-from trainer.workers.heartbeat import Lifeline
-from trainer.workers.messages import MessageStream, Switchboard
+from trainer.workers.heartbeat import Heartbeat
+from trainer.workers.messages import MessageServer, MessageStream
 from trainer.workers.rendezvous_chief import lead
-from trainer.workers.rendezvous_room import WaitingRoom
+from trainer.workers.rendezvous_room import RendezvousContext
 from trainer.workers.rendezvous_worker import follow
 
 LISTENING_FD = "GRAFT_LISTENING_FD"  # set by `graft launch` beside TF_CONFIG
@@ -78,7 +78,7 @@ def meet(
     timeout_secs: float = TIMEOUT_SECS,
     stall_timeout_secs: float = STALL_TIMEOUT_SECS,
     clock: Callable[[], float] = time.monotonic,
-) -> Lifeline:
+) -> Heartbeat:
     """Return once all workers are there, reach each other, agree, and have their ports free.
 
     Args:
@@ -99,15 +99,15 @@ def meet(
         UserError: the fingerprints differ; the message names the odd ones and both values.
         Preempted: SIGTERM or Ctrl-C came meanwhile.
     """
-    board = Switchboard(held)
-    room = WaitingRoom(cluster, board, stop, say, timeout_secs, clock)
+    board = MessageServer(held)
+    room = RendezvousContext(cluster, board, stop, say, timeout_secs, clock)
     mine = shortened({"workers": ",".join(cluster.workers), **fingerprint})
     streams: dict[int, MessageStream] = {}
     try:
         streams = (lead if cluster.is_chief else follow)(room, mine)
     finally:
         room.leave(streams.values())
-    return Lifeline(cluster, board, streams, stop, stall_timeout_secs, clock)
+    return Heartbeat(cluster, board, streams, stop, stall_timeout_secs, clock)
 
 
 def _inherited(descriptor: str, port: int) -> socket.socket | None:

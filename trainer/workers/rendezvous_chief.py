@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from trainer.process.errors import GraftError, PeerLost, UserError
 from trainer.workers.fingerprint import Fingerprint, differences
 from trainer.workers.messages import Message, MessageStream
-from trainer.workers.rendezvous_room import ANSWER_SECS, WaitingRoom
+from trainer.workers.rendezvous_room import ANSWER_SECS, RendezvousContext
 
 
 @dataclasses.dataclass
@@ -26,7 +26,7 @@ class _Member:
     heard_at: float
 
 
-def lead(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStream]:
+def lead(room: RendezvousContext, fingerprint: Fingerprint) -> dict[int, MessageStream]:
     """The connection to each worker, once all have met, agreed and freed their ports.
 
     See preflight.meet for what it raises.
@@ -48,14 +48,14 @@ def lead(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStream
     return {index: member.stream for index, member in members.items()}
 
 
-def _gather(room: WaitingRoom, members: dict[int, _Member]) -> None:
+def _gather(room: RendezvousContext, members: dict[int, _Member]) -> None:
     while missing := _missing(room, members):
         if room.is_over():
             raise room.lost(missing)
         if room.report(missing):
             for member in members.values():
                 member.stream.send({"waiting": missing})
-        room.heed_stop()
+        room.raise_if_stopping()
         for stream, message in room.poll():
             if message is not None and "stop" in message:
                 room.board.drop(stream)  # it leaves, and is waited for anew
@@ -68,7 +68,7 @@ def _gather(room: WaitingRoom, members: dict[int, _Member]) -> None:
 
 
 def _note(
-    room: WaitingRoom, members: dict[int, _Member], stream: MessageStream, message: Message
+    room: RendezvousContext, members: dict[int, _Member], stream: MessageStream, message: Message
 ) -> None:
     """Take a worker's report; show a stranger out."""
     num_workers = room.cluster.num_workers
@@ -98,7 +98,7 @@ def _note(
         room.board.drop(before.stream)
 
 
-def _missing(room: WaitingRoom, members: dict[int, _Member]) -> list[str]:
+def _missing(room: RendezvousContext, members: dict[int, _Member]) -> list[str]:
     """One line for whatever is still waited for."""
     cluster, lines, unreached = room.cluster, [], room.unreached()
     for index in range(1, cluster.num_workers):
@@ -117,7 +117,7 @@ def _missing(room: WaitingRoom, members: dict[int, _Member]) -> list[str]:
     return lines
 
 
-def _close_all(room: WaitingRoom, members: dict[int, _Member]) -> None:
+def _close_all(room: RendezvousContext, members: dict[int, _Member]) -> None:
     """Have every worker give its port free, and then the chief its own."""
     told = {member.stream: room.cluster.name(index) for index, member in members.items()}
     for stream in told:
@@ -128,12 +128,12 @@ def _close_all(room: WaitingRoom, members: dict[int, _Member]) -> None:
         if room.clock() - began > ANSWER_SECS:
             names = ", ".join(waiting.values())
             raise PeerLost(f"{names}: reported, but has not answered for {ANSWER_SECS:g} s")
-        room.heed_stop(told)
+        room.raise_if_stopping(told)
         for stream, message in room.poll():
             if stream not in told:
                 continue
             if message is None:
-                room.heed_stop(told)
+                room.raise_if_stopping(told)
                 raise PeerLost(f"{told[stream]}: left while the workers were starting")
             if "stop" in message:
                 room.stop.note(int(message["stop"]))
@@ -142,7 +142,7 @@ def _close_all(room: WaitingRoom, members: dict[int, _Member]) -> None:
     room.board.release_port()
 
 
-def _end(room: WaitingRoom, streams: Iterable[MessageStream], error: GraftError) -> None:
+def _end(room: RendezvousContext, streams: Iterable[MessageStream], error: GraftError) -> None:
     """Tell workers how this ends, so that all end the same way."""
     end = "refused" if isinstance(error, UserError) else "lost"
-    room.tell_all(streams, {"end": end, "message": str(error)})
+    room.broadcast(streams, {"end": end, "message": str(error)})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from trainer.process.errors import PeerLost
 from trainer.process.stop_signal import StopRequest
 from trainer.workers.cluster import Cluster
-from trainer.workers.messages import Message, MessageStream, Switchboard
+from trainer.workers.messages import Message, MessageServer, MessageStream
 from trainer.workers.probe import PeerProbe
 
 SAY_EVERY_SECS = 10.0
@@ -16,13 +16,13 @@ ANSWER_SECS = 10.0
 _POLL_SECS = 0.1
 
 
-class WaitingRoom:
+class RendezvousContext:
     """What both sides of the preflight need while they wait; arguments as of preflight.meet."""
 
     def __init__(
         self,
         cluster: Cluster,
-        board: Switchboard,
+        board: MessageServer,
         stop: StopRequest,
         say: Callable[[str], None],
         timeout_secs: float,
@@ -39,10 +39,10 @@ class WaitingRoom:
         self._probes = {i: PeerProbe(cluster.workers[i]) for i in others}
 
     def poll(self) -> Iterator[tuple[MessageStream, Message | None]]:
-        """What comes in a tenth of a second; see Switchboard.poll."""
+        """What comes in a tenth of a second; see MessageServer.poll."""
         return self.board.poll(_POLL_SECS)
 
-    def heed_stop(self, told: Iterable[MessageStream] = ()) -> None:
+    def raise_if_stopping(self, told: Iterable[MessageStream] = ()) -> None:
         """Leave where SIGTERM or Ctrl-C has come.
 
         Args:
@@ -52,10 +52,10 @@ class WaitingRoom:
             Preempted: it has.
         """
         if self.stop.requested:
-            self.tell_all(told, {"stop": self.stop.signal})
+            self.broadcast(told, {"stop": self.stop.signal})
             raise self.stop.error("before training; there is nothing to save")
 
-    def tell_all(self, streams: Iterable[MessageStream], message: Message) -> None:
+    def broadcast(self, streams: Iterable[MessageStream], message: Message) -> None:
         """Say one's last words to `streams`."""
         told = list(streams)
         for stream in told:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from trainer.process.errors import PeerLost, UserError
 from trainer.workers.fingerprint import Fingerprint
 from trainer.workers.messages import Message, MessageStream
-from trainer.workers.rendezvous_room import ANSWER_SECS, WaitingRoom
+from trainer.workers.rendezvous_room import ANSWER_SECS, RendezvousContext
 
 # The chief, which knows more, is the first to give up.
 _GRACE_SECS = 5.0
 _REPORT_EVERY_SECS = 2.0
 
 
-def follow(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStream]:
+def follow(room: RendezvousContext, fingerprint: Fingerprint) -> dict[int, MessageStream]:
     """The connection to the chief, as worker 0, once it gives the start; see preflight.meet."""
     chief = _wait_for_all(room, fingerprint)
     room.board.release_port()
@@ -34,7 +34,7 @@ def follow(room: WaitingRoom, fingerprint: Fingerprint) -> dict[int, MessageStre
     raise PeerLost(f"{room.cluster.name(0)}: has not given the start for {2 * ANSWER_SECS:g} s")
 
 
-def _wait_for_all(room: WaitingRoom, fingerprint: Fingerprint) -> MessageStream:
+def _wait_for_all(room: RendezvousContext, fingerprint: Fingerprint) -> MessageStream:
     """The connection to the chief, once it has said that all have met and agree."""
     chief: MessageStream | None = None
     sent: Message | None = None
@@ -57,7 +57,7 @@ def _wait_for_all(room: WaitingRoom, fingerprint: Fingerprint) -> MessageStream:
         if room.is_over(0.0 if chief is None else _GRACE_SECS):
             raise room.lost(missing or silent)
         room.report(missing or told or silent)
-        room.heed_stop([] if chief is None else [chief])
+        room.raise_if_stopping([] if chief is None else [chief])
         for stream, message in room.poll():
             if stream is not chief:
                 continue
@@ -71,12 +71,12 @@ def _wait_for_all(room: WaitingRoom, fingerprint: Fingerprint) -> MessageStream:
             _obey(room, message)
 
 
-def _obey(room: WaitingRoom, message: Message | None) -> None:
+def _obey(room: RendezvousContext, message: Message | None) -> None:
     """Leave as the chief leaves."""
     message = message or {}
     if "stop" in message:
         room.stop.note(int(message["stop"]))
-        room.heed_stop()
+        room.raise_if_stopping()
     end, words = message.get("end"), str(message.get("message", ""))
     if end == "refused":
         raise UserError(words)

@@ -1,14 +1,14 @@
 """Copies are told pair by pair, however many there are."""
 
 from trainer.commands.checkup import duplicates
-from trainer.commands.checkup.image_scan import Look
+from trainer.commands.checkup.image_scan import ImageFacts
 from trainer.settings.config import Config
 
 CONFIG = Config(workdir="run")
 
 
-def looks(names, label=0, content=b"same", place="x"):
-    return [Look(name, f"{place}/{name}" * bool(place), label, content, 8, 8) for name in names]
+def looks(names, label=0, content=b"same", path="x"):
+    return [ImageFacts(name, f"{path}/{name}" * bool(path), label, content, 8, 8) for name in names]
 
 
 def found(**splits):
@@ -29,7 +29,7 @@ def test_each_evaluated_copy_is_named_with_one_that_is_trained_on():
 
 
 def test_what_cannot_be_removed_one_by_one():
-    splits = {"train": looks("p", place=""), "validation": looks("s", place="")}
+    splits = {"train": looks("p", path=""), "validation": looks("s", path="")}
     assert found(**splits)["duplicates_across_splits"].fix == "prepare the data anew without them"
     many = {"train": looks(map(str, range(21))), "validation": looks("s")}
     fix = found(**many)["duplicates_across_splits"].fix
@@ -44,6 +44,6 @@ def test_one_of_each_label_is_named():
 
 
 def test_other_content_and_what_is_broken_are_no_copies():
-    broken = [Look("z", "z", 1, b"same", problem="an empty file")]
+    broken = [ImageFacts("z", "z", 1, b"same", problem="an empty file")]
     assert found(train=looks("p"), validation=looks("s", content=b"other") + broken) == {}
     assert found(train=looks("pq"), validation=[]) == {}

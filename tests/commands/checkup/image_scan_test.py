@@ -15,13 +15,13 @@ def test_records_are_looked_at_like_files(beans_data_dir):
     told: list[int] = []
     looks = image_scan.scan(source, "train", told.append)
     assert len(looks) == told[-1] == 30
-    assert {(look.width, look.height, look.problem, look.place) for look in looks} == {
+    assert {(look.width, look.height, look.problem, look.path) for look in looks} == {
         (24, 24, "", "")
     }
     assert [look.label for look in looks] == [
-        source.example("train", place).label for place in range(30)
+        source.example("train", path).label for path in range(30)
     ]
-    assert [look.id for look in looks] == [source.example("train", place).id for place in range(30)]
+    assert [look.id for look in looks] == [source.example("train", path).id for path in range(30)]
 
 
 def test_of_many_files_each_is_looked_at_once(tmp_path):

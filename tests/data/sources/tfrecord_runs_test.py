@@ -30,7 +30,7 @@ def read(path, before, offset, take):
     # In a function, as sources have it: TensorFlow cannot begin a pipeline with this data set.
     one = tf.data.Dataset.from_tensors(0)
     dataset = one.flat_map(lambda _: tfrecord_runs.read(tf.constant(str(path)), *run))
-    return [(p.decode(), int(place), r) for p, place, r in dataset.as_numpy_iterator()]
+    return [(p.decode(), int(index), r) for p, index, r in dataset.as_numpy_iterator()]
 
 
 def expected(path, before, take):
@@ -61,8 +61,8 @@ def test_the_end_and_beyond_are_no_places(path):
 
 def with_length(path, number, length):
     content = bytearray(path.read_bytes())
-    place = as_written(RECORDS)[number]
-    content[place : place + 8] = struct.pack("<Q", length)
+    index = as_written(RECORDS)[number]
+    content[index : index + 8] = struct.pack("<Q", length)
     path.write_bytes(content)
 
 

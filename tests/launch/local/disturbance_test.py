@@ -32,7 +32,7 @@ def test_a_workdir_that_is_gone_is_there_again_as_it_was(tmp_path):
     assert (directory / "kept").read_text() == "content"
 
 
-class Workers:
+class WorkerGroup:
     """Stands for the processes: notes the signals."""
 
     def __init__(self):
@@ -48,7 +48,7 @@ class Story:
 
     def __init__(self, disturbance):
         self.now = 100.0
-        self.workers: Any = Workers()  # in the place of a gang of real ones
+        self.workers: Any = WorkerGroup()  # in the place of a gang of real ones
         self.times_gone = 0
         self.observer = Observer(disturbance, 50.0, lambda: self.now, self.take_away)
 

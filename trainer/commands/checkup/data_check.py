@@ -9,7 +9,7 @@ import numpy as np
 from trainer.commands.checkup import duplicates
 from trainer.commands.checkup.duplicates import Looks, remove
 from trainer.commands.checkup.finding import ERROR, OK, WARNING, Finding, again
-from trainer.commands.checkup.image_scan import Look
+from trainer.commands.checkup.image_scan import ImageFacts
 from trainer.process import machine
 from trainer.process.errors import UserError
 from trainer.settings import plan
@@ -75,7 +75,7 @@ def _unreadable(config: Config, looks: Looks, words: Sequence[str]) -> list[Find
                 f"{_num(missing, 'file')} cannot be read",
                 cost="the run ends at the first of them, whatever --bad_images says",
                 fix="fetch them, or take them off the list",
-                items=tuple(f"{look.place}: {look.problem}" for _, look in missing),
+                items=tuple(f"{look.path}: {look.problem}" for _, look in missing),
                 shows_all=True,
             )
         )
@@ -92,7 +92,7 @@ def _unreadable(config: Config, looks: Looks, words: Sequence[str]) -> list[Find
                 fix=remove([look for _, look in broken])
                 if skips
                 else again(words, "--bad_images=skip"),
-                items=tuple(f"{look.place or look.id}: {look.problem}" for _, look in broken),
+                items=tuple(f"{look.path or look.id}: {look.problem}" for _, look in broken),
                 shows_all=True,
             )
         )
@@ -124,7 +124,7 @@ def _tiny(looks: Looks, image_size: tuple[int, int] | None) -> list[Finding]:
         return []
     height, width = image_size
 
-    def enlarged(look: Look) -> float:
+    def enlarged(look: ImageFacts) -> float:
         return max(height / look.height, width / look.width) if look.width else 0.0
 
     tiny = _all(looks, lambda look: enlarged(look) > _ENLARGED)
@@ -201,18 +201,18 @@ def _classes(
     return found
 
 
-def _all(looks: Looks, wanted: Callable[[Look], bool]) -> list[tuple[str, Look]]:
+def _all(looks: Looks, wanted: Callable[[ImageFacts], bool]) -> list[tuple[str, ImageFacts]]:
     """What is `wanted`, split by split, in the order of names."""
     return [
         (split, look)
         for split, found in looks.items()
-        for look in sorted(filter(wanted, found), key=lambda look: look.place or look.id)
+        for look in sorted(filter(wanted, found), key=lambda look: look.path or look.id)
     ]
 
 
-def _num(found: Sequence[tuple[str, Look]], noun: str) -> str:
+def _num(found: Sequence[tuple[str, ImageFacts]], noun: str) -> str:
     return f"{len(found):,} {noun}{'s' * (len(found) > 1)}"
 
 
-def _sized(look: Look) -> str:
-    return f"{look.place or look.id}: {look.width}×{look.height}"
+def _sized(look: ImageFacts) -> str:
+    return f"{look.path or look.id}: {look.width}×{look.height}"

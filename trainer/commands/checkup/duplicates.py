@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from trainer.commands.checkup.finding import WARNING, Finding
-from trainer.commands.checkup.image_scan import Look
+from trainer.commands.checkup.image_scan import ImageFacts
 from trainer.settings.config import Config
 
 # By split.
-Looks = Mapping[str, Sequence[Look]]
+Looks = Mapping[str, Sequence[ImageFacts]]
 
 _MOST_IN_COMMAND = 20
 
@@ -19,7 +19,7 @@ _MOST_IN_COMMAND = 20
 def check(config: Config, class_names: Sequence[str], looks: Looks) -> list[Finding]:
     """Images that are there twice, byte for byte: in two splits, or under two labels."""
     found = []
-    alike: dict[bytes, list[tuple[str, Look]]] = collections.defaultdict(list)
+    alike: dict[bytes, list[tuple[str, ImageFacts]]] = collections.defaultdict(list)
     for split, seen in looks.items():
         for look in seen:
             if look.digest and not look.problem:
@@ -59,9 +59,9 @@ def check(config: Config, class_names: Sequence[str], looks: Looks) -> list[Find
     return found
 
 
-def remove(looks: Sequence[Look]) -> str:
+def remove(looks: Sequence[ImageFacts]) -> str:
     """The command that removes these files, where they are files of their own and few."""
-    paths = [look.place for look in looks]
+    paths = [look.path for look in looks]
     if not all(paths) or any("://" in path for path in paths):
         return "prepare the data anew without them"
     if len(paths) > _MOST_IN_COMMAND:
@@ -69,13 +69,13 @@ def remove(looks: Sequence[Look]) -> str:
     return f"rm -- {shlex.join(paths)}"
 
 
-def _pairs(group: Sequence[tuple[str, Look]], train: str) -> list[str]:
+def _pairs(group: Sequence[tuple[str, ImageFacts]], train: str) -> list[str]:
     """Each copy that is evaluated, with one that is trained on: there may be hundreds."""
     trained = next(look.id for split, look in group if split == train)
     return [f"{train}: {trained} = {split}: {look.id}" for split, look in group if split != train]
 
 
-def _one_of_each_label(group: Sequence[tuple[str, Look]], class_names: Sequence[str]) -> str:
+def _one_of_each_label(group: Sequence[tuple[str, ImageFacts]], class_names: Sequence[str]) -> str:
     first = {look.label: look.id for _, look in reversed(group)}
     shown = " = ".join(f"{first[label]} ({class_names[label]})" for label in sorted(first))
     others = len(group) - len(first)

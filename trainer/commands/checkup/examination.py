@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.commands.checkup import data_check, machine_check, run_check
 from trainer.commands.checkup.finding import AREAS, ERROR, OK, Finding
-from trainer.commands.checkup.image_scan import Look, scan
+from trainer.commands.checkup.image_scan import ImageFacts, scan
 from trainer.data.decode import decode_image
 from trainer.data.sources import catalog
 from trainer.data.sources.source import Source
@@ -90,11 +90,11 @@ def _data(
     return data_check.check(config, source.class_names, looks, image_size, words)
 
 
-def _looks(config: Config, source: Source, progress: Progress) -> dict[str, list[Look]]:
+def _looks(config: Config, source: Source, progress: Progress) -> dict[str, list[ImageFacts]]:
     asked = (config.train_split, config.validation_split, config.test_split)
     splits = dict.fromkeys(filter(None, asked))
     total = sum(map(source.num_examples, splits))
-    looks: dict[str, list[Look]] = {}
+    looks: dict[str, list[ImageFacts]] = {}
     before = 0
     for split in splits:
         tell = functools.partial(_tell, progress, before, total)

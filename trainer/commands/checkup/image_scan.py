@@ -30,12 +30,12 @@ _CHUNK = 64
 _THREADS_PER_CORE = 2  # while one waits for the disk
 
 
-class Look(NamedTuple):
+class ImageFacts(NamedTuple):
     """What is known of one image.
 
     Attributes:
         id: as the source names it.
-        place: its file; "" where it is in a file of many.
+        path: its file; "" where it is in a file of many.
         label: index of its class.
         digest: 16 bytes that name its file's content; b"" where it could not be read.
         width: in pixels, as its header says, as is height; 0 where it is broken.
@@ -45,7 +45,7 @@ class Look(NamedTuple):
     """
 
     id: str
-    place: str
+    path: str
     label: int
     digest: bytes
     width: int = 0
@@ -54,7 +54,7 @@ class Look(NamedTuple):
     is_missing: bool = False
 
 
-def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[Look]:
+def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[ImageFacts]:
     """A look at every image of `split`, in its order.
 
     Args:
@@ -62,12 +62,12 @@ def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[Lo
         split: one of the source's.
         progress: called with the number of images that were looked at so far.
     """
-    found: list[Look] = []
+    found: list[ImageFacts] = []
     threads = _THREADS_PER_CORE * machine.num_cores()
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         # A giant is judged by our own rule, and odd EXIF is none of our business.
         warnings.simplefilter("ignore")
-        waiting: collections.deque[Future[list[Look]]] = collections.deque()
+        waiting: collections.deque[Future[list[ImageFacts]]] = collections.deque()
         for look in _chunks(source, split):
             waiting.append(pool.submit(look))
             # Never many at once: the images of a whole data set do not fit into memory.
@@ -80,7 +80,7 @@ def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[Lo
     return found
 
 
-def _chunks(source: Source, split: str) -> Iterator[Callable[[], list[Look]]]:
+def _chunks(source: Source, split: str) -> Iterator[Callable[[], list[ImageFacts]]]:
     """What looks at the next _CHUNK images, again and again."""
     if isinstance(source, ListedSource):
         listing = source.listing(split)
@@ -92,11 +92,11 @@ def _chunks(source: Source, split: str) -> Iterator[Callable[[], list[Look]]]:
             yield functools.partial(_of_records, batch)
 
 
-def _of_files(rows: Iterable[tuple[str, int, str]]) -> list[Look]:
+def _of_files(rows: Iterable[tuple[str, int, str]]) -> list[ImageFacts]:
     return [_of_file(*row) for row in rows]
 
 
-def _of_records(batch: dict[str, tf.Tensor]) -> list[Look]:
+def _of_records(batch: dict[str, tf.Tensor]) -> list[ImageFacts]:
     columns = (batch[key].numpy().tolist() for key in ("encoded", "label", "id"))
     return [
         _of_bytes(encoded, label, name.decode("utf-8", "replace"), "")
@@ -104,21 +104,21 @@ def _of_records(batch: dict[str, tf.Tensor]) -> list[Look]:
     ]
 
 
-def _of_file(path: str, label: int, example_id: str) -> Look:
+def _of_file(path: str, label: int, example_id: str) -> ImageFacts:
     try:
         encoded = read_file(path)
     except (OSError, tf.errors.OpError) as error:
         why = error.strerror if isinstance(error, OSError) else reason(error)
-        return Look(example_id, path, label, b"", problem=str(why or error), is_missing=True)
+        return ImageFacts(example_id, path, label, b"", problem=str(why or error), is_missing=True)
     return _of_bytes(encoded, label, example_id, path)
 
 
-def _of_bytes(encoded: bytes, label: int, example_id: str, place: str) -> Look:
+def _of_bytes(encoded: bytes, label: int, example_id: str, path: str) -> ImageFacts:
     digest = hashlib.blake2b(encoded, digest_size=16).digest()
     width, height = _size(encoded)
     if why := _problem(encoded, width):
-        return Look(example_id, place, label, digest, problem=why)
-    return Look(example_id, place, label, digest, width, height)
+        return ImageFacts(example_id, path, label, digest, problem=why)
+    return ImageFacts(example_id, path, label, digest, width, height)
 
 
 def problem(encoded: bytes) -> str:

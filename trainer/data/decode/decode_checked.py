@@ -127,22 +127,22 @@ def load_images(
         size = tf.size(ids, tf.int64)
 
         @as_written
-        def load(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def decoded() -> tf.Tensor:
-                example = {key: column[place] for key, column in group.items()}
+                example = {key: column[index] for key, column in group.items()}
                 image = decode_and_resize(example["encoded"], image_size, window(example))
                 return transform(image, example)
 
-            is_padding = tf.equal(ids[place], b"")
+            is_padding = tf.equal(ids[index], b"")
             image = tf.cond(is_padding, lambda: tf.zeros([*image_size, 3]), decoded)
-            return place, tf.ensure_shape(image, [*image_size, 3])
+            return index, tf.ensure_shape(image, [*image_size, 3])
 
         @as_written
-        def complete(places: tf.Tensor, images: tf.Tensor) -> Example:
-            is_there = tf.scatter_nd(places[:, None], tf.ones_like(places, tf.bool), [size])
+        def complete(indices: tf.Tensor, images: tf.Tensor) -> Example:
+            is_there = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.bool), [size])
             images = tf.cond(
-                tf.size(places, tf.int64) < size,
-                lambda: tf.scatter_nd(places[:, None], images, shape_if_allowed(~is_there)),
+                tf.size(indices, tf.int64) < size,
+                lambda: tf.scatter_nd(indices[:, None], images, shape_if_allowed(~is_there)),
                 lambda: images,
             )
             is_good = is_there[:-1] & tf.not_equal(group["id"], b"")

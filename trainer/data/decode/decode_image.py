@@ -20,7 +20,7 @@ from trainer.data.decode.exif import exif_orientation, is_plain_jpeg
 from trainer.data.decode.gif import decode_gif
 from trainer.data.decode.header_checks import (
     MAX_PIXELS,
-    rarely,
+    noinline_function,
     refuse_unless,
     zero_if_sane,
 )
@@ -109,16 +109,18 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> A
     specs = [tf.TensorSpec([], tf.string)] + [tf.TensorSpec([4], tf.float32)] * has_window
     with tf.init_scope(), tf.device(None):  # nothing of where it is first asked for
         if not _kept_as:
-            return rarely(decode).get_concrete_function(*specs)
+            return noinline_function(decode).get_concrete_function(*specs)
         height, width = image_size
         graph = same_of_all_processes(
             f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}.pb",
-            lambda: saved_graph.SavedGraph.of(rarely(decode).get_concrete_function(*specs)),
+            lambda: saved_graph.SavedGraph.of(
+                noinline_function(decode).get_concrete_function(*specs)
+            ),
         )
-        return rarely(graph.__call__).get_concrete_function(*specs)
+        return noinline_function(graph.__call__).get_concrete_function(*specs)
 
 
-@rarely
+@noinline_function
 def _decode_other(
     encoded: tf.Tensor, image_size: tuple[int, int], window: tf.Tensor | None, webp: bool
 ) -> tf.Tensor:
@@ -149,7 +151,9 @@ def _decode_other(
     for i, (magic, at, _) in enumerate(formats):
         start = tf.strings.substr(encoded, tf.minimum(at, tf.strings.length(encoded)), len(magic))
         index = tf.where(tf.equal(start, magic), i, index)
-    return tf.switch_case(index, [rarely(branch) for *_, branch in formats] + [rarely(unknown)])
+    return tf.switch_case(
+        index, [noinline_function(branch) for *_, branch in formats] + [noinline_function(unknown)]
+    )
 
 
 def _decode_turned_jpeg(
@@ -206,7 +210,7 @@ def _decode_upright_jpeg(
     return _resize(pixels, target)
 
 
-@rarely
+@noinline_function
 def _upright(
     image: tf.Tensor, turned: tf.Tensor, flip_y: tf.Tensor, flip_x: tf.Tensor
 ) -> tf.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.decode.header_checks import bytes_at, number, rarely
+from trainer.data.decode.header_checks import bytes_at, noinline_function, number
 
 
 def is_plain_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -23,7 +23,7 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_plain_jpeg(encoded), lambda: tf.constant(1), lambda: _search_exif(encoded))
 
 
-@rarely
+@noinline_function
 def _search_exif(encoded: tf.Tensor) -> tf.Tensor:
     def after(at: tf.Tensor) -> tf.Tensor:
         return at + 2 + tf.cast(number(bytes_at(encoded, at + 2, 2), big_endian=True), tf.int32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 MAX_PIXELS = 2**27
 
 
-def rarely(function: Callable[..., tf.Tensor]) -> Any:
+def noinline_function(function: Callable[..., tf.Tensor]) -> Any:
     """`function` as one node of the caller's graph.
 
     A branch not taken still costs the executor a visit to each of its nodes, and each start of

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.sources.source import Example, Index, Order, shard_bounds, stamp
+from trainer.data.sources.source import Example, Index, Order, shard_bounds, version_digest
 from trainer.graph.plain_pipeline import as_written
 from trainer.process.errors import UserError
 
@@ -78,12 +78,12 @@ class ListedSource:
 
         @as_written
         def read(ordered: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            place = ordered["place"]
-            encoded = tf.io.read_file(paths[place])
-            return {"encoded": encoded, "label": labels[place], "id": ids[place]}
+            index = ordered["index"]
+            encoded = tf.io.read_file(paths[index])
+            return {"encoded": encoded, "label": labels[index], "id": ids[index]}
 
-        places = self.order(split, shard, num_shards, **order)
-        return places.map(read, num_parallel_calls=4, deterministic=True)
+        indices = self.order(split, shard, num_shards, **order)
+        return indices.map(read, num_parallel_calls=4, deterministic=True)
 
     def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source. A permutation by (seed, epoch), so that a skip is a seek."""
@@ -95,19 +95,19 @@ class ListedSource:
             if wanted.shuffle:
                 key = tf.stack([tf.cast(n, tf.int64) for n in (wanted.seed, wanted.epoch)])
                 turns = tf.random.experimental.index_shuffle(turns, key, end - begin - 1)
-            return {"place": begin + turns}
+            return {"index": begin + turns}
 
         turns = tf.data.Dataset.range(tf.cast(wanted.skip, tf.int64), end - begin)
         return turns.batch(_ORDERED_AT_ONCE).map(ordered).unbatch()
 
-    def example(self, split: str, place: int) -> Example:
+    def example(self, split: str, index: int) -> Example:
         """See Source."""
         listing = self.listing(split)
-        return Example(read_file(listing.paths[place]), listing.labels[place], listing.ids[place])
+        return Example(read_file(listing.paths[index]), listing.labels[index], listing.ids[index])
 
-    def stamp(self, split: str) -> str:
+    def version_digest(self, split: str) -> str:
         """See Source."""
-        return stamp(self.listing(split).paths)
+        return version_digest(self.listing(split).paths)
 
     def damaged_file(self) -> str:
         """See Source. Images are files of their own, and name themselves."""

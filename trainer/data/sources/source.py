@@ -90,14 +90,14 @@ class Source(Protocol):
             scalars {"place": int64}, counted in the split's order without shuffling.
         """
 
-    def example(self, split: str, place: int) -> Example:
+    def example(self, split: str, index: int) -> Example:
         """The one at `place` in the split's order without shuffling; no pipeline is built.
 
         Raises:
             OSError, OpError: its file cannot be read.
         """
 
-    def stamp(self, split: str) -> str:
+    def version_digest(self, split: str) -> str:
         """Hexadecimal digits that change when a file of the split is written again.
 
         Raises:
@@ -116,7 +116,7 @@ def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Inde
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
 
 
-def stamp(paths: Sequence[str]) -> str:
+def version_digest(paths: Sequence[str]) -> str:
     """Hexadecimal digits of the versions of files, in a bucket too; see storage.versions."""
     whole = hashlib.sha256()
     for path, version in zip(paths, storage.versions(paths), strict=True):

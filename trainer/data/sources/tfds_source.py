@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources import tfds_features, tfrecord_runs
-from trainer.data.sources.source import Example, Index, Order, shard_bounds, stamp
+from trainer.data.sources.source import Example, Index, Order, shard_bounds, version_digest
 from trainer.data.sources.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.graph.plain_pipeline import as_written
@@ -93,13 +93,13 @@ class TfdsSource:
 
     def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
         """See Source."""
-        _, places, *_, takes = self._table(split, num_shards)
+        _, indices, *_, takes = self._table(split, num_shards)
 
         def count(run: tf.Tensor) -> tf.data.Dataset:
-            return tf.data.Dataset.range(places[run], places[run] + takes[run])
+            return tf.data.Dataset.range(indices[run], indices[run] + takes[run])
 
         ordered = self._in_order(count, split, shard, num_shards, Order(**order))
-        return tf.data.Dataset.zip({"place": ordered})
+        return tf.data.Dataset.zip({"index": ordered})
 
     def _in_order(
         self,
@@ -128,20 +128,20 @@ class TfdsSource:
         size = max(1, self._shuffle_buffer_size // num_shards)
         return shuffle_in_windows(records, end - begin, size, seed, order.skip)
 
-    def example(self, split: str, place: int) -> Example:
+    def example(self, split: str, index: int) -> Example:
         """See Source."""
         for path, before, take in self._runs(split):
-            if place < take:
-                record = tfrecord_runs.read_one(path, before + place)
+            if index < take:
+                record = tfrecord_runs.read_one(path, before + index)
                 break
-            place -= take
-        number = f"{os.path.basename(path)}__{before + place}"
+            index -= take
+        number = f"{os.path.basename(path)}__{before + index}"
         key = "id" if self._has_ids else ""
         return tfds_features.example(record, self._image_key, self._label_key, key, number)
 
-    def stamp(self, split: str) -> str:
+    def version_digest(self, split: str) -> str:
         """See Source."""
-        return stamp([path for path, _, _ in self._runs(split)])
+        return version_digest([path for path, _, _ in self._runs(split)])
 
     def damaged_file(self) -> str:
         """See Source. Above _MAX_CHECKED_BYTES, only whether the files are there."""
@@ -186,7 +186,7 @@ class TfdsSource:
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
     @as_written
-    def _parse(self, path: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _parse(self, path: tf.Tensor, index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {
             self._image_key: tf.io.FixedLenFeature([], tf.string),
             self._label_key: tf.io.FixedLenFeature([], tf.int64),
@@ -197,7 +197,7 @@ class TfdsSource:
         example_id = features.get("id")
         if example_id is None:  # the file's name and the record's place in it, as in TFDS
             file = tf.strings.regex_replace(path, ".*/", "")
-            example_id = tf.strings.join([file, tf.strings.as_string(place)], "__")
+            example_id = tf.strings.join([file, tf.strings.as_string(index)], "__")
         return {
             "encoded": features[self._image_key],
             "label": features[self._label_key],

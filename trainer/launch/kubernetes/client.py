@@ -32,7 +32,7 @@ _KINDS = {
 }
 
 
-class Unanswered(GraftError):
+class ApiUnreachable(GraftError):
     """The cluster cannot be reached, or did not answer: what it did is not known."""
 
     exit_code = 2
@@ -42,7 +42,7 @@ class Exists(UserError):
     """There is an object of that kind and name."""
 
 
-class Cluster:
+class KubernetesApi:
     """One namespace of one cluster.
 
     Args:
@@ -203,7 +203,7 @@ class Cluster:
             raise _refusal(error.status, _message(error), f"{doing} in {self.namespace}") from error
         except HTTPError as error:
             cause = getattr(error, "reason", None) or error
-            raise Unanswered(
+            raise ApiUnreachable(
                 f"cannot {doing} in {self.namespace}: {self.host} does not answer "
                 f"({_line(str(cause)).rpartition('): ')[2]})"
             ) from error
@@ -224,7 +224,7 @@ def _refusal(status: int, message: str, doing: str) -> GraftError:
     if status == 403:
         return UserError(f"cannot {doing}: {message}; ask for that right, or use --namespace")
     if status == 429 or status >= 500:
-        return Unanswered(f"cannot {doing}: the cluster answers {status} ({message})")
+        return ApiUnreachable(f"cannot {doing}: the cluster answers {status} ({message})")
     return UserError(f"cannot {doing}: {message}")
 
 

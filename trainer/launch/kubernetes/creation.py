@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.launch.kubernetes import state as job_state
-from trainer.launch.kubernetes.client import Cluster, Exists, Unanswered
+from trainer.launch.kubernetes.client import ApiUnreachable, Exists, KubernetesApi
 from trainer.launch.kubernetes.job import SUBMISSION, WORKDIR
 from trainer.process.errors import UserError
 
@@ -20,7 +20,7 @@ POLL_SECS = 1.0
 _LOOKS = 3  # for a job whose creation was not answered
 
 
-def make_room(cluster: Cluster, job: Object) -> None:
+def make_room(cluster: KubernetesApi, job: Object) -> None:
     """Remove the finished job of the same run, if there is one.
 
     Raises:
@@ -48,7 +48,9 @@ def make_room(cluster: Cluster, job: Object) -> None:
     _until_gone(cluster, found)
 
 
-def _until_gone(cluster: Cluster, job: Object, clock: Callable[[], float] = time.monotonic) -> None:
+def _until_gone(
+    cluster: KubernetesApi, job: Object, clock: Callable[[], float] = time.monotonic
+) -> None:
     kind, metadata = job["kind"], job["metadata"]
     deadline = clock() + _GONE_SECS
     while (left := cluster.get(kind, metadata["name"])) is not None:
@@ -65,7 +67,7 @@ def _until_gone(cluster: Cluster, job: Object, clock: Callable[[], float] = time
         time.sleep(POLL_SECS)
 
 
-def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
+def create(cluster: KubernetesApi, job: Object, others: Sequence[Object]) -> Object:
     """Create all; what others may need first, then the job, then what belongs to it.
 
     Args:
@@ -100,7 +102,7 @@ def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
         made = _create_job(cluster, job)
     except UserError as error:
         raise UserError(f"{error}; {_undo(cluster, created, job, 1)}") from error
-    except Unanswered as error:
+    except ApiUnreachable as error:
         raise UserError(f"{error}; {_undo(cluster, created, job, _LOOKS)}") from error
     except KeyboardInterrupt:
         print(f"graft: {_undo(cluster, created, job, _LOOKS)}", file=sys.stderr)
@@ -113,13 +115,13 @@ def create(cluster: Cluster, job: Object, others: Sequence[Object]) -> Object:
             cluster.create(item)
         except Exists:
             continue
-        except (UserError, Unanswered) as error:
+        except (UserError, ApiUnreachable) as error:
             print(f"graft: the run is started, its TensorBoard is not: {error}", file=sys.stderr)
             break
     return made
 
 
-def _create_job(cluster: Cluster, job: Object) -> Object:
+def _create_job(cluster: KubernetesApi, job: Object) -> Object:
     try:
         return cluster.create(job)
     except Exists:
@@ -134,7 +136,7 @@ def _belongs_to_a_run(item: Object) -> bool:
     return str(item["metadata"]["name"]).endswith("-tensorboard")
 
 
-def _undo(cluster: Cluster, created: Sequence[Object], job: Object, looks: int) -> str:
+def _undo(cluster: KubernetesApi, created: Sequence[Object], job: Object, looks: int) -> str:
     """Remove what was created, newest first; what is left, in words.
 
     The answer may be lost, and the job be there, or be there a moment later: `looks` are taken.
@@ -148,13 +150,13 @@ def _undo(cluster: Cluster, created: Sequence[Object], job: Object, looks: int) 
             if found is None:
                 time.sleep(POLL_SECS)
                 found = cluster.get(kind, name)
-    except (UserError, Unanswered):
+    except (UserError, ApiUnreachable):
         left.append(f"whether {kind} {name} was created is not known")
     ours = [found] if found is not None and _is_ours(found, job) else []
     for item in [*ours, *reversed(created)]:
         try:
             cluster.delete(item)
-        except (UserError, Unanswered):
+        except (UserError, ApiUnreachable):
             left.append(f"{item['kind']} {item['metadata']['name']} is left")
     if not left:
         return "nothing is left behind"

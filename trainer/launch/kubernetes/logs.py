@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from trainer.launch.kubernetes import state as job_state
-from trainer.launch.kubernetes.client import Cluster, Object, Unanswered
+from trainer.launch.kubernetes.client import ApiUnreachable, KubernetesApi, Object
 from trainer.process.errors import UserError
 
 MAX_FOLLOWED = 50  # workers; each is a connection, and the chief says what concerns all
@@ -25,7 +25,7 @@ class Logs:
         write: called as write("worker 0", line), by one thread at a time.
     """
 
-    def __init__(self, cluster: Cluster, write: Callable[[str, str], None]) -> None:
+    def __init__(self, cluster: KubernetesApi, write: Callable[[str, str], None]) -> None:
         self._cluster, self._write = cluster, write
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
@@ -67,7 +67,7 @@ class Logs:
                 with self._lock:
                     self._write(who, f"(no log: {error})")
                 return
-            except Unanswered:
+            except ApiUnreachable:
                 time.sleep(_AGAIN_SECS)
 
 

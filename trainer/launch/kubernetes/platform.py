@@ -8,7 +8,7 @@ from typing import Any
 from trainer.launch import image_check
 from trainer.launch.kubernetes import checks, creation, manifests
 from trainer.launch.kubernetes import job as kubernetes_job
-from trainer.launch.kubernetes.client import Cluster
+from trainer.launch.kubernetes.client import KubernetesApi
 from trainer.launch.kubernetes.wait import wait
 from trainer.launch.request import Request
 from trainer.process.errors import UserError
@@ -66,7 +66,7 @@ def submit(request: Request, values: dict[str, Any]) -> int:
         sys.stdout.write(manifests.to_text(objects, request.dry_run))
         return 0
     image_check.check(request.image)
-    cluster = Cluster(values["context"], values["namespace"])
+    cluster = KubernetesApi(values["context"], values["namespace"])
     _check_claim(cluster, values["claim"], request.num_workers)
     job = next(item for item in objects if item["kind"] in kubernetes_job.RUN_KINDS)
     creation.make_room(cluster, job)
@@ -76,7 +76,7 @@ def submit(request: Request, values: dict[str, Any]) -> int:
     return wait(cluster, made) if request.wait else 0
 
 
-def _check_claim(cluster: Cluster, name: str, num_workers: int) -> None:
+def _check_claim(cluster: KubernetesApi, name: str, num_workers: int) -> None:
     if not name:
         return
     claim = cluster.get("PersistentVolumeClaim", name)

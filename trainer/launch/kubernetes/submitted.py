@@ -7,13 +7,13 @@ from typing import Any
 
 from trainer.launch.kubernetes import job as kubernetes_job
 from trainer.launch.kubernetes import state as job_state
-from trainer.launch.kubernetes.client import Cluster, Object
+from trainer.launch.kubernetes.client import KubernetesApi, Object
 from trainer.launch.kubernetes.logs import Logs
 from trainer.process.errors import UserError
 from trainer.storage import api as storage
 
 
-class KubernetesRun:
+class KubernetesJob:
     """See named_job.Run.
 
     Args:
@@ -26,7 +26,7 @@ class KubernetesRun:
 
     is_study = False
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: KubernetesApi, name: str) -> None:
         self.cluster, self.name = cluster, name
         job = self._find()
         if job is None:
@@ -40,7 +40,7 @@ class KubernetesRun:
         # A claim is mounted within the cluster alone.
         self.workdir_is_here = storage.is_remote(self.workdir)
 
-    def look(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """See named_job.Run; each of `workers` is {"index", "state", "restarts"}."""
         job = self._find()
         if job is None:

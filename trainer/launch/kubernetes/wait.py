@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.launch.kubernetes import job as kubernetes_job
 from trainer.launch.kubernetes import state as job_state
-from trainer.launch.kubernetes.client import Cluster, Unanswered
+from trainer.launch.kubernetes.client import ApiUnreachable, KubernetesApi
 from trainer.launch.local.launch import verdict
 from trainer.process.errors import UserError
 
@@ -17,7 +17,7 @@ POLL_SECS = 5.0
 _PATIENCE_SECS = 300.0  # a cluster's API may be away for an upgrade
 
 
-def wait(cluster: Cluster, job: Object) -> int:
+def wait(cluster: KubernetesApi, job: Object) -> int:
     """Stay until `job` has ended; print how its workers are whenever that changes.
 
     Returns:
@@ -36,7 +36,7 @@ def wait(cluster: Cluster, job: Object) -> int:
             found = cluster.get(kind, name)
             pods = cluster.pods(kubernetes_job.selector(job))
             answered = time.monotonic()
-        except Unanswered:
+        except ApiUnreachable:
             if time.monotonic() - answered > _PATIENCE_SECS:
                 raise
             time.sleep(POLL_SECS)

@@ -27,7 +27,7 @@ from trainer.workers import sharding
 PURPOSE = "Train with many workers on this machine, each a process with its share of the devices."
 SYNOPSIS = "graft launch --num_workers=N -- --workdir=DIR [flags of graft train]"
 FLAGS: Groups = {
-    "Workers": (
+    "WorkerGroup": (
         Flag("num_workers", 2, "processes", int),
         Flag("max_restarts", 3, "restarts of all workers, after one was lost or preempted", int),
         Flag(

@@ -37,7 +37,7 @@ def exit_code(problem: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def look(job: dict[str, Any]) -> dict[str, Any]:
+def status(job: dict[str, Any]) -> dict[str, Any]:
     """A job, as the API's JSON has it but with a short `state`, for a person.
 
     Returns:

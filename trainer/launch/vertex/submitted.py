@@ -12,7 +12,7 @@ from trainer.process.errors import UserError
 _KINDS = (client.CUSTOM_JOB, client.TUNING_JOB, client.PIPELINE)
 
 
-class VertexRun:
+class VertexJob:
     """See named_job.Run.
 
     Args:
@@ -44,9 +44,9 @@ class VertexRun:
         if not self.workdir:
             raise UserError(f"--job={job}: was not created by `graft submit`")
 
-    def look(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """See named_job.Run; also {"resource", "pools", "trials"}, see vertex_state.look."""
-        return vertex_state.look(self._jobs.get(self._resource))
+        return vertex_state.status(self._jobs.get(self._resource))
 
     def stop(self) -> str:
         """See named_job.Run."""
