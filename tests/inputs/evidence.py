@@ -80,8 +80,8 @@ def small(names=("ant", "bee", "cat"), example_ids=None, uri=None, **more):
         ],
         "scored": judged,
         "ids": ids,
-        "twins": [NearDuplicate(0, 7, 1.0, True)],
-        "doubts": [SuspectLabel(("train", 8), 0, 0.75, 0.125)],
+        "near_duplicates": [NearDuplicate(0, 7, 1.0, True)],
+        "suspect_labels": [SuspectLabel(("train", 8), 0, 0.75, 0.125)],
         "pictures": pictures,
     }
     return ReportData(**{**facts, **more})

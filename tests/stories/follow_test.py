@@ -88,7 +88,7 @@ def test_a_worker_that_starts_later_and_one_that_comes_back(cluster_api, capsys)
         "job        pets running",
         "worker 0   starting",
         "worker 0 │ first",
-        "worker 0   left with 143: asked to stop; the checkpoint is saved",
+        "worker 0   left with 143: stopped by SIGTERM; the checkpoint is saved",
         "worker 0 │ second",
         "worker 0   done",
         "job        pets succeeded",

@@ -64,7 +64,9 @@ def test_leaves(cache_dir, leaves_dir):
 )
 def test_refusals(root, dataset, message):
     dataset = dataset.format(root=root)
-    with pytest.raises(UserError, match=re.escape(f"--dataset={dataset}{message}")):
+    with pytest.raises(
+        UserError, match=re.escape(f"--dataset={os.path.expanduser(dataset)}{message}")
+    ):
         open_source(Config(workdir="w", dataset=dataset, data_dir=str(root)))
 
 
