@@ -64,7 +64,8 @@ def test_leaves(cache_dir, leaves_dir):
 )
 def test_refusals(root, dataset, message):
     dataset = dataset.format(root=root)
-    with pytest.raises(
+    flag = f"--dataset={os.path.expanduser(dataset)}"
+    with pytest.raises(UserError, match=re.escape(flag + message)):
         UserError, match=re.escape(f"--dataset={os.path.expanduser(dataset)}{message}")
     ):
         open_source(Config(workdir="w", dataset=dataset, data_dir=str(root)))
