@@ -38,9 +38,9 @@ FROM packages AS backbone
 # Only the code that makes it, so that other changes leave this layer as it is.
 WORKDIR /build
 COPY trainer/__init__.py trainer/
-COPY trainer/process/__init__.py trainer/process/errors.py trainer/process/
+COPY trainer/process/__init__.py trainer/process/errors.py trainer/process/file_lock.py trainer/process/
 COPY trainer/storage/ trainer/storage/
-COPY trainer/graph/__init__.py trainer/graph/errors.py trainer/graph/saved_graph.py trainer/graph/
+COPY trainer/graph/__init__.py trainer/graph/errors.py trainer/graph/graph_cache.py trainer/graph/saved_graph.py trainer/graph/
 COPY trainer/models/ trainer/models/
 RUN TF_CPP_MIN_LOG_LEVEL=2 python -c "from trainer.models import frozen_backbone as f; \
     f.load('efficientnet_lite0', image_size=0, value_range=None, cache_dir='/opt/prepared')"

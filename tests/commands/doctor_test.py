@@ -109,7 +109,7 @@ def test_every_broken_image_is_named_with_what_is_wrong(report, folder, words):
 
 def test_what_is_skipped_is_no_error(words, tmp_path):
     whole, found = examined(*words, "--bad_images=skip", f"--cache_dir={tmp_path}")
-    assert len([*tmp_path.glob("decoder-*-32x32-webp.pb")]) == 1  # it is not traced again
+    assert len([*tmp_path.glob("decoder-*-32x32-webp")]) == 1  # it is not traced again
     assert (whole["exit_code"], whole["num_errors"]) == (0, 0)
     assert found["unreadable_images"]["severity"] == "warning"
     assert found["unreadable_images"]["fix"].startswith("rm -- '")

@@ -192,7 +192,7 @@ def test_a_kill_leaves_nothing_that_looks_complete(folder, source, half_packed, 
     process.kill()
     assert process.wait(DEADLINE_SECS) == -signal.SIGKILL
     (left,) = os.listdir(tmp_path)
-    assert left.startswith(".graft-pack-")
+    assert left.startswith(".graft-")
     with pytest.raises(UserError):
         open_prepared(str(tmp_path / left), 16)
     # The same command again: done, and what was left is gone.
@@ -202,7 +202,7 @@ def test_a_kill_leaves_nothing_that_looks_complete(folder, source, half_packed, 
 
 
 def test_directories_of_others_are_left_alone(source, tmp_path):
-    names = ["out.incomplete", ".graft-pack-mine", ".graft-lock"]
+    names = ["out.incomplete", ".graft-mine", ".graft-lock"]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "diary.txt").write_text("dear diary")

@@ -118,7 +118,8 @@ def test_every_flipped_bit_and_every_cut_of_the_manifest_is_seen(store):
                 continue
             assert str(manifest(store)) in problem
         manifest(store).write_bytes(whole[:index])
-        refused(store, manifest(store))
+        if index < len(whole) - 1:  # of JSON alone: behind it is the end of a line
+            refused(store, manifest(store))
 
 
 @pytest.mark.parametrize(
@@ -130,10 +131,10 @@ def test_every_flipped_bit_and_every_cut_of_the_manifest_is_seen(store):
         b'"text"',
         b"{}",
         b"null",
-        b'{"manifest": null}',
+        b'{"files": {}, "facts": null, "crc32c": ""}',
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"manifest": {"part": "\\ud800"}, "crc32c": ""}',
+        b'{"files": {}, "facts": {"part": "\\ud800"}, "crc32c": ""}',
         b"9" * 5000,
     ],
 )

@@ -118,7 +118,7 @@ def write_all(store):
 
 def test_a_full_disk_keeps_the_committed_parts(small_disk):
     store = FeatureStore(str(small_disk / "9-abc"), 9)
-    with pytest.raises(UserError, match="No space left on device; it needs 12,000") as caught:
+    with pytest.raises(UserError, match="No space left on device; it needs 9,442") as caught:
         write_all(store)
     assert str(caught.value).startswith(f"{store.directory}/part-0000")
     found = [store.read(number, 1000, WIDTH) for number in range(9)]

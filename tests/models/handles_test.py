@@ -17,6 +17,7 @@ from tests.processes import warm
 from tests.processes.gates import DEADLINE_SECS
 from trainer.models import handles
 from trainer.process.errors import UserError
+from trainer.storage import artifacts
 
 
 def test_the_digest_names_the_files_that_are_loaded(tmp_path):
@@ -42,21 +43,11 @@ def test_an_archive_is_extracted_once(tmp_path, top):
     loaded = load(archive, cache)
     assert loaded.digest == load(directory).digest
     assert loaded.path.startswith(cache)
-    before = os.stat(loaded.path).st_ctime_ns
+    model = f"{loaded.path}/saved_model.pb"
+    before = os.stat(model).st_ctime_ns
     assert load(archive, cache).path == loaded.path
-    assert os.stat(loaded.path).st_ctime_ns == before
+    assert os.stat(model).st_ctime_ns == before
     assert len(os.listdir(cache)) == 1
-
-
-def test_what_a_killed_process_left_is_removed_after_a_while(tmp_path):
-    cache, archive = tmp_path / "cache", str(tmp_path / "model.tar")
-    for name in ("old.1-a.tmp", "young.2-b.tmp", "kept"):
-        (cache / name).mkdir(parents=True)
-        os.utime(cache / name, (0, 0) if name != "young.2-b.tmp" else None)
-    with tarfile.open(archive, "w") as file:
-        file.add(tiny(tmp_path / "model"), arcname=".")
-    made = load(archive, str(cache)).path
-    assert set(os.listdir(cache)) == {"young.2-b.tmp", "kept", os.path.basename(made)}
 
 
 def test_an_archive_cannot_write_outside_of_the_cache(tmp_path):
@@ -109,12 +100,25 @@ def test_what_is_not_there_or_not_a_saved_model_is_refused(tmp_path):
         load(str(tmp_path / "empty"))
 
 
+def large(directory):
+    tf.io.write_file(f"{directory}/file", "a" * 2**17)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("write", [large, handles._write_embedded])
+def test_a_full_disk_is_named_with_the_flag(small_disk, write):
+    """What TensorFlow says of one; see storage.artifacts."""
+    with pytest.raises(UserError, match=f"no room is left for {small_disk}/model; make some, or"):
+        artifacts.made(str(small_disk), "model", write)
+    assert os.listdir(small_disk) == []
+
+
 WRITE = """
 import pathlib, sys
 from tests.inputs.saved_models import tiny
 from trainer.models import handles
 if sys.argv[2] == "tiny":
-    handles._write_embedded = lambda directory: tiny(pathlib.Path(directory))
+    handles._write_embedded = lambda directory: tiny(pathlib.Path(directory)) and None
 print(handles.resolve("efficientnet_lite0", sys.argv[1]))
 """
 
@@ -130,7 +134,7 @@ def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, gates):
 def model_of_a_kill_and_a_race(cache, gates, kind):
     """Let three processes write the embedded model at once, one of them to be killed."""
     # All three have written a model and are about to move it to its place.
-    held = [gates("trainer.models.model_cache:_sync", 1) for _ in range(3)]
+    held = [gates("trainer.storage.artifacts:described", 1) for _ in range(3)]
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in held]
         killed, *others = (
@@ -156,8 +160,8 @@ def model_of_a_kill_and_a_race(cache, gates, kind):
         for output in outputs[1:]:
             output.seek(0)
         paths = {output.read().splitlines()[-1] for output in outputs[1:]}
-    (abandoned,) = cache.glob("*.tmp")
-    assert any(abandoned.iterdir())
+    (abandoned,) = cache.glob(".graft-*")
+    assert any(abandoned.glob("*/saved_model.pb"))
     (model,) = set(cache.iterdir()) - {abandoned}
     assert paths == {str(model)}
     return str(model)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
 import re
-import shutil
 import threading
-import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,11 +18,9 @@ from trainer.data.sources.source import Source
 from trainer.process import machine
 from trainer.process.console import Reporter
 from trainer.process.errors import UserError
-from trainer.process.file_lock import locked
+from trainer.storage import artifacts
 
 _VERSION = "1.0.0"
-_PREFIX = ".graft-pack-"
-_LOCK = ".graft-lock"
 _MAX_NAMED = 3  # broken images
 _SAMPLE = 64  # examples whose sizes stand for all
 
@@ -46,34 +40,15 @@ def pack(
     name = re.sub("[^a-z0-9]+|^[^a-z]+", "_", os.path.basename(output).lower()).strip("_")
     name = name or "packed"
     try:
-        with _scratch(os.path.dirname(os.path.abspath(output))) as scratch:
+        # What a killed process left may be large: it goes at once.
+        with artifacts.scratch(output, name, abandoned_secs=0.0) as scratch:
             counts = _write(source, splits, scratch, name, shard_bytes, reporter)
-            os.remove(os.path.join(scratch, _LOCK))
-            os.rename(scratch, output)
+            artifacts.move(scratch, os.path.abspath(output))
     except tf.errors.OpError as error:  # an image that is gone, a full disk
         raise UserError(f"{source.name}: cannot be packed ({error.message})") from error
     except OSError as error:
         raise UserError(f"--output_dir={output}: {error.strerror or error}") from error
     return counts
-
-
-@contextlib.contextmanager
-def _scratch(parent: str) -> Iterator[str]:
-    """A new directory below `parent`, removed in the end unless it was moved.
-
-    What a killed process left there is removed, too. Only directories of our name are touched that
-    hold our lock, and those only while nobody holds it.
-    """
-    for lock in glob.glob(os.path.join(glob.escape(parent), f"{_PREFIX}*", _LOCK)):
-        with contextlib.suppress(UserError, OSError), locked(lock, "a live process packs there"):
-            shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
-    scratch = os.path.join(parent, f"{_PREFIX}{uuid.uuid4().hex}")
-    os.makedirs(scratch)
-    try:
-        with locked(os.path.join(scratch, _LOCK)):
-            yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write(

@@ -7,23 +7,26 @@ A data file's name ends in the checksum of what it holds, so several processes m
 part at once: equal content has one name, and a manifest never names another's data. A manifest says
 which part of which directory it is, and has a checksum of its own: labels are as dear as rows.
 
+Not an artifact of `storage.artifacts` but for its manifests: several workers share the parts, and a
+bucket neither moves directories nor locks them.
+
 A process that is killed between the two leaves data that no manifest names, and so does a part that
 is computed anew with other content. `prepare` sweeps them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from trainer.storage import api as storage
-from trainer.storage.manifest import crc32c
+from trainer.storage.manifest import Manifest, crc32c, parse
 
 _FACTS = "facts.json"
 _DATA = re.compile(r"(part-\d+-of-\d+)\.[0-9a-f]{8}")
@@ -82,16 +85,14 @@ class FeatureStore:
         checksum = crc32c(content)
         data = f"{self._name(number)}.{checksum}"
         storage.write_atomically(self._path(data), content)
-        manifest = {
+        facts = {
             "part": self._identity(number),
-            "data": data,
             "shape": list(part.features.shape),
-            "crc32c": checksum,
             "labels": part.labels.tolist(),
             "bad_images": [[index, *what] for index, what in sorted(part.bad_images.items())],
         }
-        whole = {"manifest": manifest, "crc32c": crc32c(_json(manifest))}
-        storage.write_atomically(self._path(f"{self._name(number)}.json"), _json(whole))
+        manifest = Manifest({data: {"size": len(content), "crc32c": checksum}}, facts)
+        storage.write_atomically(self._path(f"{self._name(number)}.json"), manifest.to_bytes())
 
     def read(self, number: int, rows: int, width: int) -> tuple[Part | None, str]:
         """A part of that shape; or None and what is wrong with it, "" where it was never written.
@@ -103,38 +104,40 @@ class FeatureStore:
 
     def data_path(self, number: int) -> str:
         """Where the data of a part lie that `read` has found sound."""
-        return self._path(self._manifest(self._name(number))["data"])
+        (data,) = self._data(self._name(number))
+        return self._path(data)
 
-    def _sound_manifest(
-        self, number: int, rows: int, width: int
-    ) -> tuple[dict[str, Any] | None, str]:
+    def _sound_manifest(self, number: int, rows: int, width: int) -> tuple[Manifest | None, str]:
         """As `read`, of the manifest alone."""
         name = self._path(f"{self._name(number)}.json")
         try:
-            manifest = self._manifest(self._name(number))
+            manifest = parse(storage.read_bytes(name))
         except FileNotFoundError:
             return None, ""
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except OSError as error:
             return None, f"{name}: not whole ({error})"
-        if manifest["part"] != self._identity(number):
-            return None, f"{name}: belongs to {manifest['part']}"
-        if manifest["shape"] != [rows, width] or len(manifest["labels"]) != rows:
-            return None, f"{name}: holds {manifest['shape']} features instead of {[rows, width]}"
+        if manifest is None:
+            return None, f"{name}: not whole"
+        facts = manifest.facts
+        if facts.get("part") != self._identity(number):
+            return None, f"{name}: belongs to {facts.get('part')}"
+        if facts["shape"] != [rows, width] or len(facts["labels"]) != rows:
+            return None, f"{name}: holds {facts['shape']} features instead of {[rows, width]}"
         return manifest, ""
 
-    def _named(self, manifest: dict[str, Any]) -> tuple[Part | None, str]:
+    def _named(self, manifest: Manifest) -> tuple[Part | None, str]:
         """The part of a sound manifest; or None and what is wrong with its data."""
-        rows, width = manifest["shape"]
-        path = self._path(manifest["data"])
+        facts, ((name, file),) = manifest.facts, manifest.files.items()
+        path = self._path(name)
         try:
             content = storage.read_bytes(path)
         except OSError as error:
             return None, f"{path}: {error.strerror}"
-        if len(content) != 4 * rows * width or crc32c(content) != manifest["crc32c"]:
+        if (len(content), crc32c(content)) != (file["size"], file["crc32c"]):
             return None, f"{path}: its checksum does not match"
-        features = np.frombuffer(content, "<f4").reshape(rows, width)
-        labels = np.array(manifest["labels"], np.int64)
-        return Part(features, labels, {row: (i, why) for row, i, why in manifest["bad_images"]}), ""
+        features = np.frombuffer(content, "<f4").reshape(facts["shape"])
+        labels = np.array(facts["labels"], np.int64)
+        return Part(features, labels, {row: (i, why) for row, i, why in facts["bad_images"]}), ""
 
     def _sweep(self) -> None:
         """Remove what no manifest names and nobody can be about to commit.
@@ -154,7 +157,9 @@ class FeatureStore:
             if f"{part}.json" not in versions:
                 unnamed += names
             elif len(names) > 1:
-                unnamed += set(names) - self._in_use(part, names)
+                with contextlib.suppress(OSError):
+                    named = self._data(part)  # none, where a damaged manifest may mean any
+                    unnamed += set(names) - named if named else ()
             # One alone is what the manifest names, or the part is damaged and has another soon:
             # to read all manifests of a bucket would cost a request for each part.
         for name in unnamed:
@@ -162,19 +167,10 @@ class FeatureStore:
             if now - written > _ABANDONED_SECS:
                 storage.remove_version(self._path(name), version)
 
-    def _in_use(self, part: str, names: Iterable[str]) -> set[str]:
-        """Which of `names` a manifest may mean; all where it cannot be read."""
-        try:
-            return {self._manifest(part)["data"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return set(names)
-
-    def _manifest(self, part: str) -> dict[str, Any]:
-        whole = json.loads(storage.read_bytes(self._path(f"{part}.json")))
-        manifest = whole["manifest"]
-        if crc32c(_json(manifest)) != whole["crc32c"]:
-            raise ValueError("its checksum does not match")
-        return manifest
+    def _data(self, part: str) -> set[str]:
+        """The names of the data that the manifest of a part names."""
+        manifest = parse(storage.read_bytes(self._path(f"{part}.json")))
+        return {*manifest.files} if manifest else set()
 
     def _identity(self, number: int) -> str:
         return f"{os.path.basename(self.directory)}/{self._name(number)}"
@@ -184,7 +180,3 @@ class FeatureStore:
 
     def _path(self, name: str) -> str:
         return storage.join(self.directory, name)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

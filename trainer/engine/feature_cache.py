@@ -23,8 +23,8 @@ from trainer.process.errors import UserError
 from trainer.settings import identity
 from trainer.storage import api as storage
 
-# Raised when decoding or the graph change in a way that features show.
-_FORMAT = 1
+# Raised when decoding or the graph change in a way that features show, or their files change.
+_FORMAT = 2
 
 # At least so many parts, so that several workers share the work, and none of more examples: a kill
 # loses two seconds at the most, and a bucket's requests are worth their time.

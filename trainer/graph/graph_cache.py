@@ -1,52 +1,51 @@
-"""A graph that one process makes and later ones find in a file."""
+"""A graph that one process makes and later ones find in the cache."""
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trainer.graph.saved_graph import SavedGraph
 from trainer.process.errors import UserError
-from trainer.storage import api as storage
+from trainer.storage import artifacts
 
-# What nobody has read for so long was traced from sources, or for a size, that are no longer used.
-_UNUSED_AFTER_SECS = 30 * 24 * 60 * 60
+_FILE = "graph.pb"
 
 
-def same_of_all_processes(path: str, trace: Callable[[], SavedGraph]) -> SavedGraph:
-    """What `trace` returns, from the file at `path` where an earlier process has left it there.
+def same_of_all_processes(
+    path: str,
+    trace: Callable[[], tuple[SavedGraph, dict[str, Any]]],
+    unused_secs: float = math.inf,
+) -> tuple[SavedGraph, dict[str, Any]]:
+    """What `trace` returns, from the artifact at `path` where an earlier process has left it there.
 
-    Whatever stands in the file's way, a graph that is traced anew is right. A file's time is that
-    of its last use: who writes one removes those beside it that have not been used for 30 days.
+    Whatever stands in the artifact's way, a graph that is traced anew is right.
 
     Args:
-        path: a local file, KIND-DIGEST….pb, whose name changes with all that the graph depends on;
-            under another name its content counts as damaged.
-        trace: makes the graph.
+        path: in a cache, KIND-DIGEST…, which changes with all that the graph depends on.
+        trace: makes the graph, and facts about it in JSON's types.
+        unused_secs: see artifacts.made.
     """
-    name = os.path.basename(path)
+    begun, traced = [], []
+
+    def write(directory: str) -> dict[str, Any]:
+        begun.append(directory)
+        traced.append(trace())
+        graph, facts = traced[0]
+        Path(directory, _FILE).write_bytes(graph.to_bytes())
+        return facts
+
+    cache_dir, name = os.path.split(path)
     try:
-        known = SavedGraph.from_bytes(storage.read_bytes(path), name)
-    except OSError:
-        known = None
-    if known is not None:
-        with contextlib.suppress(OSError):  # another user's
-            os.utime(path)
-        return known
-    graph = trace()
-    with contextlib.suppress(OSError, UserError):  # full, or only to be read
-        storage.write_atomically(path, graph.to_bytes(name))
-        _sweep(Path(path))
-    return graph
-
-
-def _sweep(written: Path) -> None:
-    """Who has a file open reads on when it is gone; who comes too late traces."""
-    kind = written.name.partition("-")[0]
-    now = written.stat().st_mtime  # by the store's clock, as the others' times
-    for path in written.parent.glob(f"{kind}-*.pb"):
-        with contextlib.suppress(OSError):  # gone already, or another user's
-            if now - path.stat().st_mtime > _UNUSED_AFTER_SECS:
-                path.unlink()
+        kept, facts = artifacts.made(
+            cache_dir, name, write, is_checked=True, unused_secs=unused_secs
+        )
+        if not traced:
+            return SavedGraph.from_bytes(Path(kept, _FILE).read_bytes()), facts
+    except (OSError, UserError):  # full, or only to be read; or swept just now
+        if begun and not traced:
+            raise
+    return traced[0] if traced else trace()

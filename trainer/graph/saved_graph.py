@@ -12,7 +12,6 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 _SIGNATURE, _OUTPUT = "function", "output"
-_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,36 +53,22 @@ class SavedGraph:
         names = tuple(tensor.name for tensor in function.inputs)
         return cls(_renamed(function.graph.as_graph_def()), names, function.outputs[0].name)
 
-    def to_bytes(self, name: str) -> bytes:
-        """A checksum, and a MetaGraphDef whose one signature names the ends.
-
-        Args:
-            name: what it is a graph of; part of the checksum alone.
-        """
+    def to_bytes(self) -> bytes:
+        """A MetaGraphDef whose one signature names the ends."""
         meta = tf.compat.v1.MetaGraphDef(graph_def=self.graph)
         signature = meta.signature_def[_SIGNATURE]
         for number, tensor in enumerate(self.inputs):
             signature.inputs[str(number)].name = tensor
         signature.outputs[_OUTPUT].name = self.output
-        content = meta.SerializeToString(deterministic=True)
-        return _checksum(name, content) + content
+        return meta.SerializeToString(deterministic=True)
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str) -> SavedGraph | None:
-        """What `to_bytes` made for that name; None of anything else."""
-        checksum, content = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-        if _checksum(name, content) != checksum:
-            return None
+    def from_bytes(cls, content: bytes) -> SavedGraph:
+        """The inverse of `to_bytes`."""
         meta = tf.compat.v1.MetaGraphDef.FromString(content)
         signature = meta.signature_def[_SIGNATURE]
         inputs = tuple(signature.inputs[str(i)].name for i in range(len(signature.inputs)))
         return cls(meta.graph_def, inputs, signature.outputs[_OUTPUT].name)
-
-
-def _checksum(name: str, content: bytes) -> bytes:
-    whole = hashlib.sha256(f"{name}\0".encode())
-    whole.update(content)
-    return whole.digest()
 
 
 def _renamed(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:

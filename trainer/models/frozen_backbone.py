@@ -6,27 +6,23 @@ takes a tenth of one.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from trainer.graph.graph_cache import same_of_all_processes
 from trainer.graph.saved_graph import SavedGraph
 from trainer.models import backbone as backbones
-from trainer.models import handles, inference_graph, model_cache
+from trainer.models import handles, inference_graph
 from trainer.models.backbone import Backbone
 
 # Raised when folding, or what is kept of it, changes.
-_FORMAT = 3
-_CARD, _GRAPH = "card.json", "graph.pb"
-_ON_CARD = ("image_size", "value_range", "num_features", "num_params")
+_FORMAT = 4
+_FACTS = ("image_size", "value_range", "num_features", "num_params")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,10 +69,8 @@ def load(
     path = handles.resolve(handle, cache_dir)
     digest = handles.digest(handle, path)
     asked = hashlib.sha256(f"{_FORMAT} {digest} {image_size} {value_range}".encode()).hexdigest()
-    name = f"frozen-{asked[:16]}"
-    made: list[FrozenBackbone | Backbone] = []
 
-    def make() -> FrozenBackbone:
+    def fold() -> tuple[SavedGraph, dict[str, Any]]:
         backbone = backbones.load(
             handle,
             trainable=False,
@@ -84,57 +78,20 @@ def load(
             value_range=value_range,
             cache_dir=cache_dir,
         )
-        made.append(backbone)
         graph = inference_graph.fold(backbone)
         if graph is None:
-            raise _CannotBeFolded
-        card = {name: getattr(backbone, name) for name in _ON_CARD}
-        frozen = FrozenBackbone(handle=handle, digest=digest, graph=graph, **card)
-        made.append(frozen)
-        return frozen
+            raise _CannotBeFolded(backbone)
+        return graph, {fact: getattr(backbone, fact) for fact in _FACTS}
 
-    def write(directory: str) -> None:
-        _write(make(), directory, asked)
-
-    with contextlib.suppress(_CannotBeFolded):
-        for use_prepared in (True, False):
-            directory = model_cache.cached(cache_dir, name, write, use_prepared)
-            if made:
-                return made[-1]
-            kept = _read(directory, asked)
-            if kept is not None:
-                return FrozenBackbone(handle=handle, digest=digest, **kept)
-        shutil.rmtree(directory, ignore_errors=True)  # damaged since it was written
-        model_cache.cached(cache_dir, name, write, use_prepared=False)
-        if not made:
-            make()  # it is still there: that cache can only be read
-    return made[-1]
+    try:
+        graph, facts = same_of_all_processes(f"{cache_dir}/frozen-{asked[:16]}", fold)
+    except _CannotBeFolded as error:
+        return error.backbone
+    values: Any = (tuple(v) if isinstance(v := facts[fact], list) else v for fact in _FACTS)
+    return FrozenBackbone(handle, digest, graph, *values)
 
 
 class _CannotBeFolded(Exception):
-    pass
-
-
-def _write(frozen: FrozenBackbone, directory: str, asked: str) -> None:
-    Path(directory, _GRAPH).write_bytes(frozen.graph.to_bytes(asked))
-    card = {name: getattr(frozen, name) for name in _ON_CARD}
-    Path(directory, _CARD).write_text(json.dumps({**card, "sha256": _checksum(card, asked)}))
-
-
-def _read(directory: str, asked: str) -> dict[str, Any] | None:
-    """What `_write` left there of what was `asked` for, by field; None of anything else."""
-    try:
-        card = json.loads(Path(directory, _CARD).read_bytes())
-        if card.pop("sha256") != _checksum(card, asked):
-            return None
-        graph = SavedGraph.from_bytes(Path(directory, _GRAPH).read_bytes(), asked)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    if graph is None:
-        return None
-    pairs = {name: tuple(card[name]) for name in ("image_size", "value_range")}
-    return {**card, **pairs, "graph": graph}
-
-
-def _checksum(card: dict[str, Any], asked: str) -> str:
-    return hashlib.sha256(json.dumps([asked, card], sort_keys=True).encode()).hexdigest()
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone

@@ -14,9 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.graph.errors import reason
-from trainer.models import efficientnet_lite0, model_cache
+from trainer.models import efficientnet_lite0
 from trainer.process.errors import UserError
 from trainer.storage import api as storage
+from trainer.storage import artifacts
 
 EMBEDDED = "efficientnet_lite0"
 
@@ -44,7 +45,7 @@ def resolve(handle: str, cache_dir: str) -> str:
     """
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
-        return model_cache.cached(cache_dir, name, _write_embedded)
+        return artifacts.made(cache_dir, name, _write_embedded)[0]
     if handle.startswith("gs://"):
         return _resolve_in_bucket(handle, cache_dir)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
@@ -106,7 +107,7 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
     before = os.environ.get("TFHUB_CACHE_DIR")
     timeout = socket.getdefaulttimeout()
     # TF Hub takes its cache from the environment only, and opens connections without a deadline.
-    os.environ["TFHUB_CACHE_DIR"] = before or model_cache.absolute(cache_dir, "tfhub")
+    os.environ["TFHUB_CACHE_DIR"] = before or os.path.join(os.path.abspath(cache_dir), "tfhub")
     socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECS)
     try:
         path = hub.resolve(handle)
@@ -149,14 +150,14 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
     try:
         with open(path, "rb") as file:
             name = f"archive-{_sha256(file)[:16]}"
-        root = model_cache.cached(cache_dir, name, extract)
+        root, _ = artifacts.made(cache_dir, name, extract)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "
             "of a SavedModel; or extract it yourself and give the directory."
         ) from error
     # Most archives hold the files themselves; some hold them in one directory.
-    entries = os.listdir(root)
+    entries = sorted({*os.listdir(root)} - {storage.MANIFEST})
     if len(entries) == 1 and os.path.isdir(os.path.join(root, entries[0])):
         return os.path.join(root, entries[0])
     return root

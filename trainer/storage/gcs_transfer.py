@@ -12,12 +12,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
-
 from trainer.process.errors import StorageUnreachable
 from trainer.storage import gcs_client
 from trainer.storage.gcs_client import bucket_and_name, call, calling
-from trainer.storage.manifest import ChecksumMismatch, Manifest, crc32c
+from trainer.storage.manifest import ChecksumMismatch, Manifest, crc32c, crc32c_of, described
 
 _NUM_THREADS = 8
 TRIES = 3  # of what arrives with a wrong checksum
@@ -28,17 +26,13 @@ def upload(scratch: str, directory: str) -> dict[str, dict[str, Any]]:
     from google.cloud.storage import transfer_manager
 
     bucket, prefix = bucket_and_name(directory)
-    sources = sorted(p for p in Path(scratch).rglob("*") if p.is_file())
-    waiting = {source.relative_to(scratch).as_posix(): source for source in sources}
-    files: dict[str, dict[str, Any]] = {
-        name: {"size": source.stat().st_size, "crc32c": _crc32c_of(source)}
-        for name, source in waiting.items()
-    }
+    files = described(scratch)
+    waiting = list(files)
     with calling(directory, "write"):
         for _ in range(TRIES):
             blobs = {name: bucket.blob(f"{prefix}/{name}") for name in waiting}
             outcomes = transfer_manager.upload_many(
-                [(str(waiting[name]), blob) for name, blob in blobs.items()],
+                [(os.path.join(scratch, name), blob) for name, blob in blobs.items()],
                 upload_kwargs={"if_generation_match": 0, "checksum": "crc32c", **call()},
                 worker_type=transfer_manager.THREAD,
                 max_workers=_NUM_THREADS,
@@ -47,7 +41,7 @@ def upload(scratch: str, directory: str) -> dict[str, dict[str, Any]]:
                 generation = _settled(blob, outcome, **files[name])
                 if generation is not None:
                     files[name]["generation"] = generation
-                    del waiting[name]
+                    waiting.remove(name)
             if not waiting:
                 return files
     raise wrong_checksum(f"{directory}/{min(waiting)}")
@@ -112,7 +106,7 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
         raise ChecksumMismatch(f"{directory}: {pairs[0][0].name} arrives with a wrong checksum")
     for name, file in manifest.files.items():
         path = Path(scratch, name)
-        if (path.stat().st_size, _crc32c_of(path)) != (file["size"], file["crc32c"]):
+        if (path.stat().st_size, crc32c_of(path)) != (file["size"], file["crc32c"]):
             raise ChecksumMismatch(f"{directory}/{name}: its checksum does not match")
 
 
@@ -174,11 +168,3 @@ def _settled(blob: Any, outcome: Any, size: int, crc32c: str) -> int | None:
         f"gs://{blob.bucket.name}/{blob.name}: holds other bytes than were sent; does another "
         "process write here?"
     )
-
-
-def _crc32c_of(path: Path) -> str:
-    whole = google_crc32c.Checksum()
-    with open(path, "rb") as stream:
-        for _ in whole.consume(stream, 1 << 20):
-            pass
-    return whole.hexdigest().decode()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.process.errors import UserError
-from trainer.storage.manifest import MANIFEST, ChecksumMismatch, Manifest, crc32c, parse
+from trainer.storage.manifest import MANIFEST, ChecksumMismatch, Manifest, crc32c, crc32c_of, parse
 
 
 def ensure_directory(path: str, flag: str) -> bool:
@@ -52,7 +52,7 @@ def _write_atomically(path: str, directory: str, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _fsync_directory(directory)
+    flush(directory)
 
 
 def read_bytes(path: str) -> bytes:
@@ -79,7 +79,7 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
                 os.fsync(stream.fileno())
         files[relative.as_posix()] = {"size": len(content), "crc32c": crc32c(content)}
     for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
-        _fsync_directory(str(below))  # or a power cut takes the names of files that are whole
+        flush(str(below))  # or a power cut takes the names of files that are whole
     manifest = Manifest(files, facts)
     write_atomically(str(manifest_path), manifest.to_bytes())
     return manifest
@@ -102,18 +102,18 @@ def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
     yield directory
 
 
-def verify(directory: str, manifest: Manifest) -> str | None:
-    """See api. Every byte is read."""
+def verify(directory: str, manifest: Manifest, is_checked: bool = True) -> str | None:
+    """See api. Every byte is read, or where it is not to be `is_checked`, the sizes alone."""
     for name, expected in manifest.files.items():
         path = Path(directory) / name
         try:
-            content = path.read_bytes()
+            size = path.stat().st_size
+            if size != expected["size"]:
+                return f"{path}: {size} bytes instead of {expected['size']}"
+            if is_checked and crc32c_of(path) != expected["crc32c"]:
+                return f"{path}: its checksum does not match"
         except OSError as error:
             return f"{path}: {error.strerror}"
-        if len(content) != expected["size"]:
-            return f"{path}: {len(content)} bytes instead of {expected['size']}"
-        if crc32c(content) != expected["crc32c"]:
-            return f"{path}: its checksum does not match"
     return None
 
 
@@ -174,8 +174,9 @@ def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
         raise UserError(f"{path}: {error.strerror}; it needs {num_bytes:,} bytes") from error
 
 
-def _fsync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def flush(path: str) -> None:
+    """Have the content of a file, or the names in a directory, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

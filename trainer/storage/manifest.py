@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -34,6 +35,15 @@ class Manifest:
         return to_json({**content, "crc32c": _own_checksum(content)})
 
 
+def described(directory: str) -> dict[str, dict[str, Any]]:
+    """What a manifest says of each file below a local `directory`."""
+    return {
+        p.relative_to(directory).as_posix(): {"size": p.stat().st_size, "crc32c": crc32c_of(p)}
+        for p in sorted(Path(directory).rglob("*"))
+        if p.is_file()
+    }
+
+
 def parse(content: bytes) -> Manifest | None:
     """The inverse of Manifest.to_bytes; None where `content` is not whole."""
     try:
@@ -44,7 +54,7 @@ def parse(content: bytes) -> Manifest | None:
         for file in files.values():
             int(file["size"]), str(file["crc32c"])
         return Manifest(files, facts)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -55,12 +65,21 @@ def to_json(value: Any) -> bytes:
         ValueError: it holds a number that is not finite.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    return (text + "\n").encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
 def crc32c(content: bytes) -> str:
     """CRC-32C as 8 hexadecimal digits."""
     return f"{google_crc32c.value(content):08x}"
+
+
+def crc32c_of(path: Path) -> str:
+    """CRC-32C of a file as 8 hexadecimal digits."""
+    whole = google_crc32c.Checksum()
+    with open(path, "rb") as stream:
+        for _ in whole.consume(stream, 1 << 20):
+            pass
+    return whole.hexdigest().decode()
 
 
 def _own_checksum(content: dict[str, Any]) -> str:

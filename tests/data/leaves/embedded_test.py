@@ -25,7 +25,7 @@ PREPARE = """
 import signal, sys
 from tests.processes import warm
 from tests.processes.commands import DEADLINE_SECS
-from trainer.data.leaves import drawing as leaf_drawing, leaves
+from trainer.data.leaves import drawing as leaf_drawing, embedded as leaves
 directory, part, held_at = sys.argv[1], *map(int, sys.argv[2:])
 for split, size in leaf_drawing.SPLIT_SIZES.items():
     leaf_drawing.SPLIT_SIZES[split] = min(part, size)
@@ -222,7 +222,7 @@ def assert_killed_then_two_at_once(directory, examples, part):
         killed.kill()
         assert killed.wait(60) == -signal.SIGKILL
     assert not target.exists()
-    assert list((directory / "leaves").glob("incomplete.*"))
+    assert list((directory / "leaves").glob(".graft-*/leaves/incomplete.*"))
 
     with preparing(directory, part) as (one, printed), preparing(directory, part) as (other, also):
         codes = [process.wait(DEADLINE_SECS) for process in (one, other)]
@@ -231,7 +231,7 @@ def assert_killed_then_two_at_once(directory, examples, part):
     drawn, waited = sorted(outputs, key=len, reverse=True)
     assert drawn == [f"{done} {total}" for done in range(1, total + 1)] + [str(target)]
     assert waited == [str(target)]
-    assert not list((directory / "leaves").glob("incomplete.*"))
+    assert [path.name for path in (directory / "leaves").iterdir()] == ["1.0.0"]
     # What another preparation wrote. The files themselves may differ: the order in which a
     # record names its features is not fixed in Protocol Buffers.
     again = read(tfds.builder_from_directory(str(target)))

@@ -66,8 +66,6 @@ def test_refusals(root, dataset, message):
     dataset = dataset.format(root=root)
     flag = f"--dataset={os.path.expanduser(dataset)}"
     with pytest.raises(UserError, match=re.escape(flag + message)):
-        UserError, match=re.escape(f"--dataset={os.path.expanduser(dataset)}{message}")
-    ):
         open_source(Config(workdir="w", dataset=dataset, data_dir=str(root)))
 
 

@@ -76,7 +76,9 @@ def decode_and_resize(
     return tf.ensure_shape(image, [*image_size, 3])
 
 
-# What the names of files begin with that keep the decoder's graphs; "": none is kept.
+# What nobody has read for so long was traced from sources, or for a size, that are no longer used.
+_UNUSED_SECS = 30 * 24 * 60 * 60.0
+# What the names begin with of what keeps the decoder's graphs; "": none is kept.
 _kept_as = ""
 
 
@@ -111,11 +113,13 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> A
         if not _kept_as:
             return noinline_function(decode).get_concrete_function(*specs)
         height, width = image_size
-        graph = same_of_all_processes(
-            f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}.pb",
-            lambda: saved_graph.SavedGraph.of(
-                noinline_function(decode).get_concrete_function(*specs)
+        graph, _ = same_of_all_processes(
+            f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}",
+            lambda: (
+                saved_graph.SavedGraph.of(noinline_function(decode).get_concrete_function(*specs)),
+                {},
             ),
+            _UNUSED_SECS,
         )
         return noinline_function(graph.__call__).get_concrete_function(*specs)
 

@@ -8,12 +8,10 @@ JPEG. No picture is a photograph and no result on it is a result on plants.
 from __future__ import annotations
 
 import contextlib
-import glob
 import io
 import itertools
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,7 @@ from typing import Any
 import trainer
 from trainer.data.leaves import drawing
 from trainer.process import machine
-from trainer.process.errors import UserError
-from trainer.process.file_lock import locked
+from trainer.storage import artifacts
 
 VERSION = "1.0.0"
 
@@ -51,36 +48,19 @@ def prepare(cache_dir: str, progress: Callable[[int, int], None] | None = None) 
     Raises:
         UserError: the directory cannot be written to.
     """
-    cache_dir = os.path.abspath(cache_dir)
-    target = os.path.join(cache_dir, "leaves", VERSION)
-    if os.path.isdir(target):
-        return target
-    try:
-        with locked(os.path.join(cache_dir, "leaves", ".graft-lock")):
-            if not os.path.isdir(target):
-                # Nobody else writes while we hold the lock: these are of a process that died.
-                for abandoned in glob.glob(os.path.join(cache_dir, "leaves", "incomplete.*")):
-                    shutil.rmtree(abandoned)
-                _write(cache_dir, progress)
-    except OSError as error:
-        raise UserError(
-            f"--cache_dir={cache_dir}: the embedded data set needs a local directory that can be "
-            f"written to, with 65 MB free ({error})"
-        ) from error
-    return target
+
+    def write(directory: str) -> None:
+        with _drawings() as drawings:  # in the background, and TensorFlow is imported meanwhile
+            _write(directory, drawings, progress)
+
+    return artifacts.made(cache_dir, os.path.join("leaves", VERSION), write, waits=True)[0]
 
 
-def _write(cache_dir: str, progress: Callable[[int, int], None] | None) -> None:
-    with _drawings() as drawings:  # in the background, and TensorFlow is imported meanwhile
-        _write_drawings(cache_dir, drawings, progress)
-
-
-def _write_drawings(
-    cache_dir: str,
+def _write(
+    directory: str,
     drawings: Iterator[tuple[bytes, int]],
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     total, done, stdout = sum(drawing.SPLIT_SIZES.values()), 0, sys.stdout
@@ -123,17 +103,16 @@ def _write_drawings(
                     with contextlib.redirect_stdout(stdout):
                         progress(done, total)
 
-    builder = Leaves(data_dir=cache_dir)
+    os.rmdir(directory)  # or TFDS would take it for the prepared data set
+    builder = Leaves(data_dir=directory.removesuffix(os.path.join("leaves", VERSION)))
     config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=1)
     shown = tfds.core.utils.tqdm_utils._active
     tfds.display_progress_bar(False)
     try:
-        # TFDS writes to a directory named `incomplete.*` and then moves it. It prints in spite of
-        # all switches, and wants a directory for downloads though there are none.
+        # TFDS prints in spite of all switches, and wants a directory for downloads though there
+        # are none.
         with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(None):
             builder.download_and_prepare(download_dir=downloads, download_config=config)
-    except tf.errors.OpError as error:  # what TensorFlow makes of a full disk
-        raise OSError(str(error)) from error
     finally:
         tfds.display_progress_bar(shown)
 
