@@ -10,7 +10,7 @@ PYTEST_WORDS := -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reord
 PYTEST := $(BIN)/python $(PYTEST_WORDS)
 COVERAGE := $(BIN)/python -m coverage
 
-.PHONY: train test-quick test storm durations coverage lint format bench pictures docs lock clean
+.PHONY: train test-quick test storm durations coverage lint format bench notebook pictures docs lock clean
 
 train: $(READY)  ## train the embedded default; the same command again resumes
 	$(BIN)/graft train --workdir=$(WORKDIR)
@@ -47,6 +47,9 @@ format: $(READY)
 bench: $(READY)  ## without PyTorch and ONNX Runtime where they cannot be installed (6 GB)
 	-$(MAKE) $(PEERS)/ready
 	$(BIN)/python -m benchmarks.run
+
+notebook: $(READY)  ## executes examples/own_pictures.ipynb anew
+	$(BIN)/python -m tests.processes.notebooks examples/own_pictures.ipynb
 
 pictures: $(READY)  ## of the report, TensorBoard and a terminal, for the README; needs chromium
 	PYTHONPATH=. $(BIN)/python docs/pictures/take.py

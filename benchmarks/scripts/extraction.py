@@ -16,7 +16,7 @@ from trainer.settings import flags
 
 
 class Recorder:
-    """A console.Voice that keeps the time of every report of progress."""
+    """A console.Reporter that keeps the time of every report of progress."""
 
     def __init__(self) -> None:
         self.reports: list[tuple[float, int, int]] = []

@@ -150,3 +150,9 @@ def test_a_version_costs_no_import():
     version, count = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert version == trainer.__version__
     assert int(count) - int(bare) < 10
+
+
+def test_there_are_no_mistakes_to_read_without_a_report():
+    result = trainer.Result("run", 0.5, 1.0, {}, export="run/export", report="")
+    with pytest.raises(trainer.UserError, match="run: has no report, which report=True writes"):
+        result.mistakes()

@@ -122,7 +122,7 @@ def test_the_stream_is_todays_stdout(capsys):
 
 
 TALKER = """
-from trainer.process.console import voice
+from trainer.process.console import make_reporter
 reporter = make_reporter("auto")
 reporter.say("saved to run[red]/:smile:/x")
 for step in range(1, 41):

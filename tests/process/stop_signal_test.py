@@ -83,6 +83,16 @@ lock(mutex), lock(mutex)
         assert process.wait(30) == 143
 
 
+def test_in_a_notebook_a_second_ctrl_c_is_an_exception():
+    with StopRequest(owns_process=False) as stop:
+        stop.install()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_the_error_carries_the_exit_code_of_the_shell():
     stop = StopRequest()
     stop._on_signal(signal.SIGINT, None)

@@ -34,7 +34,7 @@ def open_cache(root, data, skip=False, augment="none", seed=0, **changes):
         "strategy": tf.distribute.OneDeviceStrategy("CPU:0"),
         "features": colours,
         "stop": StopRequest(),
-        "voice": JsonReporter(io.StringIO()),
+        "reporter": JsonReporter(io.StringIO()),
         "workers": WorkerGroup(),
         "before_reading": lambda: None,
         **changes,

@@ -110,7 +110,7 @@ def _write_split(
     """Write one split's shards; returns the examples in each, and the bytes in all."""
     done = 0
     broken: dict[str, str] = {}
-    lock = threading.Lock()  # of these and of the voice
+    lock = threading.Lock()  # of these and of the reporter
 
     def write(shard: int) -> tuple[int, int]:
         nonlocal done

@@ -6,17 +6,21 @@ TensorFlow is imported by the calls, after all that can be refused without it.
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
+import io
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer.data.decode.image_files import find_images
 from trainer.process.console import Reporter, WarningsOnly, make_reporter
 from trainer.process.errors import UserError
 from trainer.process.tensorflow_import import import_tensorflow, uncollected
 from trainer.settings.config import Config
+from trainer.storage import api as storage
 from trainer.workdir import finished, paths, status
 from trainer.workers import cluster as clusters
 from trainer.workers import rendezvous, sharding
@@ -24,6 +28,21 @@ from trainer.workers import rendezvous, sharding
 if TYPE_CHECKING:
     from trainer.engine.evaluate import Evaluation
     from trainer.engine.predictor import Prediction
+
+
+class Mistake(NamedTuple):
+    """A validation image that the best weights predict as another class.
+
+    Attributes:
+        id: of the image; in a folder, its path below that.
+        label, prediction: the class in the data set, and that of the highest score.
+        confidence: that score, in [0, 1].
+    """
+
+    id: str
+    label: str
+    prediction: str
+    confidence: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +64,22 @@ class Result:
     metrics: dict[str, Any] = dataclasses.field(repr=False)
     export: str
     report: str
+
+    def mistakes(self) -> list[Mistake]:
+        """Read the mistakes from `report/predictions.csv`, the most confident first.
+
+        Raises:
+            UserError: the run has no report.
+        """
+        if not self.report:
+            raise UserError(f"{self.workdir}: has no report, which report=True writes")
+        text = storage.read_bytes(storage.join(self.workdir, "report/predictions.csv")).decode()
+        wrong = [
+            Mistake(row["id"], row["label"], row["prediction"], float(row["confidence"]))
+            for row in csv.DictReader(io.StringIO(text))
+            if row["prediction"] != row["label"]
+        ]
+        return sorted(wrong, key=lambda mistake: -mistake.confidence)
 
 
 def train(config: Config, reporter: Reporter | None = None) -> Result:
@@ -198,11 +233,17 @@ def _recorded_config(workdir: str | os.PathLike[str]) -> Config:
 
 @contextlib.contextmanager
 def _environment_put_back() -> Iterator[None]:
-    """What is set within in the process's environment is gone in the end."""
-    before = os.environ.copy()
+    """What is set within in the process's environment is gone in the end.
+
+    TensorFlow's logger is heard of errors only: where Python is interactive it prints each export,
+    and it warns of functions that are traced again, as they are in every call.
+    """
+    before, logger = os.environ.copy(), logging.getLogger("tensorflow")
+    logger.addFilter(is_shown := lambda record: record.levelno >= logging.ERROR)
     try:
         yield
     finally:
+        logger.removeFilter(is_shown)
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)

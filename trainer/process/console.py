@@ -42,7 +42,7 @@ class Reporter(Protocol):
 def make_reporter(
     log_format: str, stream: TextIO | None = None, progress_secs: float = _PROGRESS_SECS
 ) -> Reporter:
-    """The voice for `--log_format` on `stream` (stdout): `auto` asks whether it is a terminal."""
+    """Make the reporter for `--log_format`; `auto` asks whether `stream` (stdout) is a terminal."""
     stream = sys.stdout if stream is None else stream
     if log_format == "json":
         return JsonReporter(stream, progress_secs=progress_secs)
@@ -52,7 +52,7 @@ def make_reporter(
 
 
 class WarningsOnly:
-    """Of what there is to say to `voice`, the warnings: the chief says the rest."""
+    """Pass warnings on to `reporter`, and nothing else: the chief says the rest."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._voice = reporter
