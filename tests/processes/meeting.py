@@ -1,4 +1,4 @@
-"""Workers of the preflight as real processes on loopback; no TensorFlow in them."""
+"""Workers of the rendezvous as real processes on loopback; no TensorFlow in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ DEADLINE_SECS = 60
 
 WORKER = """
 import json, socket, sys, time
-from trainer.settings import command_line, preflight
+from trainer.settings import command_line
+from trainer.workers import rendezvous
 from trainer.workers.cluster import Cluster
 from trainer.process.stop_signal import StopRequest
 
@@ -30,10 +31,10 @@ def say(line):
 def main():
     stop = StopRequest()
     stop.install()
-    held = preflight.hold_port(cluster)
+    held = rendezvous.hold_port(cluster)
     say("holding")
     clock = lambda: time.monotonic() * speed
-    heartbeat = preflight.meet(
+    heartbeat = rendezvous.meet(
         cluster, held, fingerprint, stop, say, timeout_secs, stall_secs, clock
     )
     # As TensorFlow's server does, at once; and it stays until all have come this far.

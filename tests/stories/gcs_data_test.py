@@ -164,24 +164,24 @@ def test_features_of_replaced_pictures_are_computed_anew(gcs, folder, backbone, 
     assert features(run("third")) == {"train": 8, "validation": 0}
 
 
-def test_a_replaced_file_of_records_has_another_stamp(gcs, beans_data_dir):
+def test_a_replaced_file_of_records_has_another_digest(gcs, beans_data_dir):
     program = """
 from trainer.data.sources.tfds_open import open_prepared
 source = open_prepared("gs://bucket/beans/0.1.0", 1)
-print(*(source.stamp(split) for split in ("train", "test")))
+print(*(source.version_digest(split) for split in ("train", "test")))
 """
 
-    def stamps():
+    def digests():
         process = script(program, **gcs.environment)
         assert process.returncode == 0, process.stderr
         return process.stdout.split()
 
     gcs.upload(beans_data_dir / "beans", "beans")
-    before = stamps()
-    assert stamps() == before
+    before = digests()
+    assert digests() == before
     (name,) = (name for name in gcs.names() if "train" in name and "00001-of" in name)
     gcs.write(name, gcs.read(name))
-    after = stamps()
+    after = digests()
     assert after[0] != before[0]
     assert after[1] == before[1]
 
