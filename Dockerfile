@@ -1,12 +1,12 @@
-# The trainer's image: `docker build .`, or with podman; docs/vertex.md says how it is used.
+# The trainer's image: `docker build .`, or with podman; docs/vertex.md shows its use.
 #
 #   --build-arg REQUIREMENTS=gpu     with TensorFlow's CUDA libraries
 #   --build-arg BASE=IMAGE           another base that has python3, venv and useradd
-#   --build-arg REVISION=COMMIT      ends in the labels and in every run's config.json
-#   --secret id=pip_conf,src=FILE    a package index of your own; nothing of it is kept
+#   --build-arg REVISION=COMMIT      recorded in the labels and in every run's config.json
+#   --secret id=pip_conf,src=FILE    a package index of your own; not kept in the image
 #   --secret id=ca_certificates,src=FILE
 #
-# What changes seldom comes first: packages, then the backbone, then the code.
+# Layers by how seldom they change: packages, then the backbone, then the code.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS base
@@ -15,8 +15,8 @@ ENV PATH=/opt/venv/bin:$PATH
 FROM base AS packages
 ARG REQUIREMENTS=runtime
 COPY requirements/${REQUIREMENTS}.txt /build/requirements.txt
-# Left out are what only compiles custom operations (headers, clang), what TFDS reads Parquet with,
-# and pip itself. Bytecode is written here, since a read-only root cannot keep any.
+# Removes what only compiles custom ops (headers, clang), TFDS's Parquet reader, and pip itself.
+# Compiles bytecode here, since a read-only root cannot keep any.
 RUN --mount=type=cache,id=graft-pip,target=/var/cache/pip \
     --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=ca_certificates \
@@ -35,7 +35,7 @@ RUN --mount=type=cache,id=graft-pip,target=/var/cache/pip \
         echo "not all files of the packages are Python of this version"
 
 FROM packages AS backbone
-# Only the code that makes it, so that other changes leave this layer as it is.
+# Only the code that builds it, so that other changes do not rebuild this layer.
 WORKDIR /build
 COPY trainer/__init__.py trainer/
 COPY trainer/process/__init__.py trainer/process/errors.py trainer/process/file_lock.py trainer/process/

@@ -128,7 +128,7 @@ def test_what_may_be_trained_on_and_costs(report, folder):
 
 def test_copies_are_told_by_their_content(report, folder):
     leak = report[1]["duplicates_across_splits"]
-    assert leak["message"] == "1 of 5 images that are evaluated are trained on, too"
+    assert leak["message"] == "1 of 5 evaluation images are also in the training split"
     assert leak["items"] == ["train: train/cat/03.png = validation: validation/cat/leaked.png"]
     assert leak["fix"] == f"rm -- '{folder}/train/cat/03.png'"
     other = report[1]["contradictory_labels"]

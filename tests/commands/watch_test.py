@@ -44,7 +44,7 @@ def test_a_job_its_workers_and_nothing_of_its_claim(cluster_api, capsys):
     ("ends", "code", "line"),
     [
         ("Complete", 0, "job        pets succeeded"),
-        ("Failed", 1, "job        pets failed: for no reason that the cluster tells"),
+        ("Failed", 1, "job        pets failed: the cluster gives no reason"),
         (None, 0, "job        pets deleted"),
     ],
 )
@@ -114,7 +114,7 @@ def container(**state):
         ({"phase": "Pending"}, "starting"),
         ({"phase": "Pending", **container(waiting={"reason": "ContainerCreating"})}, "starting"),
         (container(waiting={"reason": "ImagePullBackOff", "message": "no x"}), "(no x)"),
-        (container(waiting={"reason": "InvalidImageName"}), "image not found, or no right to it"),
+        (container(waiting={"reason": "InvalidImageName"}), "image not found or not permitted"),
         (
             container(waiting={"reason": "CreateContainerConfigError", "message": "no y"}),
             "waits: CreateContainerConfigError no y",

@@ -155,7 +155,7 @@ def test_following_names_the_command_that_does(vertex_ai, capsys, kind, more, co
             "FAILED",
             {"code": 8, "message": "Resources are insufficient in region: us-central1."},
             "failed",
-            "no machine of that kind is left, or over a quota: Resources are insufficient in "
+            "no machine of that kind is available, or over a quota: Resources are insufficient in "
             "region: us-central1.",
         ),
         (

@@ -82,6 +82,6 @@ def small(names=("ant", "bee", "cat"), example_ids=None, uri=None, **more):
         "ids": ids,
         "near_duplicates": [NearDuplicate(0, 7, 1.0, True)],
         "suspect_labels": [SuspectLabel(("train", 8), 0, 0.75, 0.125)],
-        "pictures": pictures,
+        "images": pictures,
     }
     return ReportData(**{**facts, **more})

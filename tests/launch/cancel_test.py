@@ -126,7 +126,7 @@ def test_on_vertex(vertex_ai, capsys, kind):
         (
             ["--job=pets"],
             (403, "PERMISSION_DENIED", "aiplatform.customJobs.list denied"),
-            "aiplatform.customJobs.list denied; who asks needs roles/aiplatform.viewer",
+            "aiplatform.customJobs.list denied; the account needs roles/aiplatform.viewer",
         ),
     ],
 )

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tests.processes import warm
 from tests.processes.warm import Preparation
-from trainer.launch.local.devices import core_shares, listen_on_free_ports
+from trainer.launch.local.devices import assign_cores, listen_on_free_ports
 from trainer.workers.cluster import Cluster
 
 DEADLINE_SECS = 240
@@ -34,7 +34,7 @@ class Worker:
         listening: socket.socket | None = None,
     ) -> None:
         # The same cores as under `graft launch`: with other numbers of threads sums differ by bits.
-        cores = core_shares(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
+        cores = assign_cores(sorted(os.sched_getaffinity(0)), cluster.num_workers)[cluster.index]
         self._errors = logs / f"{cluster.index}.err"
         self._output = logs / f"{cluster.index}.out"
         with (

@@ -72,11 +72,11 @@ def test_the_matrix_answers_to_pointer_and_keyboard(browser, site):
         readout = shown.locator("#readout")
         shown.hover('#matrix td[data-row="1"][data-column="1"]')
         total = sum(matrix[1])
-        begin = f"{names[1]}: {matrix[1][1]} of {total} recognized as {names[1]}"
+        begin = f"{names[1]}: {matrix[1][1]} of {total} predicted as {names[1]}"
         assert readout.inner_text().startswith(begin)
         shown.focus("#matrix")
         shown.keyboard.press("ArrowRight")
-        begin = f"{names[1]}: {matrix[1][2]} of {total} taken for {names[2]}"
+        begin = f"{names[1]}: {matrix[1][2]} of {total} predicted as {names[2]}"
         assert readout.inner_text().startswith(begin)
         shown.keyboard.press("ArrowRight")  # no further
         assert readout.inner_text().startswith(begin)

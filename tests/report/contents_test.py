@@ -39,18 +39,18 @@ def test_a_small_run_section_by_section():
     assert built["confusion"]["pairs"][0]["count"] == 1
     assert [part["name"] for part in built["goodput"]] == ["export", "step"]
     assert built["goodput"][0]["share"] == 0.75
-    assert any("1 label is worth a second look" in text for text in texts(built))
-    assert any("1 validation image is in the training split" in text for text in texts(built))
+    assert any("1 suspect label" in text for text in texts(built))
+    assert any("1 validation image is also in the training split" in text for text in texts(built))
 
 
 @pytest.mark.parametrize(("num_images", "kind"), [(1167, "note"), (300, "look")])
-def test_three_doubts_of_a_thousand_images_alarm_nobody(num_images, kind):
+def test_three_suspect_labels_of_a_thousand_are_a_note(num_images, kind):
     splits = [Split("train", "training", num_images - 133, None), Split("test", "test", 9999, None)]
     splits.insert(1, Split("validation", "validation", 133, None))
     suspect_labels = [SuspectLabel(("train", 8), 0, 0.9, 0.05)] * 3
     built, _ = build(evidence.small(splits=splits, suspect_labels=suspect_labels))
-    remark = "" if kind == "look" else ", about as many as where none is wrong"
-    text = f"3 labels are worth a second look{remark}."
+    remark = "" if kind == "look" else ", about as many as among correct labels"
+    text = f"3 suspect labels{remark}."
     assert {"kind": kind, "text": text, "section": "mislabels"} in built["findings"]
 
 
@@ -86,7 +86,7 @@ def test_no_evaluation():
     found = ReportData("runs/young", {}, {}, {})
     built, text = build(found)
     assert built["mistakes"]["count"] == 0
-    assert "There is no evaluation: the run has not come to its end." in text
+    assert "There is no evaluation: the run has not finished." in text
     assert "No curves could be read." in text
 
 
@@ -131,19 +131,19 @@ def test_a_thousand_classes_and_one_example_in_a_class():
     assert built["confusion"]["is_part"]
     assert np.shape(built["confusion"]["rows"]) == (20, 20)
     assert len(built["mistakes"]["shown"]) == examples.MAX_MISTAKES
-    assert len(built["mislabels"]["shown"]) == examples.MAX_DOUBTS
+    assert len(built["mislabels"]["shown"]) == examples.MAX_SUSPECT_LABELS
     assert built["mislabels"]["count"] == 500
     assert len(text) < 2_000_000
 
 
-def test_doubts_of_both_splits_are_shown():
+def test_suspect_labels_of_both_splits_are_shown():
     suspect_labels = [SuspectLabel(("validation", i), 0, 0.9, 0.1) for i in range(40)]
     suspect_labels += [SuspectLabel(("train", i), 0, 0.9, 0.1) for i in range(3)]
-    shown = examples.shown_doubts(
+    shown = examples.shown_suspect_labels(
         dataclasses.replace(evidence.small(), suspect_labels=suspect_labels)
     )
     assert sum(suspect_labels[number].at[0] == "train" for number in shown) == 3
-    assert len(shown) == examples.MAX_DOUBTS
+    assert len(shown) == examples.MAX_SUSPECT_LABELS
 
 
 HOSTILE = (

@@ -37,7 +37,7 @@ def test_the_comparison_stands_and_says_it(tmp_path, capsys):
     found = comparison.build([comparison.read(run) for run in runs])
     damaged = "Left out: 1 of 19 lines of curves.jsonl (damaged)."
     old = "Left out: curves.jsonl (No such file or directory)."
-    old += " No pictures: there is no report/contents.json."
+    old += " No images: there is no report/contents.json."
     assert found["dropped"] == [
         {"name": "damaged", "text": damaged},
         {"name": "old", "text": old},

@@ -75,8 +75,8 @@ def planted(seed, count, num_classes, num_planted):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_planted_mislabels_are_found_without_having_learnt_them(seed):
     features, labels, truth, wrong = planted(seed, 400, 4, 12)
-    judged = regression(features, labels).of_its_own()
-    assert set(mislabels.clear(judged)) == set(wrong), f"seed {seed}"
+    judged = regression(features, labels).judge_training_labels()
+    assert set(mislabels.beyond_margin(judged)) == set(wrong), f"seed {seed}"
     assert (judged.prediction[wrong] == truth[wrong]).all()
 
 
@@ -84,13 +84,18 @@ def test_planted_mislabels_are_found_without_having_learnt_them(seed):
 def test_planted_mislabels_of_another_split_are_found(seed):
     features, labels, truth, wrong = planted(seed, 60, 4, 2)
     of_train = regression(*clouds(seed + 10, 400, 4))
-    judged = of_train.of_others(LabeledFeatures(lambda p: features[p], labels, np.ones(60, bool)))
-    assert set(mislabels.clear(judged)) == set(wrong), f"seed {seed}"
+    judged = of_train.judge_labels(
+        LabeledFeatures(lambda p: features[p], labels, np.ones(60, bool))
+    )
+    assert set(mislabels.beyond_margin(judged)) == set(wrong), f"seed {seed}"
     assert (judged.prediction[wrong] == truth[wrong]).all()
 
 
 def test_clean_labels_are_left_alone():
-    assert mislabels.clear(regression(*clouds(1, 400, 4)).of_its_own()).tolist() == []
+    assert (
+        mislabels.beyond_margin(regression(*clouds(1, 400, 4)).judge_training_labels()).tolist()
+        == []
+    )
 
 
 def test_bad_images_are_judged_by_nobody():
@@ -98,23 +103,23 @@ def test_bad_images_are_judged_by_nobody():
     features[5] = np.nan
     is_good = np.ones(60, bool)
     is_good[5] = False
-    judged = regression(features, labels, is_good).of_its_own()
+    judged = regression(features, labels, is_good).judge_training_labels()
     assert judged.is_scored.tolist() == is_good.tolist()
     assert np.isfinite(judged.confidence[is_good]).all()
-    nobody = regression(features, labels, np.zeros(60, bool)).of_its_own()
-    assert mislabels.clear(nobody).tolist() == []
+    nobody = regression(features, labels, np.zeros(60, bool)).judge_training_labels()
+    assert mislabels.beyond_margin(nobody).tolist() == []
 
 
 def test_blocks_change_nothing(monkeypatch):
     features, labels = clouds(4, 101, 3)
-    whole = regression(features, labels).of_its_own()
+    whole = regression(features, labels).judge_training_labels()
     near = duplicates.nearest(lambda p: features[p], np.ones(101, bool), features[:9] + 0.01)
     monkeypatch.setattr(duplicates, "_ROWS", 7)
     monkeypatch.setattr(mislabels, "_ROWS", 7)
     again = duplicates.nearest(lambda p: features[p], np.ones(101, bool), features[:9] + 0.01)
     assert near[0].tolist() == again[0].tolist() == list(range(9))
     assert (whole.prediction == labels).mean() > 0.9
-    in_blocks = regression(features, labels).of_its_own()
+    in_blocks = regression(features, labels).judge_training_labels()
     assert in_blocks.prediction.tolist() == whole.prediction.tolist()
     assert in_blocks.confidence.tolist() == pytest.approx(whole.confidence.tolist(), abs=1e-3)
 

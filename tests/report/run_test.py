@@ -46,7 +46,7 @@ def test_the_planted_mislabels_of_both_splits_are_shown_and_few_others(planted_r
     assert found.mislabelled <= set(ids(text))
     assert sum(name.startswith("validation/") for name in found.mislabelled) == 1
     assert len(ids(text)) <= 8
-    assert "worth a second look" in section(page, "mislabels")
+    assert "Suspect labels" in section(page, "mislabels")
 
 
 def test_the_tables_hold_what_the_run_measured(planted_run):

@@ -121,6 +121,6 @@ def test_a_cluster_that_is_away_is_waited_for(cluster_api, capsys, monkeypatch):
     code, lines = follow(capsys)
     assert (code, lines[0]) == (0, "worker 0 │ one")
     cluster_api.faults = lambda method, plural, is_dry: 503 if plural == "pods" else None
-    monkeypatch.setattr(watch, "_PATIENCE_SECS", 0.2)
+    monkeypatch.setattr(watch, "_API_TIMEOUT_SECS", 0.2)
     assert watch.main(["--job=pets", "--follow", "--every_secs=0.1"]) == 2
     assert "cannot list pods in default: the cluster answers 503" in capsys.readouterr().err

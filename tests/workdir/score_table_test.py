@@ -45,16 +45,16 @@ def test_a_small_matrix():
 
 def test_the_two_worst_confusions_in_words():
     assert score_table.worst_confusions(BEANS) == [
-        "bean_rust is taken for healthy: 4 of 45 images (8.9%)",
-        "angular_leaf_spot is taken for bean_rust: 3 of 44 images (6.8%)",
+        "bean_rust predicted as healthy: 4 of 45 images (8.9%)",
+        "angular_leaf_spot predicted as bean_rust: 3 of 44 images (6.8%)",
     ]
 
 
 def test_of_equally_many_the_larger_share_comes_first():
     found = evaluation([[90, 2, 0], [2, 8, 0], [1, 0, 1]], ["a", "b", "c"])
     assert score_table.worst_confusions(found) == [
-        "b is taken for a: 2 of 10 images (20.0%)",
-        "a is taken for b: 2 of 92 images (2.2%)",
+        "b predicted as a: 2 of 10 images (20.0%)",
+        "a predicted as b: 2 of 92 images (2.2%)",
     ]
 
 
@@ -84,7 +84,7 @@ def test_of_many_classes_the_weakest():
     confusion[4][5] = 15  # the fifth: 5 of 20
     names = [f"[red]{i}" for i in range(13)]
     lines = plain(evaluation(confusion, names))
-    assert lines[0].split() == ["weakest", "of", "13", "classes", "images", "right", "precision"]
+    assert lines[0].split() == ["weakest", "of", "13", "classes", "images", "recall", "precision"]
     assert lines[2].split() == ["[red]4", "20", "25.0%", "100.0%"]
     assert len(lines) == 12
 

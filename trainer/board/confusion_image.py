@@ -1,7 +1,7 @@
-"""A confusion matrix as a picture: what is right in blue, what is wrong in orange.
+"""A confusion matrix as an image: correct predictions in blue, mistakes in orange.
 
-The two colours are told apart by eyes of every kind, and so are their lightnesses: blue and
-vermilion of Okabe and Ito, Color Universal Design, 2008.
+Color-blind readers can tell the two apart, by lightness too: blue and vermilion of Okabe and Ito,
+Color Universal Design, 2008.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from trainer.board.thumbnails import BLACK, DIM, GRAY, WHITE, encoded, fitted, f
 
 # With more classes neither names nor numbers can be read: each cell is then a few pixels.
 MOST_NAMED = 30
-_RIGHT, _WRONG = np.array([0, 82, 140]), np.array([213, 94, 0])
+_CORRECT, _WRONG = np.array([0, 82, 140]), np.array([213, 94, 0])
 _LONGEST_NAME, _MARGIN, _SMALLEST_SIDE = 150, 12, 600
 
 
 def draw(confusion: np.ndarray, class_names: Sequence[str]) -> ImageSummary:
-    """Rows are the labels, columns what they were taken for; a cell's colour is its row's share.
+    """Draw labels in rows and predictions in columns; color each cell by its fraction of the row.
 
     Args:
         confusion: int64 [classes, classes], examples by (label, prediction).
@@ -37,18 +37,18 @@ def draw(confusion: np.ndarray, class_names: Sequence[str]) -> ImageSummary:
     return encoded(
         sheet,
         "PNG",
-        "Rows are the labels, columns the predictions. Blue is right, orange is wrong, and the "
-        "darker, the larger the share of the row.",
+        "Rows are the labels, columns the predictions. Blue is correct, orange is wrong; the "
+        "darker, the larger the fraction of the row.",
     )
 
 
 def _colors(confusion: np.ndarray) -> np.ndarray:
-    """uint8 [classes, classes, 3]."""
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    is_right = np.eye(len(confusion), dtype=bool)[..., None]
+    """Return the cells' colors, uint8 [classes, classes, 3]."""
+    fractions = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    is_correct = np.eye(len(confusion), dtype=bool)[..., None]
     # A single mistake among thousands must be seen, too.
-    strength = np.where(confusion > 0, 0.12 + 0.88 * shares, 0.0)[..., None]
-    full = np.where(is_right, _RIGHT, _WRONG)
+    strength = np.where(confusion > 0, 0.12 + 0.88 * fractions, 0.0)[..., None]
+    full = np.where(is_correct, _CORRECT, _WRONG)
     return np.round(255 + (full - 255) * strength).astype(np.uint8)
 
 
@@ -73,7 +73,7 @@ def _named(confusion: np.ndarray, names: Sequence[str], colors: np.ndarray) -> I
 
 @functools.lru_cache(maxsize=2)
 def _frame(names: tuple[str, ...], size: int, cell: int) -> tuple[Image.Image, int, int]:
-    """All but the cells, the same at every evaluation; and where the cells begin."""
+    """Draw all but the cells, the same at every evaluation; return also the cells' left and top."""
     letters = font(size)
     shown = [fitted(name, _LONGEST_NAME, letters) for name in names]
     beside = int(max(letters.getlength(name) for name in shown)) + _MARGIN
@@ -84,13 +84,13 @@ def _frame(names: tuple[str, ...], size: int, cell: int) -> tuple[Image.Image, i
     pen.text((_MARGIN, _MARGIN), "labels in rows, predictions in columns", DIM, font(11))
     for row, name in enumerate(shown):
         pen.text((left - 8, top + cell * row + cell // 2), name, BLACK, letters, anchor="rm")
-        upright = _turned(name, size, beside)
+        upright = _rotated(name, size, beside)
         sheet.paste(upright, (left + cell * row + (cell - upright.width) // 2, top - beside - 4))
     return sheet, left, top
 
 
-def _turned(text: str, size: int, length: int) -> Image.Image:
-    """`text` to be read from below, at the lower end of a strip of `length` pixels."""
+def _rotated(text: str, size: int, length: int) -> Image.Image:
+    """Draw `text` from bottom to top, at the lower end of a strip of `length` pixels."""
     strip = Image.new("RGB", (length, size + 5), WHITE)
     ImageDraw.Draw(strip).text((0, (size + 5) // 2), text, BLACK, font(size), anchor="lm")
     return strip.transpose(Image.Transpose.ROTATE_90)

@@ -1,4 +1,4 @@
-"""Event files on their way to a bucket: written locally, uploaded whole every few seconds."""
+"""Upload event files, which are written locally, to a bucket every few seconds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ROTATE_BYTES = 128 << 10
 def open_upload(
     directory: str, upload_queue: UploadQueue, every_secs: float, writes: bool
 ) -> EventUpload | None:
-    """The upload to `directory`; None where it is local, or another worker's to write."""
+    """Return the upload to `directory`; None if it is local or another worker writes it."""
     if not (writes and is_remote(directory)):
         return None
     return EventUpload(directory, upload_queue, every_secs, time.monotonic)
 
 
 class EventUpload:
-    """Uploads what grows below `scratch`, a local directory, to `directory`.
+    """Uploads the files that grow below `scratch`, a local directory, to `directory`.
 
     Args:
         directory: gs://, the `logs` of the workdir.
-        upload_queue: does it, in order with the checkpoints: what a checkpoint has seen is there
-            before it.
-        every_secs: between two uploads; an object takes about one write a second.
+        upload_queue: uploads in order with the checkpoints: the points before a checkpoint are
+            there before it.
+        every_secs: seconds between uploads; an object accepts about one write a second.
         clock: seconds since some fixed time.
     """
 
@@ -43,7 +43,7 @@ class EventUpload:
     ) -> None:
         self.scratch = tempfile.mkdtemp(prefix="graft-logs-")
         self._directory = directory
-        self._uploader = upload_queue
+        self._upload_queue = upload_queue
         self._every_secs = every_secs
         self._clock = clock
         self._last = clock()
@@ -52,17 +52,17 @@ class EventUpload:
         self._full: list[str] = []
 
     def wrote(self, name: str, step: int) -> None:
-        """Note that the curve `name` now goes to `step`."""
+        """Note that the curve `name` has points up to `step`."""
         self._last_steps[name] = step
 
     def is_due(self) -> bool:
-        """Whether the next upload should be now."""
+        """Return whether the next upload is due."""
         return self._clock() - self._last >= self._every_secs
 
     def send(self) -> list[str]:
-        """Upload every file that has grown; the curves that should go on in a new file.
+        """Upload every file that has grown; return the curves that need a new file.
 
-        The files' contents are read now: what is uploaded ends with a whole record.
+        The files are read now, so an upload ends with a complete record.
         """
         self._last = self._clock()
         for relative in self._full:  # closed since
@@ -85,8 +85,8 @@ class EventUpload:
         return curves
 
     def submit(self, path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        """Upload `content` to `path`, after all that was submitted before."""
-        self._uploader.submit(lambda: write_atomically(path, content, metadata))
+        """Upload `content` to `path`, after everything submitted before."""
+        self._upload_queue.submit(lambda: write_atomically(path, content, metadata))
 
     def discard(self) -> None:
         """Remove the local files."""

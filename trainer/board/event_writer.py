@@ -23,18 +23,18 @@ from trainer.workdir import curves
 
 
 class SummaryWriter:
-    """Points over steps; what a killed run wrote beyond its last checkpoint is taken back.
+    """Writes points over steps; removes those of a killed run beyond its last checkpoint.
 
-    What cannot be written ends no run: `warn` is told, once of each kind, and it is left out.
-    Only a bucket that fails is as grave here as everywhere.
+    An error ends no run: it is passed to `warn`, once of each kind, and the point is left out.
+    Only errors of a bucket are raised, as everywhere.
 
     Args:
         directory: `logs` of the workdir.
-        resumed_step: the step training goes on from; later ones are removed from the files that
-            are there, so that a curve never steps back.
-        upload: of a workdir in a bucket: files are written where it says, and handed to it.
-        writes: False keeps silent: one worker writes for all.
-        warn: told of what is left out.
+        resumed_step: the step that training resumes from; later ones are removed from existing
+            files, so that a curve never steps back.
+        upload: of a workdir in a bucket; files are written to its scratch directory.
+        writes: False writes nothing: one worker writes for all.
+        warn: called with a message for what is left out.
         every_steps: steps between two points of the training curve.
     """
 
@@ -69,32 +69,32 @@ class SummaryWriter:
 
     @property
     def writes(self) -> bool:
-        """Whether anything is written at all: what is drawn for nobody need not be drawn."""
+        """Whether anything is written; if not, nothing need be drawn."""
         return bool(self._writers)
 
     def write(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Write `scalars` of `step` to the curve `name`, "train" or "eval"."""
-        self._write(name, step, lambda: summary_protos.of_scalars(scalars))
+        self._write(name, step, lambda: summary_protos.scalar_summary(scalars))
         if self._curves is not None:
             with self.optional("curves", "the report"):
                 self._curves.add(name, step, scalars)
 
-    def write_images(self, name: str, step: int, pictures: Mapping[str, ImageSummary]) -> None:
-        """Write `pictures` of `step`, by tag; see write."""
-        self._write(name, step, lambda: summary_protos.of_images(pictures))
+    def write_images(self, name: str, step: int, images: Mapping[str, ImageSummary]) -> None:
+        """Write `images` of `step`, by tag; see write."""
+        self._write(name, step, lambda: summary_protos.image_summary(images))
 
     def write_histograms(self, name: str, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Write how `values` of `step` are distributed, by tag; see write."""
-        self._write(name, step, lambda: summary_protos.of_histograms(values))
+        """Write histograms of `values` of `step`, by tag; see write."""
+        self._write(name, step, lambda: summary_protos.histogram_summary(values))
 
     @contextlib.contextmanager
     def optional(self, what: str, reader: str = "TensorBoard") -> Iterator[None]:
-        """What fails within is left out, and named as `what` that `reader` does not get."""
+        """Turn an error within into a warning that `reader` gets no `what`."""
         try:
             yield
         except Exception as error:
-            is_of_bucket = self._upload is not None or not isinstance(error, UserError)
-            if isinstance(error, GraftError) and is_of_bucket:
+            may_be_bucket = self._upload is not None or not isinstance(error, UserError)
+            if isinstance(error, GraftError) and may_be_bucket:
                 raise
             missing = f"{reader} gets no {what}"
             if missing not in self._left_out:
@@ -103,19 +103,19 @@ class SummaryWriter:
                 self._warn(f"{missing}: {type(error).__name__}: {lines[0]}")
 
     def flush(self) -> None:
-        """Hand everything written so far to the file system, or to the upload."""
+        """Write everything so far to the file system, or to the upload."""
         if self._curves is not None:
             with self.optional("curves", "the report"):
                 self._curves.write()
         self._flush_events()
 
     def flush_if_due(self) -> None:
-        """Upload the event files, where that is due; curves.jsonl goes with the checkpoints."""
+        """Upload the event files if that is due; curves.jsonl is uploaded with the checkpoints."""
         if self._upload is not None and self._upload.is_due():
             self._flush_events()
 
     def close(self) -> None:
-        """Flush, and let go of the files."""
+        """Flush, and close the files."""
         self.flush()
         for name, writer in self._writers.items():
             with self.optional(f"{name} curves"):
@@ -127,7 +127,7 @@ class SummaryWriter:
                 writer.flush()
         if self._upload is not None:
             for name in self._upload.send():
-                # Each upload sends a whole file: a new one keeps it small.
+                # Each upload sends the complete file: a new one keeps it small.
                 self._writers[name].close()
                 self._writers[name] = self._new_writer(name)
 
@@ -144,7 +144,7 @@ class SummaryWriter:
 
 
 def truncate_after(directory: str, step: int) -> None:
-    """Remove from the event files of `directory` what belongs to steps after `step`.
+    """Remove the events after `step` from the event files of `directory`.
 
     An object that has no later steps, by its metadata, is not downloaded.
     """
@@ -153,27 +153,27 @@ def truncate_after(directory: str, step: int) -> None:
     else:
         found = {name: {} for name in storage.list_names(directory)}
     for name, metadata in found.items():
-        # The first is TensorBoard's own test.
+        # TensorBoard recognizes its files by the first condition, too.
         if "tfevents" not in name or int(metadata.get("last_step", step + 1)) <= step:
             continue
         path = join(directory, name)
-        whole = storage.read_bytes(path)
-        kept = kept_until(whole, step)
+        content = storage.read_bytes(path)
+        kept = kept_until(content, step)
         if not kept:
             storage.remove_file(path)
-        elif kept != whole:
+        elif kept != content:
             storage.write_atomically(path, kept, {"last_step": str(step)})
 
 
 def kept_until(content: bytes, step: int) -> bytes:
-    """What is to be kept of an event file's `content`: whole records up to `step`, or nothing."""
-    # Elsewhere: TensorBoard would read what a kill leaves beside the file as points.
+    """Return an event file's complete records up to `step`; b"" if none has a summary."""
+    # In a temporary directory: TensorBoard would read a file that a kill leaves in `logs`.
     with tempfile.TemporaryDirectory(prefix="graft-summaries-") as scratch:
         path = os.path.join(scratch, "events")
         with open(path, "wb") as stream:
             stream.write(content)
         records = []
-        # A kill may have cut the last record; those before it are whole.
+        # A kill may have truncated the last record; those before it are complete.
         with contextlib.suppress(tf.errors.DataLossError):
             records.extend(tf.data.TFRecordDataset(path).as_numpy_iterator())
         kept = [record for record in records if event_pb2.Event.FromString(record).step <= step]

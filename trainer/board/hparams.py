@@ -1,7 +1,7 @@
 """A run's settings and outcome for TensorBoard's HPARAMS page, which compares runs.
 
-`tensorboard --logdir=runs` takes `runs/<run>/logs` for a session, and the curves below it for its
-metrics. What is written belongs to no step, and replaces what an earlier process wrote.
+`tensorboard --logdir=runs` reads `runs/<run>/logs` as a session, and the curves below it as its
+metrics. The events belong to no step, and replace those of an earlier process.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _METRICS = (
 
 
 def begin(run: Run) -> dict[str, bytes]:
-    """The event file, by its name, that says how the run is set."""
+    """Return the event file, by its name, with the run's settings."""
     settings = {name: _plain(getattr(run.config, name)) for name in names(Scope.HYPERPARAMETER)}
     settings |= {"num_steps": run.plan.num_steps, "precision": run.precision}
-    metrics = [api.Metric(tag, group, display_name=shown) for tag, group, shown in _METRICS]
+    metrics = [api.Metric(tag, group, display_name=title) for tag, group, title in _METRICS]
     columns = [api.HParam(name) for name in settings]
     config = api.hparams_config_pb(columns, metrics, time_created_secs=0)
     return {"events.out.tfevents.1.graft-hparams": _file(config, api.hparams_pb(settings))}
 
 
 def end() -> dict[str, bytes]:
-    """The event file, by its name, that says that the run has come to its end."""
-    # Of TensorFlow's own class, unlike the others.
+    """Return the event file, by its name, that marks the run as finished."""
+    # A proto of TensorFlow's own class, unlike the others.
     done = summary.session_end_pb(hparams_api.STATUS_SUCCESS).SerializeToString()
     return {"events.out.tfevents.2.graft-hparams": _file(Summary.FromString(done))}
 
@@ -51,10 +51,10 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else ",".join(map(str, value))
 
 
-def _file(*summary_writer: Any) -> bytes:
+def _file(*summaries: Any) -> bytes:
     now = time.time()
     events = [Event(wall_time=now, file_version="brain.Event:2")]
-    events += [Event(wall_time=now, step=0, summary=summary) for summary in summary_writer]
+    events += [Event(wall_time=now, step=0, summary=summary) for summary in summaries]
     with tempfile.TemporaryDirectory(prefix="graft-hparams-") as scratch:
         path = os.path.join(scratch, "events")
         with tf.io.TFRecordWriter(path) as writer:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the curves: pictures and histograms, and when they are drawn."""
+"""Write images and histograms for TensorBoard, and decide when."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from trainer.engine.evaluate import Evaluation
 from trainer.engine.mistakes import Mistake
 from trainer.engine.run import Run
 
-# Curves of each class up to so many classes, else of their means alone.
+# With more classes only the means get curves.
 MOST_CURVES = 50
 _NUM_TRAINING, _COLUMNS, _SIDE = 16, 4, 128
 
 
 def per_class(evaluation: Evaluation) -> dict[str, float]:
-    """Recall and precision by tag: the means over the classes, and of each where they are few."""
+    """Return mean recall and precision by tag; up to MOST_CURVES classes also those of each."""
     points: dict[str, float] = {}
     figures = evaluation.to_dict()["per_class"]
     for name in ("recall", "precision"):
@@ -38,7 +38,7 @@ def per_class(evaluation: Evaluation) -> dict[str, float]:
 def show_training_images(run: Run, summary_writer: SummaryWriter) -> None:
     """Write some training images as the training sees them: augmented, those of the first step.
 
-    They belong to step 1: a run that goes back to its beginning forgets them and writes them anew.
+    They belong to step 1: a run that goes back to its beginning removes and rewrites them.
     """
     if not (run.config.log_images and summary_writer.writes):
         return
@@ -62,8 +62,8 @@ def show_evaluation(
         return
     if run.config.log_images:
         with summary_writer.optional("confusion matrix"):
-            picture = confusion_image.draw(evaluation.confusion, evaluation.class_names)
-            summary_writer.write_images("eval", step, {"confusion_matrix": picture})
+            image = confusion_image.draw(evaluation.confusion, evaluation.class_names)
+            summary_writer.write_images("eval", step, {"confusion_matrix": image})
         with summary_writer.optional("worst mistakes"):
             if evaluation.worst:
                 mistakes = _mistakes(run, evaluation)
@@ -74,7 +74,7 @@ def show_evaluation(
 
 
 def _is_histogram_due(run: Run, step: int) -> bool:
-    """At the first evaluation of every so many epochs: a function of the step alone."""
+    """Return whether this is the first evaluation of a period: a function of the step alone."""
     every = run.config.histograms_every_epochs * run.plan.steps_per_epoch
     if not every:
         return False
@@ -88,7 +88,7 @@ def _weights(run: Run) -> dict[str, np.ndarray]:
     named += [("backbone/", variable) for variable in backbone.trainable_variables]
     found: dict[str, np.ndarray] = {}
     for prefix, variable in named:
-        # A layer that was built alone calls its variable `kernel`; loaded ones may share a name.
+        # A layer built alone names its variable `kernel`; loaded variables may share a name.
         name = variable.name.removesuffix(":0").removeprefix(prefix)
         tag = f"weights/{prefix}{name}"
         found[tag if tag not in found else f"{tag}_{len(found)}"] = variable.numpy()
@@ -100,8 +100,7 @@ def _mistakes(run: Run, evaluation: Evaluation) -> ImageSummary:
     return thumbnails.grid(
         tiles,
         _COLUMNS,
-        "Of the images that are taken for another class those whose own class is given the "
-        "lowest probability, p.",
+        "The misclassified images whose label is given the lowest probability, p.",
     )
 
 
@@ -109,7 +108,7 @@ def _mistake(run: Run, mistake: Mistake) -> Tile:
     names = run.source.class_names
     caption = (
         names[mistake.label],
-        f"taken for {names[mistake.prediction]}",
+        f"predicted as {names[mistake.prediction]}",
         f"p = {math.exp(-mistake.loss):.1%}",
     )
     return Tile(_thumbnail(run.source, run.config.validation_split, mistake.example_index), caption)
@@ -117,12 +116,12 @@ def _mistake(run: Run, mistake: Mistake) -> Tile:
 
 @functools.lru_cache(maxsize=64)
 def _thumbnail(source: Source, split: str, example_index: int) -> Image.Image:
-    """Kept, as most of the worst mistakes are those of the evaluation before."""
+    """Cached: most of the worst mistakes are those of the evaluation before."""
     return thumbnails.thumbnail_or_gray(source.example(split, example_index).encoded, _SIDE)
 
 
 def _plain_tiles(run: Run) -> list[Tile]:
-    """From all over the split: of the first step, 0.15 s would go into finding out which it has."""
+    """Return tiles from all over the split: finding those of the first step would take 0.15 s."""
     split, source = run.config.train_split, run.source
     count = source.num_examples(split)
     spread = np.linspace(0, count - 1, min(_NUM_TRAINING, count)).round().astype(np.int64)
@@ -134,7 +133,7 @@ def _plain_tiles(run: Run) -> list[Tile]:
 
 
 def _augmented_tiles(run: Run) -> list[Tile]:
-    """By the training's own pipeline: of as many logical shards as fill the picture."""
+    """Return tiles from the training pipeline, of as many logical shards as fill the grid."""
     pipeline = run.pipeline
     needed = -(-_NUM_TRAINING // pipeline.block)
     shards = range(min(needed, pipeline.num_logical_shards))
@@ -149,7 +148,7 @@ def _augmented_tiles(run: Run) -> list[Tile]:
 
 def _target(run: Run, target: np.ndarray, weight: float) -> tuple[str, ...]:
     if not weight:
-        return ("broken, weighs nothing",)
+        return ("broken, weight 0",)
     order = [i for i in np.argsort(-target)[:2] if target[i] > 0]
     if len(order) == 1:
         return (run.source.class_names[order[0]],)

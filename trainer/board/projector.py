@@ -1,4 +1,4 @@
-"""Features as points for TensorBoard's projector, each with its class, its id and its picture.
+"""Features as points for TensorBoard's projector, each with its class, its id and its thumbnail.
 
 The files: https://www.tensorflow.org/tensorboard/tensorboard_projector_plugin
 """
@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 from tensorboard.plugins.projector import ProjectorConfig
 
-# What the projector draws has two or three dimensions; of the features' own more than so many
-# principal components would only be bytes.
+# The projector draws two or three dimensions: more principal components would only be bytes.
 MOST_DIMENSIONS = 64
 
 
@@ -24,7 +23,7 @@ def files(
     ids: Sequence[str],
     thumbnails: Sequence[Image.Image],
 ) -> dict[str, bytes]:
-    """The projector's files, by their names; a reader must see the last one last.
+    """Return the projector's files, by their names; the last one must be published last.
 
     Args:
         features: float32 [points, width], finite.
@@ -47,9 +46,9 @@ def files(
 
 
 def principal_components(features: np.ndarray) -> np.ndarray:
-    """float32 [points, width] to at most MOST_DIMENSIONS columns that keep distances best.
+    """Reduce float32 [points, width] to at most MOST_DIMENSIONS principal components.
 
-    From the products of the points with each other, which are few, and not of the columns.
+    Uses the Gram matrix of the points, which are few, and not the covariance of the columns.
     Pearson, On lines and planes of closest fit to systems of points in space, 1901.
     """
     if features.shape[1] <= MOST_DIMENSIONS:
@@ -67,12 +66,12 @@ def _table(points: np.ndarray) -> bytes:
 
 
 def _row(*cells: str) -> str:
-    """Of a table whose cells are divided by tabs, and its rows by line ends."""
+    """Format a row of a tab-separated table."""
     return "\t".join(" ".join(cell.split()) or "-" for cell in cells) + "\n"
 
 
 def _sprite(thumbnails: Sequence[Image.Image]) -> bytes:
-    """All thumbnails in rows of a square, the first one at the top left."""
+    """Arrange the thumbnails row by row in a square, the first one at the top left."""
     columns = math.ceil(math.sqrt(len(thumbnails)))
     width, height = thumbnails[0].size
     sheet = Image.new("RGB", (columns * width, columns * height), "white")

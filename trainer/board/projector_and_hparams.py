@@ -1,4 +1,4 @@
-"""What TensorBoard reads from files of their own: the runs' settings, and features as points."""
+"""Write the files of TensorBoard's HPARAMS page and of its projector."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SIDE, _BATCH = 48, 32
 
 
 def begin(run: Run) -> None:
-    """Write the settings of a run that is about to train."""
+    """Write the settings of a run before it trains."""
     _optional(run, "settings", lambda: _write(run, "", hparams.begin(run)))
 
 
 def end(run: Run) -> None:
-    """Write the features of the validation split, and that the run has ended."""
+    """Write the features of the validation split, and mark the run as finished."""
     if not run.workers.is_chief:
         return
     _optional(run, "validation features", lambda: _write_features(run))
@@ -43,7 +43,7 @@ def _write_features(run: Run) -> None:
         kept = [index for index in examples if table.is_good[index]]
         features = table.rows(tf.constant(kept, tf.int64)).numpy()
     else:
-        kept, features = _computed(run, {p: e.encoded for p, e in examples.items()})
+        kept, features = _compute(run, {p: e.encoded for p, e in examples.items()})
     if not kept or not np.isfinite(features).all():
         return
     shown = [examples[index] for index in kept]
@@ -56,8 +56,8 @@ def _write_features(run: Run) -> None:
     _write(run, "eval", files)
 
 
-def _computed(run: Run, encoded: Mapping[int, bytes]) -> tuple[list[int], np.ndarray]:
-    """Features of images by place, without those that cannot be decoded."""
+def _compute(run: Run, encoded: Mapping[int, bytes]) -> tuple[list[int], np.ndarray]:
+    """Compute features of images by index, leaving out those that cannot be decoded."""
     backbone, strategy = run.classifier.backbone, run.strategy
     images: dict[int, tf.Tensor] = {}
     decode = tf.function(lambda e: decode_and_resize(e, backbone.image_size), autograph=False)
@@ -72,7 +72,7 @@ def _computed(run: Run, encoded: Mapping[int, bytes]) -> tuple[list[int], np.nda
     for begin in range(0, len(kept), _BATCH):
         batch = [images[index] for index in kept[begin : begin + _BATCH]]
         padding = [tf.zeros_like(batch[0])] * (_BATCH - len(batch))
-        # Every replica computes the same: the variables can be read nowhere else.
+        # Every replica computes the same, since the variables can be read only in replica context.
         outputs = strategy.experimental_local_results(step(tf.stack([*batch, *padding])))[0]
         rows.append(outputs.numpy()[: len(batch)])
     return list(kept), np.concatenate(rows) if rows else np.zeros([0, 0], np.float32)
@@ -85,7 +85,7 @@ def _write(run: Run, below: str, files: Mapping[str, bytes]) -> None:
 
 
 def _optional(run: Run, what: str, write: Callable[[], None]) -> None:
-    """What cannot be written here ends no run; a bucket that fails does, as everywhere."""
+    """Turn an error of `write` into a warning; errors of a bucket are raised, as everywhere."""
     try:
         write()
     except Exception as error:

@@ -1,6 +1,6 @@
-"""What is written to an event file: scalars, pictures and histograms as TensorBoard reads them.
+"""Build the protos of an event file: scalars, images and histograms.
 
-Made here, and not by tf.summary, which starts an op of TensorFlow for every value. The format:
+tf.summary would start an op of TensorFlow for every value. The format:
 https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
 """
 
@@ -18,7 +18,7 @@ from tensorboard.util import tensor_util
 
 
 class ImageSummary(NamedTuple):
-    """An encoded picture (PNG or JPEG), its size in pixels, and what one sees there."""
+    """An encoded image (PNG or JPEG), its size in pixels, and a description."""
 
     encoded: bytes
     width: int
@@ -26,18 +26,18 @@ class ImageSummary(NamedTuple):
     description: str
 
 
-def of_scalars(scalars: Mapping[str, float]) -> Any:
-    """A Summary of numbers, kept as float32, by tag."""
+def scalar_summary(scalars: Mapping[str, float]) -> Any:
+    """Return a Summary of numbers, stored as float32, by tag."""
     return _joined(scalar_pb(tag, value) for tag, value in scalars.items())
 
 
-def of_images(pictures: Mapping[str, ImageSummary]) -> Any:
-    """A Summary of pictures by tag."""
+def image_summary(images: Mapping[str, ImageSummary]) -> Any:
+    """Return a Summary of images by tag."""
     summary = Summary()
-    for tag, picture in pictures.items():
-        parts = [str(picture.width).encode(), str(picture.height).encode(), picture.encoded]
+    for tag, image in images.items():
+        parts = [str(image.width).encode(), str(image.height).encode(), image.encoded]
         metadata = image_metadata.create_summary_metadata(
-            display_name=None, description=picture.description
+            display_name=None, description=image.description
         )
         summary.value.add(
             tag=tag, metadata=metadata, tensor=tensor_util.make_tensor_proto(parts, np.object_)
@@ -45,15 +45,15 @@ def of_images(pictures: Mapping[str, ImageSummary]) -> Any:
     return summary
 
 
-def of_histograms(values: Mapping[str, np.ndarray]) -> Any:
-    """A Summary of distributions by tag, each of numbers of any shape; non-finite ones are out."""
+def histogram_summary(values: Mapping[str, np.ndarray]) -> Any:
+    """Return a Summary of histograms by tag, of arrays of any shape, without non-finite numbers."""
     return _joined(
         histogram_pb(tag, numbers[np.isfinite(numbers)]) for tag, numbers in values.items()
     )
 
 
-def _joined(summary_writer: Any) -> Any:
-    whole = Summary()
-    for summary in summary_writer:
-        whole.MergeFrom(summary)
-    return whole
+def _joined(summaries: Any) -> Any:
+    joined = Summary()
+    for summary in summaries:
+        joined.MergeFrom(summary)
+    return joined

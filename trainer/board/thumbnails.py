@@ -1,4 +1,4 @@
-"""Small pictures for a person to look at: thumbnails of examples, and grids of them."""
+"""Thumbnails of examples, and grids of them."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ _LINE, _GAP, _FONT_SIZE = 15, 8, 12
 
 
 class Tile(NamedTuple):
-    """A square picture, and the lines below it."""
+    """A square image, and the lines of its caption."""
 
     image: Image.Image
     caption: tuple[str, ...]
 
 
 def font(size: int = _FONT_SIZE) -> Any:
-    """The font that Pillow brings."""
+    """Return Pillow's default font."""
     return ImageFont.load_default(size)
 
 
 def thumbnail(encoded: bytes, side: int) -> Image.Image:
-    """An image file, squashed to `side` × `side` as a model is given it, upright and on white.
+    """Decode an image file, resized to `side` × `side` as for a model, upright and on white.
 
     Raises:
         OSError, ValueError: it cannot be decoded.
     """
     with Image.open(io.BytesIO(encoded)) as image:
-        image.draft("RGB", (side, side))  # a JPEG at a fraction of its size, in no time
+        image.draft("RGB", (side, side))  # decodes a JPEG at a fraction of its size
         return _rgb(ImageOps.exif_transpose(image)).resize(
             (side, side), Image.Resampling.BILINEAR, reducing_gap=2.0
         )
 
 
 def thumbnail_or_gray(encoded: bytes, side: int) -> Image.Image:
-    """As `thumbnail`; plain gray where nothing can be shown."""
+    """Return `thumbnail`, or plain gray if the file cannot be decoded."""
     try:
         return thumbnail(encoded, side)
-    # Of a damaged file Pillow raises anything, SyntaxError for one.
+    # For a corrupt file Pillow raises anything, SyntaxError for one.
     except Exception:
         return Image.new("RGB", (side, side), GRAY)
 
 
 def from_array(pixels: np.ndarray, side: int) -> Image.Image:
-    """float32 [height, width, 3] in [0, 1] as a picture of `side` × `side`."""
-    whole = np.clip(np.nan_to_num(pixels) * 255 + 0.5, 0, 255).astype(np.uint8)
-    return Image.fromarray(whole).resize((side, side), Image.Resampling.BILINEAR)
+    """Return float32 [height, width, 3] in [0, 1] as an image of `side` × `side`."""
+    pixels_uint8 = np.clip(np.nan_to_num(pixels) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels_uint8).resize((side, side), Image.Resampling.BILINEAR)
 
 
 def grid(tiles: Sequence[Tile], columns: int, description: str) -> ImageSummary:
-    """`tiles`, one at least and of one size, row by row, as a JPEG."""
+    """Arrange `tiles`, at least one and all of one size, row by row in a JPEG."""
     side = tiles[0].image.width
     lines = max(len(tile.caption) for tile in tiles)
     columns = min(columns, len(tiles))
@@ -75,14 +75,14 @@ def grid(tiles: Sequence[Tile], columns: int, description: str) -> ImageSummary:
 
 @functools.lru_cache(maxsize=256)
 def _line(text: str, width: int, color: tuple[int, int, int]) -> Image.Image:
-    """A caption's line. Kept: most of a grid's lines are those of the evaluation before."""
+    """Draw a line of a caption. Cached: most lines are those of the evaluation before."""
     strip, letters = Image.new("RGB", (width, _LINE), WHITE), font()
     ImageDraw.Draw(strip).text((0, 0), fitted(text, width, letters), color, letters)
     return strip
 
 
 def encoded(image: Image.Image, kind: str, description: str) -> ImageSummary:
-    """`image` as a "JPEG" or "PNG" file."""
+    """Encode `image` as a "JPEG" or "PNG" file."""
     stream = io.BytesIO()
     options = {"quality": 85} if kind == "JPEG" else {"compress_level": 1}
     image.save(stream, kind, **options)
@@ -90,7 +90,7 @@ def encoded(image: Image.Image, kind: str, description: str) -> ImageSummary:
 
 
 def fitted(text: str, width: float, letters: Any) -> str:
-    """`text`, cut with an ellipsis where it is wider than `width` pixels."""
+    """Return `text`, truncated with an ellipsis if it is wider than `width` pixels."""
     text = " ".join(text.split())
     if letters.getlength(text) <= width:
         return text

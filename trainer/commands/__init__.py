@@ -1,1 +1,1 @@
-"""One module a command of `graft`."""
+"""One module for each command of `graft`."""

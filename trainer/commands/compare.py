@@ -10,12 +10,14 @@ from trainer.settings.locations import expand_home
 from trainer.storage import api as storage
 
 SYNOPSIS = "graft compare RUN RUN ... [--output=FILE]"
-PURPOSE = "Compare runs on one page: figures, curves, settings, and the images that changed sides."
+PURPOSE = (
+    "Compare runs on one page: figures, curves, settings, and images that the runs disagree on."
+)
 FLAGS: Groups = {"Flags": (Flag("output", "compare.html", "the page, local or gs://"),)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare as the command line says; returns the exit code."""
+    """Compare the runs that `argv` names; return the exit code."""
     return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
@@ -33,8 +35,10 @@ def _main(argv: Sequence[str]) -> int:
     text = page.comparison(found)
     storage.write_atomically(output, text.encode("utf-8", "replace"))
     examples = found["examples"]
-    sides = "no validation images in common"
+    summary = "no validation images in common"
     if common := examples["num_common"]:
-        sides = f"{examples['num_changed']:,} of {common:,} validation images changed sides"
-    print(f"{len(runs)} runs, {sides}; page in {output}")
+        summary = (
+            f"{examples['num_changed']:,} of {common:,} validation images are correct in only some"
+        )
+    print(f"{len(runs)} runs, {summary}; page in {output}")
     return 0

@@ -1,4 +1,4 @@
-"""`graft completion`: commands and flags completed by a shell, through argcomplete."""
+"""`graft completion`: complete commands and flags in a shell, through argcomplete."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainer.settings.command_line import Flag, Groups, command, exit_process, p
 SHELLS = ("bash", "zsh")
 FLAGS: Groups = {}
 SYNOPSIS = 'graft completion SHELL    (in ~/.bashrc: eval "$(graft completion bash)")'
-PURPOSE = "Print what makes a shell, bash or zsh, complete commands, flags and their values."
+PURPOSE = "Print the code with which bash or zsh completes commands, flags and their values."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the shell's code; returns the exit code."""
+    """Print the shell's code; return the exit code."""
     return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
@@ -35,17 +35,17 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def complete(commands: Mapping[str, tuple[str, str]]) -> None:
-    """Tell the shell that asks how the line in COMP_LINE may go on, and end the process.
+    """Print the completions of the line in COMP_LINE, and end the process.
 
     Args:
         commands: module and purpose by name.
     """
     import argcomplete
 
-    before, dashes, behind = os.environ["COMP_LINE"].partition(" -- ")
+    before, dashes, after = os.environ["COMP_LINE"].partition(" -- ")
     asked = [*before.split(), ""][1]
-    if dashes:  # behind which argcomplete expects no more flags
-        os.environ["COMP_LINE"] = line = f"graft {asked} {behind}"
+    if dashes:  # after which argcomplete expects no more flags
+        os.environ["COMP_LINE"] = line = f"graft {asked} {after}"
         os.environ["COMP_POINT"] = str(len(line))
     parser = argparse.ArgumentParser(add_help=False)
     parsers = parser.add_subparsers()
@@ -57,19 +57,19 @@ def complete(commands: Mapping[str, tuple[str, str]]) -> None:
     argcomplete.autocomplete(parser)
 
 
-def _flags(module: str, is_behind: bool) -> dict[str, Flag]:
+def _flags(module: str, after_dashes: bool) -> dict[str, Flag]:
     found = importlib.import_module(module)
     groups = submit.all_flags() if found is submit else found.FLAGS
-    groups = flags.TRAINER if is_behind else groups
+    groups = flags.TRAINER if after_dashes else groups
     return {flag.name: flag for group in groups.values() for flag in group}
 
 
 def _add(flag: Flag, parser: argparse.ArgumentParser) -> None:
     names = [f"--{flag.name}"]
-    how: dict[str, Any] = {"choices": flag.choices or None}
+    options: dict[str, Any] = {"choices": flag.choices or None}
     if flag.kind is bool:
-        names, how = [*names, f"--no{flag.name}"], {"action": "store_true"}
-    parser.add_argument(*names, help=flag.text, **how)
+        names, options = [*names, f"--no{flag.name}"], {"action": "store_true"}
+    parser.add_argument(*names, help=flag.text, **options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`graft doctor`: what a run would stumble over, before it costs anything."""
+"""`graft doctor`: find what would fail or slow a run, before it starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.settings.command_line import (
 )
 
 PURPOSE = (
-    "Look at the machine, the data, the backbone, the workdir and the other workers before a run:\n"
+    "Check the machine, the data, the backbone, the workdir and the other workers before a run:\n"
     "what each finding costs, and the command that fixes it. Exits with 2 if the run would fail."
 )
 SYNOPSIS = "graft doctor --workdir=DIR [flags of graft train] [--json]"
@@ -32,14 +32,14 @@ FLAGS: Groups = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Examine what `argv` asks for; returns the exit code."""
+    """Check the run that `argv` describes; return the exit code."""
     return command(argv, _examine, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _examine(argv: Sequence[str]) -> int:
     from trainer.commands.checkup.finding import exit_code, show, to_json
 
-    as_json = any(word in ("--json", "-json") for word in argv)
+    as_json = any(argument in ("--json", "-json") for argument in argv)
     findings = _findings(argv, as_json)
     if as_json:
         print(json.dumps(to_json(findings), indent=2, ensure_ascii=False))
@@ -63,14 +63,14 @@ def _findings(argv: Sequence[str], as_json: bool) -> list[Any]:
 
     reporter = make_reporter(config.log_format, sys.stderr if as_json else sys.stdout)
     try:
-        return examine(config, _own_words_removed(argv), os.environ, reporter.advance)
+        return examine(config, _without_json(argv), os.environ, reporter.advance)
     finally:
         reporter.close()
 
 
-def _own_words_removed(argv: Sequence[str]) -> list[str]:
+def _without_json(argv: Sequence[str]) -> list[str]:
     own = ("--json", "-json", "--nojson", "-nojson")
-    return [word for word in argv if word.partition("=")[0] not in own]
+    return [argument for argument in argv if argument.partition("=")[0] not in own]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from trainer.settings.command_line import Flag, Groups, command, parse_flags, us
 from trainer.settings.locations import default_cache_dir, expand_home
 
 SYNOPSIS = "graft pack --dataset=DATA --output_dir=DIR [flags]"
-PURPOSE = "Write any data set as sharded TFRecords in TFDS format; images are copied as they are."
+PURPOSE = "Write any data set as sharded TFRecords in TFDS format; images are copied unchanged."
 FLAGS: Groups = {
     "Flags": (
         Flag("dataset", "", "what to pack: as the trainer's --dataset"),
@@ -25,7 +25,7 @@ FLAGS: Groups = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack as the command line says; returns the exit code."""
+    """Pack the data set that `argv` names; return the exit code."""
     return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 

@@ -1,4 +1,4 @@
-"""Writing the splits of a source as sharded TFRecords in TFDS format."""
+"""Write the splits of a source as sharded TFRecords in TFDS format."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from trainer.storage import artifacts
 
 _VERSION = "1.0.0"
 _MAX_NAMED = 3  # broken images
-_SAMPLE = 64  # examples whose sizes stand for all
+_SAMPLE = 64  # examples whose sizes estimate the mean
 
 
 def pack(
     source: Source, splits: Sequence[str], output: str, shard_bytes: int, reporter: Reporter
 ) -> dict[str, int]:
-    """Write `splits` of `source` to the new directory `output`, one thread a shard.
+    """Write `splits` of `source` to the new directory `output`, with a thread for each shard.
 
     Returns:
-        How many examples each split holds.
+        The number of examples by split.
 
     Raises:
         UserError: `source` has none of the splits, or `output` cannot be written to.
     """
-    # What TFDS takes for a name: ASCII, and a letter first.
+    # TFDS accepts ASCII names that begin with a letter.
     name = re.sub("[^a-z0-9]+|^[^a-z]+", "_", os.path.basename(output).lower()).strip("_")
     name = name or "packed"
     try:
-        # What a killed process left may be large: it goes at once.
+        # The rest of a killed process may be large: it is removed at once.
         with artifacts.scratch(output, name, abandoned_secs=0.0) as scratch:
             counts = _write(source, splits, scratch, name, shard_bytes, reporter)
             artifacts.move(scratch, os.path.abspath(output))
-    except tf.errors.OpError as error:  # an image that is gone, a full disk
+    except tf.errors.OpError as error:  # a missing image, a full disk
         raise UserError(f"{source.name}: cannot be packed ({error.message})") from error
     except OSError as error:
         raise UserError(f"--output_dir={output}: {error.strerror or error}") from error
@@ -59,7 +59,7 @@ def _write(
     shard_bytes: int,
     reporter: Reporter,
 ) -> dict[str, int]:
-    """Write the shards and what TFDS says of them; see pack."""
+    """Write the shards and their TFDS metadata; see pack."""
     infos, counts = [], {}
     for split in splits:
         try:
@@ -107,7 +107,7 @@ def _write(
 def _write_split(
     source: Source, split: str, paths: list[str], count: int, reporter: Reporter
 ) -> tuple[list[int], int]:
-    """Write one split's shards; returns the examples in each, and the bytes in all."""
+    """Write one split's shards; return the examples in each, and the total of bytes."""
     done = 0
     broken: dict[str, str] = {}
     lock = threading.Lock()  # of these and of the reporter
@@ -133,7 +133,7 @@ def _write_split(
         warnings.catch_warnings(),
         ThreadPoolExecutor(min(len(paths), machine.num_cores())) as pool,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, of what the decoder may take
+        warnings.simplefilter("ignore")  # Pillow's, of images that the decoder may accept
         results = list(pool.map(write, range(len(paths))))
     if broken:
         named = [f"{name} ({broken[name]})" for name in sorted(broken)[:_MAX_NAMED]]

@@ -24,7 +24,7 @@ FORMATS = ("table", "csv", "jsonl")
 FLAGS: Groups = {
     "Flags": (
         Flag("model", "", "an export, or the --workdir of a run; local or gs://"),
-        Flag("format", "table", "how it is printed", choices=FORMATS),
+        Flag("format", "table", "output format", choices=FORMATS),
         Flag("top", 1, "classes printed for each image, the best first", int),
         Flag("batch_size", 32, "images scored at a time", int),
         Flag(
@@ -35,17 +35,17 @@ FLAGS: Groups = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict as the command line says; returns the exit code."""
+    """Classify the images that `argv` names; return the exit code."""
     return command(argv, _main, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _main(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS)
+    values, patterns = parse(argv, FLAGS)
     for name in ("top", "batch_size"):
         if values[name] < 1:
             raise UserError(f"--{name}={values[name]}: must be at least 1")
     model = find_export(expand_home(values["model"]))
-    paths = find_images(words)
+    paths = find_images(patterns)
     import_tensorflow()
     from trainer.engine.predictor import classify
 
@@ -68,7 +68,7 @@ def _print_table(predictions: Iterator[Prediction], top: int, stream: TextIO) ->
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text  # a path is no markup, whatever brackets it holds
+    from rich.text import Text  # brackets in a path are no markup
 
     table = Table("image", "class", "score", box=box.SIMPLE_HEAD)
     table.columns[2].justify = "right"
@@ -77,7 +77,7 @@ def _print_table(predictions: Iterator[Prediction], top: int, stream: TextIO) ->
             table.add_row(Text(p.path), Text(p.error, "red"), "")
         for i, (name, score) in enumerate(zip(p.classes[:top], p.scores[:top], strict=True)):
             table.add_row(Text("" if i else p.path), Text(name), f"{score:.4f}")
-    # As wide as it must be where nobody looks: a path cut short is no path.
+    # Never truncate a path unless a terminal does.
     Console(file=stream, width=None if stream.isatty() else 10_000).print(table)
 
 

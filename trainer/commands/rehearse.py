@@ -1,4 +1,4 @@
-"""`graft rehearse`: the rehearsal of trainer.launch, which compares weights by TensorFlow."""
+"""`graft rehearse`: run the rehearsal of trainer.launch, with TensorFlow to compare weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Rehearse what `argv` asks for; returns the exit code."""
+    """Rehearse the run that `argv` describes; return the exit code."""
     return command(
         argv,
-        lambda words: rehearse.rehearse(words, _newest_tensors),
+        lambda arguments: rehearse.rehearse(arguments, _newest_tensors),
         lambda: usage(SYNOPSIS, PURPOSE, FLAGS),
     )
 

@@ -1,4 +1,4 @@
-"""`graft tensorboard`: TensorBoard on the curves of one run or of several."""
+"""`graft tensorboard`: open TensorBoard on the curves of one or several runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FLAGS: Groups = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Show the curves that `argv` names until Ctrl-C; returns the exit code."""
+    """Show the curves that `argv` names until Ctrl-C; return the exit code."""
     return command(argv, _tensorboard, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
@@ -62,7 +62,7 @@ def _tensorboard(argv: Sequence[str]) -> int:
             raise UserError(f"--workdir={workdir}: TensorBoard cannot take it among several")
     arguments = [f"--host={values['host']}", *([] if port is None else [f"--port={port}"])]
     if any(map(storage.is_remote, directories)):
-        # The fast reader knows few kinds of credentials; it ends without them, and shows nothing.
+        # The fast reader supports few kinds of credentials, without which it ends, showing nothing.
         arguments.append("--load_fast=false")
     if len(directories) == 1:
         arguments.append(f"--logdir={directories[0]}")
@@ -79,10 +79,10 @@ def _tensorboard(argv: Sequence[str]) -> int:
 
 
 def short_names(workdirs: Sequence[str]) -> list[str]:
-    """The last part of each, or as many as tell it from the others.
+    """Return the last part of each workdir, or as many parts as make all names distinct.
 
     Raises:
-        UserError: one is there twice.
+        UserError: a workdir is named twice.
     """
     parts = [PurePosixPath(workdir).parts for workdir in workdirs]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -93,7 +93,7 @@ def short_names(workdirs: Sequence[str]) -> list[str]:
 
 
 def _logs(workdir: str) -> str:
-    """The event files of the run in `workdir`, or of the runs that are below it."""
+    """Return the directory of event files of the run in `workdir`, or of the runs below it."""
     if status.settings(workdir):
         return paths.part(workdir, "logs")
     if not storage.list_names(workdir):
@@ -112,9 +112,9 @@ def _logs_of_job(values: dict[str, Any]) -> str:
 
 
 def _launch(arguments: Sequence[str], values: dict[str, Any]) -> str:
-    """Start TensorBoard in threads of this process; returns its address."""
+    """Start TensorBoard in threads of this process; return its address."""
     try:
-        import_tensorflow()  # which TensorBoard does, and not in silence
+        import_tensorflow()  # quietly, unlike TensorBoard's own import
         from tensorboard import program
     except ImportError as error:
         raise UserError(f"tensorboard: needs {error.name}: pip install tensorboard") from error

@@ -1,4 +1,4 @@
-"""`graft watch`: how a run goes, from its workdir, and from its job where it has one."""
+"""`graft watch`: show the progress of a run, from its workdir or its job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from trainer.settings.command_line import (
 from trainer.settings.locations import expand_home
 from trainer.workdir import status
 
-PURPOSE = "Show how a run goes: phase, step, accuracy, time left, and the workers of its job."
+PURPOSE = (
+    "Show the progress of a run: phase, step, accuracy, time left, and the workers of its job."
+)
 SYNOPSIS = "graft watch --workdir=DIR | --job=NAME [flags]"
 FLAGS: Groups = {
     "The run": (Flag("workdir", "", "directory of the run, local or gs://"), *named_job.JOB),
@@ -34,8 +36,8 @@ FLAGS: Groups = {
     "How": (
         Flag("once", False, "show it once", bool),
         Flag("json", False, "as one JSON object a line", bool),
-        Flag("every_secs", 5.0, "seconds between two looks", float),
-        Flag("follow", False, "what the workers of a job write, as they write it", bool),
+        Flag("every_secs", 5.0, "seconds between two updates", float),
+        Flag("follow", False, "print the logs of the job's workers as they grow", bool),
         Flag(
             "tensorboard",
             False,
@@ -45,11 +47,11 @@ FLAGS: Groups = {
     ),
 }
 
-_PATIENCE_SECS = 300.0  # a cluster's API may be away for an upgrade
+_API_TIMEOUT_SECS = 300.0  # a cluster's API may be unavailable during an upgrade
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Watch the run that `argv` names until it has ended; returns the exit code."""
+    """Watch the run that `argv` names until it has ended; return the exit code."""
     return command(argv, _watch, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
@@ -73,17 +75,17 @@ def _watch(argv: Sequence[str]) -> int:
 
 def _until_ended(workdir: str, job: named_job.SubmittedJob | None, values: dict[str, Any]) -> int:
     with _screen(values) as show:
-        hear = job.follow(_write) if values["follow"] and job is not None else None
+        follow = job.follow(_write) if values["follow"] and job is not None else None
         answered = time.monotonic()
         while True:
             try:
-                # With --follow the chief says how the run is.
-                seen = status_of(workdir, job, time.time(), of_job_alone=values["follow"])
-                if hear is not None:
-                    hear()
+                # With --follow the chief's log has the progress.
+                seen = status_of(workdir, job, time.time(), skip_workdir=values["follow"])
+                if follow is not None:
+                    follow()
                 answered = time.monotonic()
             except ApiUnreachable:
-                if values["once"] or time.monotonic() - answered > _PATIENCE_SECS:
+                if values["once"] or time.monotonic() - answered > _API_TIMEOUT_SECS:
                     raise
                 time.sleep(values["every_secs"])
                 continue
@@ -96,29 +98,29 @@ def _until_ended(workdir: str, job: named_job.SubmittedJob | None, values: dict[
 
 
 def status_of(
-    workdir: str, job: named_job.SubmittedJob | None, now: float, of_job_alone: bool = False
+    workdir: str, job: named_job.SubmittedJob | None, now: float, skip_workdir: bool = False
 ) -> dict[str, Any]:
-    """The state of the run, and of its job where it is known by that, in JSON's types.
+    """Return the state of the run, and of its job if --job names it, in JSON's types.
 
     Args:
-        workdir: of the run; that of `job` where there is one.
-        job: None for a run that is known by its workdir.
+        workdir: of a run without `job`.
+        job: None for a run that --workdir names.
         now: seconds since 1970.
-        of_job_alone: leave the workdir unread.
+        skip_workdir: do not read the workdir.
     """
     if job is None:
         return {"run": status.read(workdir, now)}
     seen: dict[str, Any] = {"run": None, "job": job.status()}
-    if job.workdir_is_here and not job.is_study and not of_job_alone:
+    if job.workdir_is_here and not job.is_study and not skip_workdir:
         try:
             seen["run"] = status.read(job.workdir, now)
-        except GraftError as error:  # who may look at the job may have no right to the bucket
+        except GraftError as error:  # who may read the job may lack the right to read the bucket
             seen["unread"] = str(error)
     return seen
 
 
 def describe(seen: dict[str, Any]) -> list[str]:
-    """The same in lines for a person."""
+    """Format what status_of returns as lines of text."""
     lines = []
     if job := seen.get("job"):
         why = f": {job['why']}" if job.get("why") else ""
@@ -136,7 +138,7 @@ def describe(seen: dict[str, Any]) -> list[str]:
 
 
 def _is_absent(seen: dict[str, Any]) -> bool:
-    """Whether there is neither a run nor a job that may begin one."""
+    """Return whether there is neither a run nor a job that may start one."""
     return "job" not in seen and seen["run"]["phase"] == "absent"
 
 
@@ -151,26 +153,26 @@ def _write(who: str, line: str) -> None:
 
 
 def _message(line: str) -> str:
-    """What a worker says, of a line of its log in JSON; see console.JsonReporter."""
+    """Extract the message from a JSON line of a log; see console.JsonReporter."""
     try:
-        said = json.loads(line)
-        kind = "" if said.get("severity", "INFO") == "INFO" else f"{said['severity'].lower()}: "
-        return f"{kind}{said['message']}"
+        record = json.loads(line)
+        kind = "" if record.get("severity", "INFO") == "INFO" else f"{record['severity'].lower()}: "
+        return f"{kind}{record['message']}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
 
 
 @contextlib.contextmanager
 def _screen(values: dict[str, Any]) -> Iterator[Any]:
-    """Shows what was seen: on a terminal in place, else in lines whenever it has changed."""
+    """Yield a function that shows a status: in place on a terminal, else as changed lines."""
     if values["json"] or values["once"] or values["follow"] or not sys.stdout.isatty():
-        said: list[str] = []
+        printed: list[str] = []
 
         def write(seen: dict[str, Any]) -> None:
             lines = [json.dumps(seen, ensure_ascii=False)] if values["json"] else describe(seen)
-            if lines != said:
-                print("\n".join(line for line in lines if line not in said), flush=True)
-                said[:] = lines
+            if lines != printed:
+                print("\n".join(line for line in lines if line not in printed), flush=True)
+                printed[:] = lines
 
         yield write
         return
@@ -183,10 +185,10 @@ def _screen(values: dict[str, Any]) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _tensorboard(values: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
-    """TensorBoard on the run's curves, in a process of its own; it says its address on stderr."""
+    """Run TensorBoard on the run's curves in a subprocess, which prints its address on stderr."""
     names = ("workdir", "job", "platform", "namespace", "context", "project", "region")
-    words = [f"--{name}={values[name]}" for name in names if values[name]]
-    program = [sys.executable, "-m", "trainer", "tensorboard", *words]
+    arguments = [f"--{name}={values[name]}" for name in names if values[name]]
+    program = [sys.executable, "-m", "trainer", "tensorboard", *arguments]
     with subprocess.Popen(program, stdout=sys.stderr) as process:
         try:
             yield process

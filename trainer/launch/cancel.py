@@ -1,4 +1,4 @@
-"""`graft cancel`: stop a job, with a checkpoint; what it has done stays, to be resumed."""
+"""`graft cancel`: stop a job with a checkpoint, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from trainer.settings.command_line import (
 )
 from trainer.workdir import status
 
-PURPOSE = "Stop a job of `graft submit`: its workers save a checkpoint, its workdir stays."
+PURPOSE = "Stop a job of `graft submit`: its workers save a checkpoint, its workdir is kept."
 SYNOPSIS = "graft cancel --job=NAME [flags]"
 FLAGS: Groups = {
     "The job": (
         *named_job.JOB,
-        Flag("wait", False, "stay until its workers have left", bool),
+        Flag("wait", False, "wait until its workers have exited", bool),
     ),
     "On Kubernetes": named_job.ON_KUBERNETES,
     "On Vertex AI": named_job.ON_VERTEX,
 }
 
 POLL_SECS = 2.0
-_PATIENCE_SECS = 600.0
+_STOP_TIMEOUT_SECS = 600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Stop the job that `argv` names; returns the exit code."""
+    """Stop the job that `argv` names; return the exit code."""
     return command(argv, _cancel, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
@@ -63,17 +63,17 @@ def _wait(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    deadline = clock() + _PATIENCE_SECS
+    deadline = clock() + _STOP_TIMEOUT_SECS
     while (phase := job.status()["phase"]) not in named_job.ENDED:
         if clock() > deadline:
             raise UserError(
-                f"{job.title}: is still {phase}, {_PATIENCE_SECS:.0f} s after it was stopped; "
+                f"{job.title}: is still {phase}, {_STOP_TIMEOUT_SECS:.0f} s after it was stopped; "
                 "the same command waits on"
             )
         sleep(POLL_SECS)
     step = None
     if job.workdir_is_here and not job.is_study:
-        with contextlib.suppress(GraftError):  # no right to the bucket from here
+        with contextlib.suppress(GraftError):  # this machine may not read the bucket
             step = status.newest_checkpoint(job.workdir)[0]
     print(
         "stopped    " + ("all workers have left" if step is None else f"with step {step:,} saved")

@@ -1,4 +1,4 @@
-"""Whether a container image exists, asked of its registry before a cluster waits for it.
+"""Check that a container image exists, at its registry, before a cluster waits for it.
 
 Protocol: https://github.com/opencontainers/distribution-spec/blob/main/spec.md, tokens:
 https://distribution.github.io/distribution/spec/auth/token/.
@@ -24,7 +24,7 @@ _GOOGLE = re.compile(r"(.+\.)?(pkg\.dev|gcr\.io)")
 
 
 def parts(image: str) -> tuple[str, str, str]:
-    """Registry (empty where the image names none), repository, and tag or digest."""
+    """Split into registry (empty if the image names none), repository, and tag or digest."""
     rest, _, digest = image.partition("@")
     host, _, path = rest.partition("/")
     if not path or not ("." in host or ":" in host or host == "localhost"):
@@ -36,8 +36,8 @@ def parts(image: str) -> tuple[str, str, str]:
 def check(image: str) -> None:
     """Refuse an image that its registry does not have.
 
-    Whoever cannot be asked (no registry is named, it is not reached from here, it wants a login)
-    is believed: the nodes may well have the image, or the right to it.
+    An image is accepted if the registry cannot tell (none is named, it cannot be reached, it needs
+    a login): the nodes may have the image, or the credentials.
 
     Raises:
         UserError: the registry answers that there is no such image.
@@ -65,12 +65,12 @@ def check(image: str) -> None:
 
 
 def _token(session: Any, host: str, challenge: str) -> str:
-    """For reading, as the registry's answer asks for it: Google's own, or anybody's."""
+    """Return a read token as the challenge demands: Google's, or the registry's own."""
     if _GOOGLE.fullmatch(host):
         return _google_token()
-    asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    realm = asked.pop("realm")
-    answer = session.get(realm, params=asked, timeout=_TIMEOUT_SECS)
+    parameters = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    realm = parameters.pop("realm")
+    answer = session.get(realm, params=parameters, timeout=_TIMEOUT_SECS)
     answer.raise_for_status()
     content = answer.json()
     return str(content.get("token") or content["access_token"])

@@ -1,4 +1,4 @@
-"""A submitted job, as `graft watch`, `cancel` and `tensorboard` name it."""
+"""Find the submitted job that `graft watch`, `cancel` or `tensorboard` names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ON_VERTEX = (
     ),
     Flag("region", "us-central1", "region of the job"),
 )
-# In what `look` says of a job, the phases that it stays in.
+# The final phases of a job's status.
 ENDED = ("succeeded", "failed", "cancelled", "deleted")
 
 
@@ -34,10 +34,10 @@ class SubmittedJob(Protocol):
     """A job that `graft submit` has created.
 
     Attributes:
-        title: what it is, and where, for messages.
+        title: its kind, name and location, for messages.
         workdir: of its run.
         workdir_is_here: whether this machine can read that.
-        is_study: whether the workdir has a run for each trial, and is none itself.
+        is_study: whether the workdir holds a run for each trial instead of one run.
     """
 
     title: str
@@ -46,31 +46,31 @@ class SubmittedJob(Protocol):
     is_study: bool
 
     def status(self) -> dict[str, Any]:
-        """What the platform says of it now, in JSON's types.
+        """Return its current status on the platform, in JSON's types.
 
         {"name", "phase", "why", "workers"} at least; `phase` may be `deleted`, and `why` is None
         unless it failed.
         """
 
     def stop(self) -> str:
-        """Have it stop, which its workers do with a checkpoint; what was done, in words."""
+        """Stop it; its workers save a checkpoint. Return a message about what was done."""
 
     def follow(self, write: Callable[[str, str], None]) -> Callable[[], None]:
-        """Begin to hand over what its workers write: `write(who, line)`, from any thread.
+        """Start passing its workers' logs to `write(worker, line)`, from any thread.
 
         Returns:
-            To be called again and again, for workers that start later.
+            a function to call repeatedly, for workers that start later.
         """
 
 
 def find(values: dict[str, Any]) -> SubmittedJob:
-    """The job of --job.
+    """Return the job of --job.
 
     Args:
         values: of JOB, ON_KUBERNETES and ON_VERTEX, by name.
 
     Raises:
-        UserError: there is none, it is not of `graft submit`, or it cannot be asked for.
+        UserError: there is none, it is not of `graft submit`, or it cannot be read.
     """
     name = values["job"]
     if values["platform"] == "vertex" or name.startswith("projects/"):

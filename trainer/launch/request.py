@@ -1,4 +1,4 @@
-"""What `graft submit` is asked for, checked before anything is sent anywhere."""
+"""The request of `graft submit`, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 from trainer.process.errors import UserError
 from trainer.settings.config import Config
 
-_LONGEST_NAME = 45  # a pod's host name, of at most 63 characters, adds to it
+_LONGEST_NAME = 45  # the host name of a pod appends to it, up to 63 characters
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035, as a Service's
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A run to be started elsewhere.
+    """A run to be started on a platform.
 
     Attributes:
-        config: the run, as the trainer's own flags describe it.
-        trainer_argv: those flags, word by word.
+        config: of the run.
+        trainer_argv: its flags of `graft train`.
         image: the container image that has the trainer.
         name: of the job, see `name_of`.
         num_workers: processes that train.
-        dry_run: `yaml` or `json`: show what would be sent, and send nothing; or empty.
-        wait: stay until the run has ended.
+        dry_run: `yaml` or `json`: print the request instead of sending it; or empty.
+        wait: return when the run has ended.
     """
 
     config: Config
@@ -49,9 +49,9 @@ class Request:
 
 
 def name_of(workdir: str) -> str:
-    """The job's name for the run in `workdir`: its last part, as a label of the DNS (RFC 1035).
+    """Return the last part of `workdir` as a DNS label (RFC 1035).
 
-    The same workdir has the same name, so that submitting it again finds the job that is there.
+    The same workdir gives the same name, so that submitting it again finds the existing job.
     """
     last = workdir.rstrip("/").rpartition("/")[2]
     name = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""`graft submit`: the run that works here, on a cluster."""
+"""`graft submit`: start a run on a platform."""
 
 from __future__ import annotations
 
@@ -38,29 +38,27 @@ FLAGS: Groups = {
         Flag("image", "", "the container image that has the trainer"),
         Flag("name", "", "name of the job; else the last part of --workdir"),
         Flag("num_workers", 1, "processes that train", int),
-        Flag(
-            "dry_run", None, "show what would be sent, and send nothing", choices=("yaml", "json")
-        ),
-        Flag("wait", False, "stay until the run has ended; its exit code is then this one's", bool),
+        Flag("dry_run", None, "print the request instead of sending it", choices=("yaml", "json")),
+        Flag("wait", False, "wait until the run has ended, and exit with its code", bool),
     ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Submit the run that `argv` describes; returns the exit code."""
+    """Submit the run that `argv` describes; return the exit code."""
     return command(argv, _submit, lambda: usage(SYNOPSIS, PURPOSE, all_flags()))
 
 
 def _submit(argv: Sequence[str]) -> int:
     platform = _platform(argv)
     module = importlib.import_module(PLATFORMS[platform])
-    values, words = parse(argv, {**FLAGS, **module.FLAGS}, flags.TRAINER)
-    config = flags.config_from_argv(words, is_local=False)
-    _refuse_placed(config.worker_hosts, config.task_index)
+    values, trainer_argv = parse(argv, {**FLAGS, **module.FLAGS}, flags.TRAINER)
+    config = flags.config_from_argv(trainer_argv, is_local=False)
+    _refuse_cluster_flags(config.worker_hosts, config.task_index)
     request = Request(
         config=config,
-        # A file of flags is of this machine; what it says goes along.
-        trainer_argv=tuple(absl_flags.FlagValues().read_flags_from_files(words)),
+        # A --flagfile is on this machine: its contents are sent.
+        trainer_argv=tuple(absl_flags.FlagValues().read_flags_from_files(trainer_argv)),
         image=values.pop("image"),
         name=values.pop("name") or name_of(config.workdir),
         num_workers=values.pop("num_workers"),
@@ -72,12 +70,12 @@ def _submit(argv: Sequence[str]) -> int:
 
 
 def _platform(argv: Sequence[str]) -> str:
-    """The platform of the command line, whose other flags depend on it."""
+    """Return the platform of the command line, on which the other flags depend."""
     ours = list(argv[: argv.index("--")] if "--" in argv else argv)
     asked = [
-        following if "=" not in word else word.partition("=")[2]
-        for word, following in zip(ours, [*ours, ""][1:], strict=True)
-        if word.partition("=")[0] in ("--platform", "-platform")
+        following if "=" not in argument else argument.partition("=")[2]
+        for argument, following in zip(ours, [*ours, ""][1:], strict=True)
+        if argument.partition("=")[0] in ("--platform", "-platform")
     ]
     if not asked:
         parse(argv, all_flags(), flags.TRAINER)  # a mistyped flag may be this one
@@ -87,16 +85,16 @@ def _platform(argv: Sequence[str]) -> str:
     return asked[-1]
 
 
-def _refuse_placed(worker_hosts: Sequence[str], task_index: int | None) -> None:
+def _refuse_cluster_flags(worker_hosts: Sequence[str], task_index: int | None) -> None:
     if worker_hosts or task_index is not None:
         raise UserError(
-            "--worker_hosts, --task_index: say who the workers are, which the cluster does here; "
+            "--worker_hosts, --task_index: are set by the cluster here; "
             "use --num_workers before the --"
         )
 
 
 def all_flags() -> Groups:
-    """Ours and those of every platform."""
+    """Return the flags of `graft submit` and of every platform."""
     groups = dict(FLAGS)
     for name in PLATFORMS.values():
         groups.update(importlib.import_module(name).FLAGS)

@@ -1,4 +1,4 @@
-"""What became of steps and evaluations: told to the run's state, its curves and its console."""
+"""Record steps and evaluations in the run's state, its curves and its console."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainer.process import machine
 from trainer.process.errors import UserError
 from trainer.workdir.state import RunState, StepMetrics
 
-# A run that waits for data for longer than this share is told so, once, after so many seconds.
+# Warn once, after so many seconds, if training waits for data for more than this fraction.
 _INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
 
-# Of the images left out so many are named; and of records, which name no class without being
-# read, so many are read to find out which classes are lost.
+# So many left-out images are named. Records show their class only when they are read: at most so
+# many are read to find classes without images.
 _SHOWN, _MAX_READ = 3, 20_000
 
 
@@ -58,7 +58,7 @@ def note_steps(
     if state.examples_per_sec:  # the first loop is not timed
         figures = {**figures, "images_per_sec": state.examples_per_sec}
     run.reporter.advance("training", state.global_step, plan.num_steps, **figures)
-    _tell_kubeflow(run, state, state.running())
+    _report_to_kubeflow(run, state, state.running())
 
 
 def note_evaluation(
@@ -88,7 +88,7 @@ def note_evaluation(
         validation_loss=evaluation.loss,
         validation_accuracy=evaluation.accuracy,
     )
-    _tell_kubeflow(
+    _report_to_kubeflow(
         run,
         state,
         {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy},
@@ -103,11 +103,11 @@ def note_evaluation(
                 f"the tuning job learns nothing: {vertex_trial.metric_file()}: {error.strerror}"
             )
     if state.stopped_early:
-        run.reporter.say(f"stopping   early: no better evaluation in {patience}")
+        run.reporter.say(f"stopping   early: no improvement in {patience} evaluations")
 
 
 def warn_of_skipped(run: Run, state: RunState) -> None:
-    """Say in the end which images were left out, and of which classes nothing is left."""
+    """Warn at the end which images were left out, and which classes have none left."""
     if not state.skipped or not run.workers.is_chief:
         return
     count, shown = len(state.skipped), ", ".join(sorted(state.skipped)[:_SHOWN])
@@ -126,7 +126,7 @@ def warn_of_skipped(run: Run, state: RunState) -> None:
             run.reporter.warn(f"no image of class {name!r} could be trained on: all were left out")
 
 
-def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:
+def _report_to_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:
     if run.kubeflow is None:
         return
     examples_left = (run.plan.num_steps - state.global_step) * run.config.global_batch_size
@@ -137,7 +137,7 @@ def _tell_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> N
 
 
 def warn_of_kubeflow(run: Run) -> None:
-    """Say, once, why Kubeflow's status server could not be told."""
+    """Warn, once, why Kubeflow's status server could not be reached."""
     if run.kubeflow is not None and run.kubeflow.problem:
         run.reporter.warn(f"Kubeflow does not learn how the run goes: {run.kubeflow.problem}")
         run.kubeflow.problem = ""
@@ -146,21 +146,21 @@ def warn_of_kubeflow(run: Run) -> None:
 def note_speed(
     run: Run, state: RunState, num_steps: int, took_secs: float, waited_secs: float
 ) -> None:
-    """Add a stretch of training that took `took_secs`, `waited_secs` of them for its batches."""
+    """Add the time of `num_steps` steps, `waited_secs` of it spent waiting for batches."""
     state.examples_per_sec = num_steps * run.config.global_batch_size / took_secs
     state.waited_secs += waited_secs
     before, state.timed_secs = state.timed_secs, state.timed_secs + took_secs
     if before < _JUDGED_AFTER_SECS <= state.timed_secs:
-        _say_if_input_bound(run, state)
+        _report_if_input_bound(run, state)
 
 
 def judge_input(run: Run, state: RunState) -> None:
-    """Say at the end of training whether it waited for data, if that was not said before."""
+    """Report at the end of training whether it was input-bound, unless already reported."""
     if 1 < state.timed_secs < _JUDGED_AFTER_SECS:
-        _say_if_input_bound(run, state)
+        _report_if_input_bound(run, state)
 
 
-def _say_if_input_bound(run: Run, state: RunState) -> None:
+def _report_if_input_bound(run: Run, state: RunState) -> None:
     if state.input_wait < _INPUT_BOUND:
         return
     config = run.config

@@ -1,1 +1,1 @@
-"""The page that a run leaves behind: what it shows, how it is found out, how it is drawn."""
+"""The report of a run: its contents, how they are computed, and the page."""

@@ -1,4 +1,4 @@
-"""Whether a model that says 90 % is right in 90 % of the cases.
+"""Whether predictions with a confidence of 90 % are correct in 90 % of the cases.
 
 Reliability diagrams and the expected calibration error are those of Guo, Pleiss, Sun, Weinberger,
 "On Calibration of Modern Neural Networks", ICML 2017, with bins of equal width.
@@ -16,7 +16,7 @@ NUM_BINS = 10
 
 
 def reliability(scored: ScoredExamples) -> list[dict[str, Any]]:
-    """The scored examples by their confidence, in NUM_BINS bins of equal width.
+    """Group the scored examples by confidence into NUM_BINS bins of equal width.
 
     Returns:
         for each bin {"low", "high", "num_examples", "confidence", "accuracy"}; the two means are
@@ -40,7 +40,7 @@ def reliability(scored: ScoredExamples) -> list[dict[str, Any]]:
 
 
 def expected_calibration_error(scored: ScoredExamples) -> float | None:
-    """The mean distance of confidence and accuracy over the bins, in [0, 1]; None of nothing."""
+    """Return the mean |confidence - accuracy| over the bins, in [0, 1]; None without examples."""
     bins = [b for b in reliability(scored) if b["num_examples"]]
     total = sum(b["num_examples"] for b in bins)
     if not total:
@@ -49,12 +49,12 @@ def expected_calibration_error(scored: ScoredExamples) -> float | None:
 
 
 def _bins(scored: ScoredExamples) -> np.ndarray:
-    """int64 [n]: the bin of each example; -1 where there is no finite confidence."""
-    sound = scored.is_scored & np.isfinite(scored.confidence)
-    confidence = np.where(sound, scored.confidence, 0).astype(np.float64)
-    # A bin holds its upper end, as in the paper: 1.0 belongs to the last one.
+    """Return the bin of each example, int64 [n]; -1 without a finite confidence."""
+    is_valid = scored.is_scored & np.isfinite(scored.confidence)
+    confidence = np.where(is_valid, scored.confidence, 0).astype(np.float64)
+    # A bin includes its upper bound, as in the paper: 1.0 belongs to the last one.
     at = np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
-    return np.where(sound, at, -1)
+    return np.where(is_valid, at, -1)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""The command that a run's settings come from."""
+"""The command line of a run's settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.settings.setting import Scope
 
 
 def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The settings that are not the defaults: {"name", "value", "default"}, in the flags' order."""
+    """Return the non-default settings: {"name", "value", "default"}, in the flags' order."""
     defaults = without(Scope.PROCESS, Config(workdir="-").to_dict())
     return [
         {"name": name, "value": text(config[name]), "default": text(default)}
@@ -22,26 +22,26 @@ def changed(config: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def flag(name: str, value: Any) -> str:
-    """A setting's flag as it is typed."""
+    """Return a setting's flag as it is typed."""
     return f"--no{name}" if value is False else f"--{name}"
 
 
 def text(value: Any) -> str:
-    """A setting for who reads it."""
+    """Format a setting's value for the page."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return "not set" if value is None else quoted(value) or "not set"
 
 
 def command(config: Mapping[str, Any]) -> str:
-    """The shortest `graft train …` with these settings; "" where none are known."""
+    """Return the shortest `graft train …` with these settings; "" if none are known."""
     if not config:
         return ""
-    words = ["--workdir=ANOTHER"]  # its own would resume, or say that it has ended
+    arguments = ["--workdir=ANOTHER"]  # its own would resume the run
     for setting in changed(config):
         name, value = setting["name"], config[setting["name"]]
         if isinstance(value, bool):
-            words.append(flag(name, value))
+            arguments.append(flag(name, value))
         elif value is not None:
-            words.append(f"--{name}={quoted(value)}")
-    return " ".join(["graft train", *map(shlex.quote, words)])
+            arguments.append(f"--{name}={quoted(value)}")
+    return " ".join(["graft train", *map(shlex.quote, arguments)])

@@ -1,4 +1,4 @@
-"""Several runs side by side: from what each of them keeps to what their page says."""
+"""Compare several runs: read the files of each, and build what their page shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.workdir import curves, paths
 _MAX_EXAMPLES = 60
 _EXAMPLES = {name: {"shown": ()} for name in ("mistakes", "mislabels", "duplicates")}
 
-# Of the table: title, the path in metrics.json, how it is written, and 1 where more is better.
+# Rows of the table: title, path in metrics.json, format, and 1 if higher is better, -1 if lower.
 _FIGURES: tuple[tuple[str, str, str, int], ...] = (
     ("validation accuracy", "eval.accuracy", "percent", 1),
     ("validation loss", "eval.loss", "fraction", -1),
@@ -36,15 +36,15 @@ _FIGURES: tuple[tuple[str, str, str, int], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """What a run keeps.
+    """The files of a run.
 
     Attributes:
         workdir: as given.
-        metrics, settings: `metrics.json` and `config.json`; empty where there is none.
+        metrics, settings: `metrics.json` and `config.json`; empty if missing.
         curves: see curves.read.
-        dropped: what is not there, or damaged, in words.
+        dropped: a message about what is missing or corrupt.
         predictions: rows of `report/predictions.csv` by example id.
-        pictures: data URIs by example id, of those in its `report/contents.json`.
+        images: data URIs by example id, of those in its `report/contents.json`.
     """
 
     workdir: str
@@ -53,11 +53,11 @@ class RunFiles:
     curves: curves.Curves
     dropped: str
     predictions: Mapping[str, Mapping[str, str]]
-    pictures: Mapping[str, str]
+    images: Mapping[str, str]
 
 
 def read(workdir: str) -> RunFiles:
-    """The run in `workdir`, local or gs://, as far as it has come.
+    """Read the run in `workdir`, local or gs://, finished or not.
 
     Raises:
         UserError: there is no run.
@@ -71,14 +71,14 @@ def read(workdir: str) -> RunFiles:
     points, dropped = curves.read(paths.part(workdir, "logs"))
     shown = _json(storage.join(workdir, "report/contents.json"))
     if predictions and not shown:  # as in workdirs of earlier versions
-        dropped = f"{dropped} No pictures: there is no report/contents.json.".lstrip()
-    return RunFiles(workdir, metrics, settings, points, dropped, predictions, _pictures(shown))
+        dropped = f"{dropped} No images: there is no report/contents.json.".lstrip()
+    return RunFiles(workdir, metrics, settings, points, dropped, predictions, _images(shown))
 
 
 def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """What the page of several runs shows; JSON's types, all numbers finite."""
+    """Return what the page of several runs shows; JSON's types, all numbers finite."""
     names = _names([run.workdir for run in runs])
-    metrics = [contents.whole(dict(run.metrics), contents.METRICS) for run in runs]
+    metrics = [contents.with_defaults(dict(run.metrics), contents.METRICS) for run in runs]
     found = {
         "names": names,
         "intervals": [
@@ -105,9 +105,9 @@ def build(runs: Sequence[RunFiles]) -> dict[str, Any]:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """How probable so uneven a change of sides is if neither model is better, in (0, 1].
+    """Return the p-value of McNemar's exact, two-sided test, in (0, 1].
 
-    The exact, two-sided form of McNemar's test, Psychometrika 12, 1947.
+    Psychometrika 12, 1947; the null hypothesis is that neither model is better.
     """
     total = gained + lost
     if not total:
@@ -119,7 +119,7 @@ def mcnemar(gained: int, lost: int) -> float:
 def _figures(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for title, path, kind, sign in _FIGURES:
-        values = [_at(of_run, path) for of_run in metrics]
+        values = [_at(figures, path) for figures in metrics]
         known = [value for value in values if value is not None]
         if not known:
             continue
@@ -130,7 +130,7 @@ def _figures(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _differences(configs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The flags in which the runs differ, with the value of each."""
+    """Return the flags in which the runs differ, with the value of each run."""
     order = without(Scope.PROCESS, dict.fromkeys(name for config in configs for name in config))
     rows = []
     for name in order:
@@ -141,38 +141,38 @@ def _differences(configs: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _examples(runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """The examples that some runs get right and others do not."""
+    """Return the examples that some runs classify correctly and others do not."""
     common = set(runs[0].predictions)
     for run in runs[1:]:
         common &= run.predictions.keys()
-    sides = {
-        name: [_is_right(run.predictions[name]) for run in runs]
+    is_correct = {
+        name: [_is_correct(run.predictions[name]) for run in runs]
         for name in sorted(common)
         if len({run.predictions[name]["label"] for run in runs}) == 1
     }
-    changed = [name for name, right in sides.items() if len(set(right)) > 1]
-    changed.sort(key=lambda name: (sum(sides[name]), name))
+    changed = [name for name, answers in is_correct.items() if len(set(answers)) > 1]
+    changed.sort(key=lambda name: (sum(is_correct[name]), name))
     against_first = []
     for number in range(1, len(runs)):
-        gained = sum(right[number] and not right[0] for right in sides.values())
-        lost = sum(right[0] and not right[number] for right in sides.values())
+        gained = sum(answers[number] and not answers[0] for answers in is_correct.values())
+        lost = sum(answers[0] and not answers[number] for answers in is_correct.values())
         against_first.append({"gained": gained, "lost": lost, "chance": mcnemar(gained, lost)})
     return {
-        "num_common": len(sides),
+        "num_common": len(is_correct),
         "num_changed": len(changed),
         "against_first": against_first,
         "shown": [
             {
                 "id": name,
                 "label": runs[0].predictions[name]["label"],
-                "picture": next((r.pictures[name] for r in runs if name in r.pictures), ""),
+                "picture": next((r.images[name] for r in runs if name in r.images), ""),
                 "answers": [
                     {
                         "prediction": run.predictions[name]["prediction"],
                         "confidence": _float(run.predictions[name]["confidence"]),
-                        "is_right": is_right,
+                        "is_right": correct,
                     }
-                    for run, is_right in zip(runs, sides[name], strict=True)
+                    for run, correct in zip(runs, is_correct[name], strict=True)
                 ],
             }
             for name in changed[:_MAX_EXAMPLES]
@@ -180,16 +180,16 @@ def _examples(runs: Sequence[RunFiles]) -> dict[str, Any]:
     }
 
 
-def _pictures(shown: dict[str, Any]) -> dict[str, str]:
-    found = contents.whole(shown, _EXAMPLES)
+def _images(shown: dict[str, Any]) -> dict[str, str]:
+    found = contents.with_defaults(shown, _EXAMPLES)
     examples = [*found["mistakes"]["shown"], *found["mislabels"]["shown"]]
-    for twin in found["duplicates"]["shown"]:
-        examples += twin["validation"], twin["train"]
+    for pair in found["duplicates"]["shown"]:
+        examples += pair["validation"], pair["train"]
     return {example["id"]: example["picture"] for example in examples if example["picture"]}
 
 
 def _names(workdirs: Sequence[str]) -> list[str]:
-    """What tells the runs apart: their directories' last names, or as much as it takes."""
+    """Return distinct names: the last parts of the workdirs, as many as it takes."""
     parts = [workdir.rstrip("/").split("/") for workdir in workdirs]
     take: Callable[[int], list[str]] = lambda count: ["/".join(p[-count:]) for p in parts]  # noqa: E731
     for count in range(1, max(map(len, parts)) + 1):
@@ -205,7 +205,7 @@ def _at(metrics: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _is_right(row: Mapping[str, str]) -> bool:
+def _is_correct(row: Mapping[str, str]) -> bool:
     return row["prediction"] == row["label"]
 
 
@@ -230,5 +230,5 @@ def _json(path: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path}: not what a run writes")
+        raise UserError(f"{path}: must be a JSON object, as a run writes it")
     return found

@@ -1,16 +1,16 @@
-"""`report/contents.json`: everything that the page of a run shows, as plain data.
+"""`report/contents.json`: everything that the page of a run shows, as data.
 
-One JSON object, written beside `report/index.html`, which is drawn from it. Shares, probabilities
-and confidences are in [0, 1]; what is not known, or not finite, is null, empty or "". An EXAMPLE is
-{"split", "id", "label", "picture": a JPEG as a data URI}; where `shown` is cut, a count is of all.
+One JSON object, from which `report/index.html` beside it is rendered. Fractions, probabilities
+and confidences are in [0, 1]; unknown or non-finite values are null, empty or "". An EXAMPLE is
+{"split", "id", "label", "picture": a JPEG as a data URI}; `shown` is truncated, counts are not.
 
     workdir, class_names  of the run; the classes in the order of the labels
-    metrics, settings     as `metrics.json` and `config.json`, and null for what they lack
-    interval              [low, high]: where the true accuracy lies with 95 %
+    metrics, settings     as `metrics.json` and `config.json`, with null for missing keys
+    interval              [low, high]: 95 % confidence interval of the accuracy
     data                  {"splits": see evidence.Split, with "counts" by class, "num_skipped",
                           "skipped": [{"id", "reason"}], "remark"}
     curves                "train" and "eval", by tag: [[step, value]], thinned, of
-                          `logs/curves.jsonl`; `curves_remark` says what could not be read of it
+                          `logs/curves.jsonl`; `curves_remark` says what could not be read
     classes, confusion    see matrix.per_class and matrix.confusion
     calibration           {"bins": see calibration.reliability, "error", "confidence": their mean}
     mistakes              {"count", "shown": EXAMPLEs with "prediction", "confidence",
@@ -20,7 +20,7 @@ and confidences are in [0, 1]; what is not known, or not finite, is null, empty 
     mislabels             {"count", "shown": EXAMPLEs with "suggestion", "confidence",
                           "label_probability", "remark"}
     goodput               [{"name", "secs", "share"}] of the wall time, the largest first
-    changed, command      see command_of: the flags that are not the default, and what repeats it
+    changed, command      see command_of: the flags that are not the default; how to reproduce
     findings              see findings.find
 """
 
@@ -35,10 +35,10 @@ from trainer.report import calibration, command_of, examples, findings, matrix
 from trainer.report.evidence import ReportData
 from trainer.workdir import curves
 
-_MAX_SKIPPED = 20  # files are shown; the rest is counted
-_MAX_POINTS = 600  # of a curve: more than a screen has columns for
+_MAX_SKIPPED = 20  # files are shown
+_MAX_POINTS = 600  # of a curve
 
-# What the page asks for, in runs that are not over, or of an earlier version, too.
+# Keys that the templates need, for unfinished runs and those of earlier versions, too.
 _SCORES = dict.fromkeys(("num_examples", "loss", "accuracy"))
 METRICS: dict[str, Any] = {
     **dict.fromkeys(("global_step", "num_trainable_params", "wall_secs", "examples_per_sec")),
@@ -57,13 +57,13 @@ _SETTINGS: dict[str, Any] = {
 
 
 def build(evidence: ReportData) -> dict[str, Any]:
-    """What `report/contents.json` holds, as Python's own types; no number is not finite."""
+    """Return what `report/contents.json` holds, as Python's own types, all numbers finite."""
     metrics = dict(evidence.metrics)
     evaluation = metrics.get("eval") or {}
     names = [str(name) for name in metrics.get("class_names", ())]
     contents = {
         "workdir": evidence.workdir,
-        "metrics": whole(metrics, METRICS),
+        "metrics": with_defaults(metrics, METRICS),
         "class_names": names,
         "interval": interval(evaluation.get("accuracy"), evaluation.get("num_examples", 0)),
         "classes": matrix.per_class(evaluation, names, evidence.scored),
@@ -79,7 +79,7 @@ def build(evidence: ReportData) -> dict[str, Any]:
         "duplicates": examples.duplicates(evidence, names),
         "mislabels": examples.mislabels(evidence, names),
         "goodput": goodput(metrics),
-        "settings": whole(dict(evidence.settings), _SETTINGS),
+        "settings": with_defaults(dict(evidence.settings), _SETTINGS),
         "changed": command_of.changed(evidence.settings.get("config", {})),
         "command": command_of.command(evidence.settings.get("config", {})),
     }
@@ -89,7 +89,7 @@ def build(evidence: ReportData) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for every number that JSON cannot say, in Python's own types."""
+    """Convert to Python's own types; replace non-finite numbers, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {str(key): finite(of_key) for key, of_key in value.items()}
     if isinstance(value, (list, tuple)):
@@ -103,13 +103,13 @@ def finite(value: Any) -> Any:
     return value
 
 
-def whole(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    """`found` with all the keys of `expected`, and what stands there for those it lacks."""
+def with_defaults(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    """Return `found` with the values of `expected` for missing keys, recursively."""
     return {
         **{key: value for key, value in expected.items() if not isinstance(value, dict)},
         **found,
         **{
-            key: whole(found.get(key) or {}, value)
+            key: with_defaults(found.get(key) or {}, value)
             for key, value in expected.items()
             if isinstance(value, dict)
         },
@@ -117,7 +117,7 @@ def whole(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
 
 
 def interval(accuracy: float | None, num_examples: int) -> tuple[float, float] | None:
-    """Where the true accuracy lies with 95 %: Wilson's interval, JASA 22, 1927."""
+    """Return the 95 % confidence interval of the accuracy: Wilson, JASA 22, 1927."""
     if accuracy is None or not math.isfinite(accuracy) or not num_examples:
         return None
     z = 1.959964
@@ -129,7 +129,7 @@ def interval(accuracy: float | None, num_examples: int) -> tuple[float, float] |
 
 
 def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most _MAX_POINTS of them, evenly, with the first and the last."""
+    """Return at most _MAX_POINTS points, evenly spaced, with the first and the last."""
     if len(points) <= _MAX_POINTS:
         return points
     last = len(points) - 1
@@ -137,7 +137,7 @@ def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def goodput(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The wall time by category: {"name", "secs", "share"}, the largest first."""
+    """Return the wall time by category: {"name", "secs", "share"}, the largest first."""
     secs = (metrics.get("goodput") or {}).get("secs") or {}
     total = sum(secs.values())
     found = [

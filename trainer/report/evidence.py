@@ -1,4 +1,4 @@
-"""What is known of a run when its page is drawn; found out by gather.py."""
+"""The data of a run that its page is built from; collected by gather.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from trainer.engine.scored_examples import ScoredExamples
 from trainer.workdir.curves import Curves
 
-Place = tuple[str, int]  # a split, and where in its order
+ExampleKey = tuple[str, int]  # a split, and an index in it
 
 
 class Split(NamedTuple):
@@ -20,8 +20,8 @@ class Split(NamedTuple):
     Attributes:
         name: as the flag names it.
         role: "training", "validation" or "test".
-        num_examples: how many it holds, broken ones too.
-        label_counts: int64 [classes]; None where counting would take too long.
+        num_examples: with the broken ones.
+        label_counts: int64 [classes]; None if counting would take too long.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Split(NamedTuple):
 
 
 class ReportImage(NamedTuple):
-    """An example as it is shown.
+    """An example as the page shows it.
 
     Attributes:
-        id: what the source calls it.
+        id: given by the source.
         label: its class, by number.
-        uri: a small JPEG as a data URI; "" where there is none.
+        uri: a small JPEG as a data URI; "" if it cannot be decoded.
     """
 
     id: str
@@ -45,10 +45,10 @@ class ReportImage(NamedTuple):
 
 
 class NearDuplicate(NamedTuple):
-    """Two pictures that are one.
+    """A validation image that is also a training image.
 
     Attributes:
-        validation, train: places in the splits.
+        validation, train: indices in the splits.
         cosine: of their features, see duplicates.nearest.
         is_exact: whether the files are the same, byte for byte.
     """
@@ -60,16 +60,16 @@ class NearDuplicate(NamedTuple):
 
 
 class SuspectLabel(NamedTuple):
-    """A label worth a second look.
+    """A label that may be wrong.
 
     Attributes:
-        at: which example.
-        suggestion: the class it seems to be of, by number.
+        at: the example.
+        suggestion: the more probable class, by number.
         confidence: in the suggestion.
-        label_probability: what is left for the label.
+        label_probability: the probability of the label.
     """
 
-    at: Place
+    at: ExampleKey
     suggestion: int
     confidence: float
     label_probability: float
@@ -77,20 +77,20 @@ class SuspectLabel(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """All that a page is drawn from.
+    """All that a page is built from.
 
     Attributes:
         workdir: of the run.
-        metrics: as in `metrics.json`; empty where there is none.
+        metrics: as in `metrics.json`; empty if there is none.
         settings: as in `config.json`.
         curves: see curves.read.
         splits: the training split first.
-        scored: the validation split's examples, where it was evaluated.
+        scored: the validation split's examples, if it was evaluated.
         ids: of the validation split's examples, in its order.
         near_duplicates: the nearest first.
         suspect_labels: the most certain first, all of them.
-        pictures: of the examples to be shown.
-        remarks: what was not looked for, by section, and why.
+        images: of the examples to be shown.
+        remarks: by section, what was not checked, and why.
     """
 
     workdir: str
@@ -102,5 +102,5 @@ class ReportData:
     ids: Sequence[str] = ()
     near_duplicates: Sequence[NearDuplicate] = ()
     suspect_labels: Sequence[SuspectLabel] = ()
-    pictures: Mapping[Place, ReportImage] = dataclasses.field(default_factory=dict)
+    images: Mapping[ExampleKey, ReportImage] = dataclasses.field(default_factory=dict)
     remarks: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The examples that the page shows: mistakes, duplicates, doubtful labels, and their pictures."""
+"""The examples that the page shows: mistakes, duplicates and suspect labels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from trainer.report.evidence import Place, ReportData
+from trainer.report.evidence import ExampleKey, ReportData
 
-# What is shown of each kind; the rest is counted.
-MAX_MISTAKES, MAX_TWINS, MAX_DOUBTS = 24, 12, 24
+# Examples shown of each kind.
+MAX_MISTAKES, MAX_DUPLICATES, MAX_SUSPECT_LABELS = 24, 12, 24
 
 
-def mistaken(evidence: ReportData) -> list[int]:
-    """The places of the wrong predictions, the most confident first."""
+def misclassified(evidence: ReportData) -> list[int]:
+    """Return the indices of the wrong predictions, the most confident first."""
     if evidence.scored is None:
         return []
     wrong = np.flatnonzero(evidence.scored.is_wrong)
@@ -21,35 +21,37 @@ def mistaken(evidence: ReportData) -> list[int]:
     return [int(index) for index in wrong[order]]
 
 
-def shown_doubts(evidence: ReportData) -> list[int]:
-    """Which of the doubts are shown: of each split its most certain ones, the splits in turns."""
+def shown_suspect_labels(evidence: ReportData) -> list[int]:
+    """Choose which suspect labels are shown: the most certain of each split, alternating."""
     ranks: dict[str, int] = {}
     keys = []
-    for number, doubt in enumerate(evidence.suspect_labels):
-        rank = ranks.setdefault(doubt.at[0], 0)
-        ranks[doubt.at[0]] += 1
+    for number, suspect in enumerate(evidence.suspect_labels):
+        rank = ranks.setdefault(suspect.at[0], 0)
+        ranks[suspect.at[0]] += 1
         keys.append((rank, number))
-    return [number for _, number in sorted(keys)[:MAX_DOUBTS]]
+    return [number for _, number in sorted(keys)[:MAX_SUSPECT_LABELS]]
 
 
-def indices_to_show(evidence: ReportData, validation: str, train: str) -> set[Place]:
-    """The examples whose pictures the page needs."""
-    indices = {(validation, index) for index in mistaken(evidence)[:MAX_MISTAKES]}
-    for twin in evidence.near_duplicates[:MAX_TWINS]:
-        indices |= {(validation, twin.validation), (train, twin.train)}
-    return indices | {evidence.suspect_labels[number].at for number in shown_doubts(evidence)}
+def indices_to_show(evidence: ReportData, validation: str, train: str) -> set[ExampleKey]:
+    """Return the examples whose images the page needs."""
+    indices = {(validation, index) for index in misclassified(evidence)[:MAX_MISTAKES]}
+    for pair in evidence.near_duplicates[:MAX_DUPLICATES]:
+        indices |= {(validation, pair.validation), (train, pair.train)}
+    return indices | {
+        evidence.suspect_labels[number].at for number in shown_suspect_labels(evidence)
+    }
 
 
 def mistakes(evidence: ReportData, names: list[str]) -> dict[str, Any]:
-    """The wrong predictions, as the page shows them; see contents."""
-    indices = mistaken(evidence)
+    """Return the wrong predictions as the page shows them; see contents."""
+    indices = misclassified(evidence)
     split = _name_of(evidence, "validation")
     shown = []
     for index in indices[:MAX_MISTAKES]:
         assert evidence.scored is not None
         shown.append(
             {
-                **_picture(evidence, (split, index), names),
+                **_example(evidence, (split, index), names),
                 "prediction": names[evidence.scored.prediction[index]],
                 "confidence": evidence.scored.confidence[index],
                 "label_probability": evidence.scored.label_probability[index],
@@ -59,18 +61,18 @@ def mistakes(evidence: ReportData, names: list[str]) -> dict[str, Any]:
 
 
 def duplicates(evidence: ReportData, names: list[str]) -> dict[str, Any]:
-    """The validation images that are in the training split, too, in the same way."""
+    """Return the validation images that are also in the training split; see contents."""
     validation, train = _name_of(evidence, "validation"), _name_of(evidence, "training")
     shown = [
         {
-            "validation": _picture(evidence, (validation, twin.validation), names),
-            "train": _picture(evidence, (train, twin.train), names),
-            "cosine": twin.cosine,
-            "is_exact": twin.is_exact,
+            "validation": _example(evidence, (validation, pair.validation), names),
+            "train": _example(evidence, (train, pair.train), names),
+            "cosine": pair.cosine,
+            "is_exact": pair.is_exact,
         }
-        for twin in evidence.near_duplicates[:MAX_TWINS]
+        for pair in evidence.near_duplicates[:MAX_DUPLICATES]
     ]
-    num_exact = sum(twin.is_exact for twin in evidence.near_duplicates)
+    num_exact = sum(pair.is_exact for pair in evidence.near_duplicates)
     return {
         "num_exact": num_exact,
         "num_near": len(evidence.near_duplicates) - num_exact,
@@ -80,16 +82,16 @@ def duplicates(evidence: ReportData, names: list[str]) -> dict[str, Any]:
 
 
 def mislabels(evidence: ReportData, names: list[str]) -> dict[str, Any]:
-    """The labels worth a second look, in the same way."""
-    suspect_labels = [evidence.suspect_labels[number] for number in shown_doubts(evidence)]
+    """Return the suspect labels; see contents."""
+    suspect_labels = [evidence.suspect_labels[number] for number in shown_suspect_labels(evidence)]
     shown = [
         {
-            **_picture(evidence, doubt.at, names),
-            "suggestion": names[doubt.suggestion],
-            "confidence": doubt.confidence,
-            "label_probability": doubt.label_probability,
+            **_example(evidence, suspect.at, names),
+            "suggestion": names[suspect.suggestion],
+            "confidence": suspect.confidence,
+            "label_probability": suspect.label_probability,
         }
-        for doubt in suspect_labels
+        for suspect in suspect_labels
     ]
     return {
         "count": len(evidence.suspect_labels),
@@ -98,8 +100,8 @@ def mislabels(evidence: ReportData, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _picture(evidence: ReportData, at: Place, names: list[str]) -> dict[str, Any]:
-    found = evidence.pictures.get(at)
+def _example(evidence: ReportData, at: ExampleKey, names: list[str]) -> dict[str, Any]:
+    found = evidence.images.get(at)
     if found is None:
         return {"split": at[0], "id": "", "label": "", "picture": ""}
     label = names[found.label] if 0 <= found.label < len(names) else ""

@@ -1,4 +1,4 @@
-"""The page in a few sentences: what is worth a look, and where it is shown."""
+"""Summarize the page in a few sentences, each with the section that shows more."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from typing import Any
 _MAX_NAMES = 3
 _INPUT_BOUND, _OVERFIT, _EARLY, _MISCALIBRATED, _IMBALANCED = 0.2, 0.1, 0.6, 0.05, 5
 _FEW = 10
-# Of all labels, where none is wrong; see docs/report.md. Two deviations above that are many.
-_NAMED_WRONGLY = 0.0026
+# False positives among correct labels; see docs/report.md. Two deviations above that are many.
+_FALSE_POSITIVE_RATE = 0.0026
 
 
 def find(contents: dict[str, Any]) -> list[dict[str, str]]:
-    """What to say of `contents`, as contents.build makes it.
+    """Return the findings of `contents`, which contents.build returns.
 
     Returns:
-        {"kind", "text", "section"}: "look" for what should be acted on, else "note".
+        {"kind", "text", "section"}: "look" if something should be done, else "note".
     """
-    rules = (_of_the_data, _of_the_classes, _of_training)
+    rules = (_data, _classes, _training)
     found = [finding for rule in rules for finding in rule(contents)]
     return sorted(found, key=lambda finding: finding["kind"] != "look")
 
 
-def _of_the_data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
     near_duplicates, suspect_labels = contents["duplicates"], contents["mislabels"]["count"]
     if near_duplicates["num_exact"] or near_duplicates["num_near"]:
         count = near_duplicates["num_exact"] + near_duplicates["num_near"]
         yield _look(
-            f"{_images(count, 'validation')} {_is(count)} in the training split, too "
-            f"({near_duplicates['num_exact']:,} byte for byte): the accuracy is flattered.",
+            f"{_images(count, 'validation')} {_is(count)} also in the training split "
+            f"({near_duplicates['num_exact']:,} byte for byte): the accuracy is overestimated.",
             "duplicates",
         )
     if suspect_labels:
-        are = "label is" if suspect_labels == 1 else "labels are"
-        named = f"{suspect_labels:,} {are} worth a second look"
+        named = f"{suspect_labels:,} suspect label" + ("" if suspect_labels == 1 else "s")
         splits = [split for split in contents["data"]["splits"] if split["role"] != "test"]
-        expected = _NAMED_WRONGLY * sum(split["num_examples"] for split in splits)
+        expected = _FALSE_POSITIVE_RATE * sum(split["num_examples"] for split in splits)
         if suspect_labels > expected + 2 * math.sqrt(expected):
             yield _look(f"{named}.", "mislabels")
         else:
-            yield _note(f"{named}, about as many as where none is wrong.", "mislabels")
+            yield _note(f"{named}, about as many as among correct labels.", "mislabels")
     skipped = contents["data"]["num_skipped"]
     if skipped:
         yield _look(f"{_images(skipped, 'broken')} {_is(skipped)} left out.", "data")
@@ -55,47 +54,47 @@ def _of_the_data(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
             )
 
 
-def _of_the_classes(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _classes(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
     never = contents["confusion"]["never_predicted"]
     if never:
         yield _look(f"Never predicted: {_names(never)}.", "confusion")
     for pair in contents["confusion"]["pairs"][:2]:
         yield _note(
-            f"{pair['count']:,} of {pair['num_examples']:,} images of {pair['label']} are taken "
-            f"for {pair['prediction']}.",
+            f"{pair['count']:,} of {pair['num_examples']:,} images of {pair['label']} are "
+            f"predicted as {pair['prediction']}.",
             "confusion",
         )
     few = [c["name"] for c in contents["classes"] if 0 < c["num_examples"] < _FEW]
     if few:
         yield _note(
-            f"Fewer than {_FEW} validation images: {_names(few)}; their figures say little.",
+            f"Fewer than {_FEW} validation images: {_names(few)}; their figures are uncertain.",
             "classes",
         )
     error, evaluation = contents["calibration"]["error"], contents["metrics"].get("eval") or {}
     confidence = contents["calibration"]["confidence"]
     if error is not None and error > _MISCALIBRATED and evaluation.get("accuracy") is not None:
         yield _note(
-            f"Its scores say {confidence:.0%} on average, and {evaluation['accuracy']:.0%} of its "
-            "answers are right: they are no probabilities.",
+            f"The mean confidence is {confidence:.0%}, the accuracy {evaluation['accuracy']:.0%}: "
+            "the scores are not calibrated.",
             "calibration",
         )
 
 
-def _of_training(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _training(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
     metrics = contents["metrics"]
     best, last = (metrics.get("best") or {}).get("global_step"), metrics.get("global_step")
     if best is not None and last and best < _EARLY * last:
         yield _note(
-            f"The best weights are those of step {best:,} of {last:,}: what came after did not "
-            "help.",
+            f"The best weights are those of step {best:,} of {last:,}: later steps did not "
+            "improve them.",
             "curves",
         )
     train = (metrics.get("train") or {}).get("accuracy")
     validation = (metrics.get("eval") or {}).get("accuracy")
     if train is not None and validation is not None and train - validation > _OVERFIT:
         yield _note(
-            f"It is right on {train:.0%} of the training and {validation:.0%} of the validation "
-            "images: more images, --augment or --dropout may help.",
+            f"The accuracy is {train:.0%} on training and {validation:.0%} on validation images: "
+            "more images, --augment or --dropout may help.",
             "curves",
         )
     if (metrics.get("input_wait") or 0) > _INPUT_BOUND:
@@ -103,7 +102,7 @@ def _of_training(contents: dict[str, Any]) -> Iterator[dict[str, str]]:
             f"Training waits for data for {metrics['input_wait']:.0%} of its time.", "speed"
         )
     if not (metrics.get("eval") or {}).get("num_examples"):
-        yield _look("There is no evaluation: the run has not come to its end.", "curves")
+        yield _look("There is no evaluation: the run has not finished.", "curves")
 
 
 def _look(text: str, section: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Finding out what the page of a run shows: from its data, its features and its last evaluation."""
+"""Collect what the page of a run shows from its data, its features and its last evaluation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trainer.engine.run import Run
 from trainer.engine.scored_examples import ScoredExamples
 from trainer.report import duplicates, examples, mislabels, pictures
 from trainer.report.evidence import (
+    ExampleKey,
     NearDuplicate,
-    Place,
     ReportData,
     ReportImage,
     Split,
@@ -29,25 +29,25 @@ from trainer.storage import api as storage
 from trainer.workdir import curves
 from trainer.workdir import paths as parts
 
-# A second or two of reading; larger splits are not read once more for the page's sake.
+# Larger splits are not read again for the report: it would take more than a second or two.
 _MAX_READ = 20_000
-# Each of them is sought on its own: a millisecond or two.
-_MAX_SOUGHT = 500
-# Multiplications: some seconds of two cores.
+# Each is read on its own, in a millisecond or two.
+_MAX_SINGLE_READS = 500
+# Multiplications: some seconds on two cores.
 _MAX_PRODUCTS = 5e11
 
 
 def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportData:
-    """All that the page of a run shows; `metrics` is what `metrics.json` is to hold.
+    """Collect all that the page of a run shows; `metrics` are those of `metrics.json`.
 
     Raises:
         Preempted: see Run.stop_if_asked.
     """
     config, source = run.config, run.source
-    ids, prints = pictures.identities(source, config.validation_split, run.stop_if_asked)
+    ids, fingerprints = pictures.identities(source, config.validation_split, run.stop_if_asked)
     remarks: dict[str, str] = {}
-    near_duplicates, remarks["duplicates"] = _twins(run, evaluation, prints)
-    suspect_labels, remarks["mislabels"] = _doubts(run, evaluation)
+    near_duplicates, remarks["duplicates"] = _near_duplicates(run, evaluation, fingerprints)
+    suspect_labels, remarks["mislabels"] = _suspect_labels(run, evaluation)
     points, remarks["curves"] = curves.read(parts.part(config.workdir, "logs"))
     evidence = ReportData(
         workdir=config.workdir,
@@ -62,7 +62,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportD
         remarks=remarks,
     )
     shown = examples.indices_to_show(evidence, config.validation_split, config.train_split)
-    return dataclasses.replace(evidence, pictures=_pictures(run, shown))
+    return dataclasses.replace(evidence, images=_images(run, shown))
 
 
 def _splits(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> list[Split]:
@@ -90,65 +90,70 @@ def _splits(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> list[S
     return found
 
 
-def _twins(run: Run, evaluation: Evaluation, prints: np.ndarray) -> tuple[list[NearDuplicate], str]:
-    """Validation images that are in the training split, too; and what was not looked for."""
+def _near_duplicates(
+    run: Run, evaluation: Evaluation, fingerprints: np.ndarray
+) -> tuple[list[NearDuplicate], str]:
+    """Find validation images that are also in the training split; return a remark, too."""
     config, source = run.config, run.source
     train, validation = config.train_split, config.validation_split
     if train == validation:
-        return [], "Not looked for: one split trains and validates."
+        return [], "Not checked: one split trains and validates."
     num_train, table, own = source.num_examples(train), _table(run, train), _table(run, validation)
     if table is not None and own is not None:
         width = run.classifier.backbone.num_features
-        if num_train * len(prints) * width <= _MAX_PRODUCTS:
-            return _near(run, table, own, prints), ""
+        if num_train * len(fingerprints) * width <= _MAX_PRODUCTS:
+            return _near(run, table, own, fingerprints), ""
     if num_train > _MAX_READ:
-        return [], f"Not looked for: {num_train:,} training images are too many to compare with."
+        return [], f"Not checked: {num_train:,} training images are too many to compare with."
     known = pictures.identities(source, train, run.stop_if_asked)[1]
     at = {int(value): index for index, value in reversed(list(enumerate(known)))}
     near_duplicates = [
         NearDuplicate(index, at[int(value)], 1.0, True)
-        for index, value in enumerate(prints)
+        for index, value in enumerate(fingerprints)
         if int(value) in at
     ]
     return (
         near_duplicates,
-        "Only files that are the same byte for byte: there are no features to compare.",
+        "Only exact copies of files: there are no features to compare.",
     )
 
 
 def _near(
-    run: Run, table: FeatureTable, own: FeatureTable, prints: np.ndarray
+    run: Run, table: FeatureTable, own: FeatureTable, fingerprints: np.ndarray
 ) -> list[NearDuplicate]:
     good = np.flatnonzero(own.is_good)
     indices, cosines = duplicates.nearest(_rows(run, table), table.is_good, _rows(run, own)(good))
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
-    of_train = _prints(run, indices[is_near], cosines[is_near])
+    of_train = _fingerprints(run, indices[is_near], cosines[is_near])
     found = [
         NearDuplicate(
-            int(mine), int(theirs), float(cosine), bool(prints[mine] == of_train.get(int(theirs)))
+            int(mine),
+            int(theirs),
+            float(cosine),
+            bool(fingerprints[mine] == of_train.get(int(theirs))),
         )
         for mine, theirs, cosine in zip(
             good[is_near], indices[is_near], cosines[is_near], strict=True
         )
     ]
-    return sorted(found, key=lambda twin: (not twin.is_exact, -twin.cosine))
+    return sorted(found, key=lambda pair: (not pair.is_exact, -pair.cosine))
 
 
-def _prints(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
-    """Fingerprints of training images by their places; of too many, those of the nearest."""
+def _fingerprints(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
+    """Return fingerprints of training images by index; of too many only the nearest."""
     split = run.config.train_split
-    if len(indices) > _MAX_SOUGHT and run.source.num_examples(split) <= _MAX_READ:
+    if len(indices) > _MAX_SINGLE_READS and run.source.num_examples(split) <= _MAX_READ:
         _, known = pictures.identities(run.source, split, run.stop_if_asked)
         return dict(enumerate(known.tolist()))
-    nearest = np.unique(indices[np.argsort(-cosines, kind="stable")[:_MAX_SOUGHT]]).tolist()
+    nearest = np.unique(indices[np.argsort(-cosines, kind="stable")[:_MAX_SINGLE_READS]]).tolist()
     found = pictures.fingerprints(run.source, split, nearest, run.stop_if_asked)
     return dict(zip(nearest, found.tolist(), strict=True))
 
 
-def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[SuspectLabel], str]:
-    """Labels worth a second look; and what was not looked for."""
+def _suspect_labels(run: Run, evaluation: Evaluation) -> tuple[list[SuspectLabel], str]:
+    """Find suspect labels; return a remark on what was not checked, too."""
     config, num_classes = run.config, len(run.source.class_names)
     train, validation = config.train_split, config.validation_split
     table, own = _table(run, train), _table(run, validation)
@@ -156,18 +161,18 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[SuspectLabel], str]:
     found: list[tuple[str, ScoredExamples, np.ndarray]] = []
     remark = ""
     if table is None:
-        remark = "The training images are not looked through: there are no features of them."
+        remark = "Training labels are not checked: there are no features of them."
     elif len(table.labels) * width * (width + num_classes) > _MAX_PRODUCTS:
-        remark = f"The training images are not looked through: {len(table.labels):,} are too many."
+        remark = f"Training labels are not checked: {len(table.labels):,} are too many."
     else:
-        regression = mislabels.Regression(_labelled(run, table), num_classes)
-        judged = regression.of_its_own()
-        found.append((train, judged, mislabels.clear(judged)))
+        regression = mislabels.Regression(_labeled(run, table), num_classes)
+        judged = regression.judge_training_labels()
+        found.append((train, judged, mislabels.beyond_margin(judged)))
         if own is not None and validation != train:
-            judged = regression.of_others(_labelled(run, own))
-            found.insert(0, (validation, judged, mislabels.clear(judged)))
-    judged_too = {split for split, *_ in found}
-    if validation not in judged_too and train != validation and evaluation.scored is not None:
+            judged = regression.judge_labels(_labeled(run, own))
+            found.insert(0, (validation, judged, mislabels.beyond_margin(judged)))
+    judged_splits = {split for split, *_ in found}
+    if validation not in judged_splits and train != validation and evaluation.scored is not None:
         indices = mislabels.confident(evaluation.scored, num_classes)
         found.insert(0, (validation, evaluation.scored, indices))
     suspect_labels = [
@@ -183,12 +188,12 @@ def _doubts(run: Run, evaluation: Evaluation) -> tuple[list[SuspectLabel], str]:
     return suspect_labels, remark
 
 
-def _labelled(run: Run, table: FeatureTable) -> LabeledFeatures:
+def _labeled(run: Run, table: FeatureTable) -> LabeledFeatures:
     return LabeledFeatures(_rows(run, table), table.labels, table.is_good)
 
 
 def _table(run: Run, split: str) -> FeatureTable | None:
-    """The features of a split as its pictures are, if there are such."""
+    """Return the features of a split's unaugmented images, if there are any."""
     config = run.config
     pipelines = {config.train_split: run.features, config.validation_split: run.evaluation_features}
     for name, pipeline in pipelines.items():
@@ -200,7 +205,7 @@ def _table(run: Run, split: str) -> FeatureTable | None:
 
 
 def _rows(run: Run, table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
-    """Of some thousand places at a time, which is as often as a signal is looked for."""
+    """Return a function from indices to features that checks for a signal at each call."""
 
     def rows(indices: np.ndarray) -> np.ndarray:
         run.stop_if_asked()
@@ -209,10 +214,10 @@ def _rows(run: Run, table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
     return rows
 
 
-def _pictures(run: Run, shown: set[Place]) -> dict[Place, ReportImage]:
-    found: dict[Place, ReportImage] = {}
+def _images(run: Run, shown: set[ExampleKey]) -> dict[ExampleKey, ReportImage]:
+    found: dict[ExampleKey, ReportImage] = {}
     for split in sorted({split for split, _ in shown}):
         indices = sorted(index for of_split, index in shown if of_split == split)
         read = pictures.read(run.source, split, indices, run.stop_if_asked)
-        found |= {(split, index): picture for index, picture in zip(indices, read, strict=True)}
+        found |= {(split, index): image for index, image in zip(indices, read, strict=True)}
     return found

@@ -1,4 +1,4 @@
-"""The confusion matrix and the classes, cut to what a screen can show."""
+"""The confusion matrix and the figures of each class, truncated to fit a screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_PAIRS = 10
 
 
 def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """The matrix of the classes that are confused the most, and the pairs of them.
+    """Return the matrix of the most confused classes, and the most confused pairs.
 
     Args:
         evaluation: as Evaluation.to_dict has it.
@@ -25,13 +25,13 @@ def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
         "is_part": whether classes are left out, "pairs": [{"label", "prediction", "count",
         "num_examples"}], the worst first, "never_predicted": names of classes with examples}.
     """
-    whole = np.array(evaluation.get("confusion_matrix") or np.zeros([0, 0]), np.int64)
-    if whole.shape != (len(names), len(names)):
-        whole = np.zeros([len(names), len(names)], np.int64)
-    wrong = whole - np.diag(np.diag(whole))
+    counts = np.array(evaluation.get("confusion_matrix") or np.zeros([0, 0]), np.int64)
+    if counts.shape != (len(names), len(names)):
+        counts = np.zeros([len(names), len(names)], np.int64)
+    wrong = counts - np.diag(np.diag(counts))
     errors = wrong.sum(axis=0) + wrong.sum(axis=1)
     members = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
-    num_examples = whole.sum(axis=1)
+    num_examples = counts.sum(axis=1)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_PAIRS]
     pairs = [
         {
@@ -43,10 +43,10 @@ def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
         for label, prediction in zip(*np.unravel_index(order, wrong.shape), strict=True)
         if wrong[label, prediction]
     ]
-    never = np.flatnonzero((whole.sum(axis=0) == 0) & (num_examples > 0))
+    never = np.flatnonzero((counts.sum(axis=0) == 0) & (num_examples > 0))
     return {
         "classes": [names[i] for i in members],
-        "rows": whole[np.ix_(members, members)].tolist(),
+        "rows": counts[np.ix_(members, members)].tolist(),
         "num_examples": num_examples[members].tolist(),
         "is_part": len(members) < len(names),
         "pairs": pairs,
@@ -57,12 +57,12 @@ def confusion(evaluation: dict[str, Any], names: list[str]) -> dict[str, Any]:
 def per_class(
     evaluation: dict[str, Any], names: list[str], scored: ScoredExamples | None
 ) -> list[dict[str, Any]]:
-    """A row for each class, in the order of the labels.
+    """Return a row for each class, in the order of the labels.
 
     Returns:
         {"name", "num_examples", "precision", "recall", "num_predicted", "confidence",
-        "calibration_error"}: the last two of the examples that are predicted to be of the class;
-        None where there are none.
+        "calibration_error"}: the last two over the examples predicted as the class, None if
+        there are none.
     """
     of_class = evaluation.get("per_class") or {}
     matrix = evaluation.get("confusion_matrix") or []

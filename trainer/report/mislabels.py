@@ -1,10 +1,9 @@
-"""Examples whose label is worth a second look, judged by who has not learnt them.
+"""Find suspect labels with models that were not trained on the examples they judge.
 
-Where there are features, by least squares on them: a regression on the classes' indicators
-estimates their probabilities (Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning",
-4.2), and leaving a fold out is a subtraction of sums: five models for little more than the price of
-one.
-Elsewhere by the run's own model, and confident learning: Northcutt, Jiang, Chuang, "Confident
+With features, by least squares: a regression on the classes' indicators estimates their
+probabilities (Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", 4.2), and
+leaving a fold out subtracts its sums: five models cost little more than one.
+Without, by the run's own model and confident learning: Northcutt, Jiang, Chuang, "Confident
 Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021.
 """
 
@@ -20,9 +19,9 @@ from trainer.engine.scored_examples import ScoredExamples
 
 NUM_FOLDS = 5
 
-# By so much the estimate for another class must exceed the label's. Softmax scores that are fitted
-# to the labels would be the surer, and name the more images, the fewer labels are wrong.
-CLEAR = 0.5
+# Least margin of another class's estimate over the label's. Softmax scores, once fitted, would be
+# the more certain, and flag the more images, the fewer labels are wrong.
+MIN_MARGIN = 0.5
 _ROWS = 4096  # of features at a time
 _RIDGE = 0.3  # of the features' mean variance
 
@@ -31,9 +30,9 @@ class LabeledFeatures(NamedTuple):
     """The features of a split.
 
     Attributes:
-        rows: places int64 [n] -> float32 [n, width].
+        rows: indices int64 [n] -> float32 [n, width].
         labels: int64 [examples].
-        is_good: bool [examples]; the others are left out.
+        is_good: bool [examples]; other examples are left out.
     """
 
     rows: Callable[[np.ndarray], np.ndarray]
@@ -52,7 +51,7 @@ class Regression:
     def __init__(self, train: LabeledFeatures, num_classes: int) -> None:
         self._train = train
         self._num_classes = num_classes
-        # A rehearsed order, so that a fold is no stretch of one class.
+        # A fixed random order, so that no fold consists of one class.
         self._fold = np.random.default_rng(0).permutation(len(train.labels)) % NUM_FOLDS
         self._center: np.ndarray | None = None
         for indices in _blocks(train):
@@ -69,16 +68,16 @@ class Regression:
                 self._products[number] += features[own].T @ features[own]
                 self._targets[number] += features[own].T @ indicators[own]
 
-    def of_its_own(self) -> ScoredExamples:
-        """What is said of each example that it was fitted to by the folds without it."""
+    def judge_training_labels(self) -> ScoredExamples:
+        """Score each training example by the model of the other folds."""
         return self._judge(self._train, self._fold)
 
-    def of_others(self, others: LabeledFeatures) -> ScoredExamples:
-        """What is said of examples that it was not fitted to."""
+    def judge_labels(self, others: LabeledFeatures) -> ScoredExamples:
+        """Score examples that the model was not fitted to."""
         return self._judge(others, np.full(len(others.labels), NUM_FOLDS))
 
     def _judge(self, examples: LabeledFeatures, left_out: np.ndarray) -> ScoredExamples:
-        """With estimates, cut to [0, 1], for probabilities; `left_out` is a fold or NUM_FOLDS."""
+        """Score with estimates clipped to [0, 1]; `left_out` is a fold or NUM_FOLDS."""
         result = ScoredExamples.none_of(len(examples.labels))
         result.label[:] = examples.labels
         if self._center is None:
@@ -99,45 +98,45 @@ class Regression:
 
     @functools.cached_property
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the products and of the targets, over all folds."""
+        """Return the sums of products and targets over all folds."""
         return self._products.sum(axis=0), self._targets.sum(axis=0)
 
     def _solve(self, left_out: int) -> np.ndarray:
-        """float64 [width + 1, classes]: of the other folds, the intercept last."""
+        """Return the weights of the other folds, [width + 1, classes], the intercept last."""
         product, target = self._sums
         if left_out < NUM_FOLDS:
             product = product - self._products[left_out]
             target = target - self._targets[left_out]
         count, mean = product[-1, -1], product[:-1, -1] / product[-1, -1]
-        share = target[-1] / count
-        # About their own mean, which the blocks' order does not change; the intercept is free.
+        prior = target[-1] / count
+        # Centered at their own mean, whatever the order of blocks; the intercept is not penalized.
         spread = np.outer(-count * mean, mean)
         spread += product[:-1, :-1]
         spread[np.diag_indices_from(spread)] += _RIDGE * np.trace(spread) / len(spread) + 1e-9
         # In single precision, for which the ridge bounds the condition: (width + 0.3) / 0.3.
-        wanted = target[:-1] - count * np.outer(mean, share)
-        slopes = np.linalg.solve(spread.astype(np.float32), wanted.astype(np.float32))
-        return np.concatenate([slopes, (share - mean @ slopes)[None]])
+        moments = target[:-1] - count * np.outer(mean, prior)
+        slopes = np.linalg.solve(spread.astype(np.float32), moments.astype(np.float32))
+        return np.concatenate([slopes, (prior - mean @ slopes)[None]])
 
     def _with_one(self, rows: np.ndarray) -> np.ndarray:
         return np.concatenate([rows - self._center, np.ones([len(rows), 1], np.float32)], axis=1)
 
 
-def clear(scored: ScoredExamples) -> np.ndarray:
-    """The places of doubtful labels by the estimates of a Regression, the clearest first.
+def beyond_margin(scored: ScoredExamples) -> np.ndarray:
+    """Return the indices of suspect labels by a Regression's estimates, the largest margin first.
 
     Returns:
         int64 [found].
     """
     margin = scored.confidence - scored.label_probability
-    return _by_margin(scored, scored.is_wrong & (margin >= CLEAR))
+    return _by_margin(scored, scored.is_wrong & (margin >= MIN_MARGIN))
 
 
 def confident(scored: ScoredExamples, num_classes: int) -> np.ndarray:
-    """The same by the run's own model: confident learning's candidates.
+    """Return the same by the run's own model: the candidates of confident learning.
 
-    Those to whom another class, which is the predicted one, is given at least the probability that
-    this class's own examples get on average; in the order of the paper's normalized margin.
+    These are predicted as another class with at least the mean probability that this class's own
+    examples get for it; in the order of the paper's normalized margin.
 
     Args:
         scored: by a model that has not been trained on these examples.
@@ -148,15 +147,15 @@ def confident(scored: ScoredExamples, num_classes: int) -> np.ndarray:
     """
     own = np.where(scored.is_scored, scored.label_probability, np.nan).astype(np.float64)
     thresholds = np.full(num_classes, np.inf)
-    sound = np.isfinite(own) & np.isfinite(scored.confidence)
-    for label in np.unique(scored.label[sound]):
-        thresholds[label] = own[sound & (scored.label == label)].mean()
-    looks_alike = scored.confidence >= thresholds[scored.prediction]
-    return _by_margin(scored, sound & scored.is_wrong & looks_alike)
+    is_valid = np.isfinite(own) & np.isfinite(scored.confidence)
+    for label in np.unique(scored.label[is_valid]):
+        thresholds[label] = own[is_valid & (scored.label == label)].mean()
+    is_confident = scored.confidence >= thresholds[scored.prediction]
+    return _by_margin(scored, is_valid & scored.is_wrong & is_confident)
 
 
-def _by_margin(scored: ScoredExamples, is_doubted: np.ndarray) -> np.ndarray:
-    indices = np.flatnonzero(is_doubted)
+def _by_margin(scored: ScoredExamples, is_suspect: np.ndarray) -> np.ndarray:
+    indices = np.flatnonzero(is_suspect)
     margin = scored.label_probability[indices] - scored.confidence[indices]
     return indices[np.argsort(margin, kind="stable")]
 

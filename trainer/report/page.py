@@ -1,7 +1,7 @@
-"""The page as one HTML file, its style, program and charts within; and the tables beside it.
+"""Render the page as one HTML file, with its style and scripts, and the CSV tables beside it.
 
-Charts are drawn by Chart.js (vendor/, MIT licence). Whatever comes from the data is escaped by
-Jinja2, in the program's block of JSON, too.
+Chart.js draws the charts (vendor/, MIT license). Jinja2 escapes whatever comes from the data, also
+in the script's block of JSON.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TFDS_ID = re.compile(
 
 
 def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) -> str:
-    """The HTML of `contents`.
+    """Render `contents` as HTML.
 
     Args:
         template: a file of `templates/`.
-        contents: named in the template by its keys; JSON's types, all numbers finite.
-        for_charts: what the program on the page is given.
+        contents: the template's variables; JSON's types, all numbers finite.
+        for_charts: the script's data.
     """
     import jinja2
 
@@ -55,7 +55,7 @@ def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) 
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     program = _file("templates/page.js")
     charts = _file(f"vendor/{_CHARTS}").partition("//# sourceMappingURL")[0]
-    # No script runs but these two, and nothing is fetched, whatever the data may hold.
+    # Only these two scripts run, and nothing is fetched, whatever the data contain.
     allowed = " ".join(f"'sha256-{_sha256(script)}'" for script in (charts, program))
     return environment.get_template(template).render(
         **contents,
@@ -66,12 +66,12 @@ def render(template: str, contents: dict[str, Any], for_charts: dict[str, Any]) 
         charts=charts,
         policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src "
         + allowed,
-        licence=_file("vendor/LICENSE.md"),
+        license=_file("vendor/LICENSE.md"),
     )
 
 
 def report(contents: dict[str, Any]) -> str:
-    """The page of one run, from what contents.build makes."""
+    """Render the page of one run; `contents` come from contents.build."""
     return render(
         "report.html",
         contents,
@@ -84,12 +84,12 @@ def report(contents: dict[str, Any]) -> str:
 
 
 def comparison(contents: dict[str, Any]) -> str:
-    """The page of several runs, from what comparison.build makes."""
+    """Render the page of several runs; `contents` come from comparison.build."""
     return render("compare.html", contents, {"curves": contents["curves"], "bins": []})
 
 
 def metrics_csv(curves: Curves) -> str:
-    """All points of all curves: a row for each step, a column for each curve and tag."""
+    """Format all curves: a row for each step, a column for each curve and tag."""
     columns = {
         f"{name}_{tag}": dict(points)
         for name, tags in curves.items()
@@ -105,7 +105,7 @@ def metrics_csv(curves: Curves) -> str:
 
 
 def predictions_csv(evidence: ReportData) -> str:
-    """The validation split's examples and what became of each: a row for each that was scored."""
+    """Format the predictions of the validation split: a row for each scored example."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["id", "label", "prediction", "confidence", "label_probability"])
@@ -133,7 +133,7 @@ def _sha256(script: str) -> str:
 
 
 def _short_id(name: str) -> str:
-    """An example's id as it is shown: of those that TFDS makes, split, shard and number."""
+    """Shorten an id of TFDS to split, shard and number."""
     found = _TFDS_ID.fullmatch(name)
     if not found:
         return name
@@ -160,7 +160,7 @@ def _duration(secs: float | None) -> str:
 
 
 def _breakable(name: str) -> Any:
-    """A class's name as HTML that may be broken where its words end."""
+    """Return a class's name as HTML that may break between words."""
     import markupsafe
 
     words = re.split(r"(?<=[_\-/. ])", name)

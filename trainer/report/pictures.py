@@ -1,6 +1,6 @@
-"""Single examples of a source: their ids, fingerprints and small pictures.
+"""Ids, fingerprints and thumbnails of single examples of a source.
 
-A `may_go_on` is asked with every batch or example, and raises what else is to be done.
+`raise_if_stopping` is called with every batch or example.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ T = TypeVar("T")
 
 
 def identities(
-    source: Source, split: str, may_go_on: Callable[[], None]
+    source: Source, split: str, raise_if_stopping: Callable[[], None]
 ) -> tuple[list[str], np.ndarray]:
-    """The ids of all examples in the split's order, and fingerprints of their files, int64 [n]."""
-    return _identities(source.examples(split, 0, 1, shuffle=False), may_go_on)
+    """Return the ids of a split's examples in order, and fingerprints of their files, int64 [n]."""
+    return _identities(source.examples(split, 0, 1, shuffle=False), raise_if_stopping)
 
 
 def fingerprints(
-    source: Source, split: str, indices: Sequence[int], may_go_on: Callable[[], None]
+    source: Source, split: str, indices: Sequence[int], raise_if_stopping: Callable[[], None]
 ) -> np.ndarray:
-    """Fingerprints of some examples' files, int64 [n]: equal for equal bytes, else hardly ever."""
+    """Return 63-bit hashes of some examples' files, int64 [n]."""
 
     def fingerprint(example: Example) -> int:
         return int(_fingerprint(tf.constant(example.encoded)))
 
-    return np.array(_of_each(source, split, indices, fingerprint, may_go_on), np.int64)
+    return np.array(_of_each(source, split, indices, fingerprint, raise_if_stopping), np.int64)
 
 
 def read(
-    source: Source, split: str, indices: Sequence[int], may_go_on: Callable[[], None]
+    source: Source, split: str, indices: Sequence[int], raise_if_stopping: Callable[[], None]
 ) -> list[ReportImage]:
-    """The examples at `places`, to be shown."""
+    """Return the examples at `indices` with their thumbnails."""
 
-    def picture(example: Example) -> ReportImage:
+    def image(example: Example) -> ReportImage:
         return ReportImage(example.id, example.label, thumbnail(example.encoded))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of sizes, and of metadata that nobody reads
-        return _of_each(source, split, indices, picture, may_go_on)
+        warnings.simplefilter("ignore")  # Pillow's, of sizes and unused metadata
+        return _of_each(source, split, indices, image, raise_if_stopping)
 
 
 def thumbnail(encoded: bytes) -> str:
-    """A small JPEG of an image file as a data URI, whole and upright; "" of what is no image."""
+    """Return a small, upright JPEG of an image file as a data URI; "" if it cannot be decoded."""
     from PIL import Image, ImageOps
 
     try:
@@ -76,19 +76,19 @@ def thumbnail(encoded: bytes) -> str:
 
 
 def _identities(
-    examples: tf.data.Dataset, may_go_on: Callable[[], None]
+    examples: tf.data.Dataset, raise_if_stopping: Callable[[], None]
 ) -> tuple[list[str], np.ndarray]:
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return example["id"], _fingerprint(example["encoded"])
 
     mapped = examples.map(as_written(identity)).batch(256)
     ids: list[str] = []
-    prints = [np.zeros(0, np.int64)]
+    hashes_by_batch = [np.zeros(0, np.int64)]
     for names, hashes in skip_autotune(mapped.prefetch(2)).as_numpy_iterator():
         ids += [name.decode("utf-8", "replace") for name in names]
-        prints.append(hashes)
-        may_go_on()
-    return ids, np.concatenate(prints)
+        hashes_by_batch.append(hashes)
+        raise_if_stopping()
+    return ids, np.concatenate(hashes_by_batch)
 
 
 def _fingerprint(encoded: tf.Tensor) -> tf.Tensor:
@@ -100,12 +100,12 @@ def _of_each(
     split: str,
     indices: Sequence[int],
     make: Callable[[Example], T],
-    may_go_on: Callable[[], None],
+    raise_if_stopping: Callable[[], None],
 ) -> list[T]:
-    """What `make` makes of the examples at `places`, several at a time: a bucket is far."""
+    """Call `make` with the examples at `indices`, several at a time: a bucket has latency."""
 
     def at(index: int) -> T:
-        may_go_on()
+        raise_if_stopping()
         return make(source.example(split, index))
 
     with ThreadPoolExecutor(_NUM_THREADS) as pool:

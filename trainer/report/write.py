@@ -1,4 +1,4 @@
-"""Writing the page of a run; nothing that goes wrong with it may cost the run."""
+"""Write the report of a run; a failure here must not fail the run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CONTENTS = "report/contents.json"
 
 
 def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportData | None:
-    """Find out what the page is to show, most of its work; what fails is said, and no more.
+    """Collect what the report shows, which is most of the work; turn an error into a warning.
 
     Args:
-        run: it has come to its end.
+        run: a finished run.
         evaluation: of the validation split, with its scored examples.
-        metrics: what `metrics.json` is to hold, as far as it is known.
+        metrics: those of `metrics.json` that are known.
 
     Returns:
-        None where it fails.
+        None if it fails.
 
     Raises:
         Preempted: see Run.stop_if_asked.
@@ -38,21 +38,21 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportD
         return gathering.gather(run, evaluation, metrics)
     except Preempted:
         raise
-    except Exception as error:  # the model and its figures are worth more than the page
+    except Exception as error:  # the model and its metrics matter more than the report
         _warn(run, error)
         return None
 
 
 def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> bool:
-    """Publish the page and the files beside it; what fails is said, and no more.
+    """Publish the page and the files beside it; turn an error into a warning.
 
     Args:
-        run: it has come to its end.
+        run: a finished run.
         evidence: see gather.
-        metrics: what `metrics.json` is to hold.
+        metrics: those of `metrics.json`.
 
     Returns:
-        whether they are there.
+        whether they were written.
     """
     if evidence is None:
         return False
@@ -63,13 +63,13 @@ def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> boo
             METRICS_FILE: page.metrics_csv(evidence.curves),
             PREDICTIONS: page.predictions_csv(evidence),
             CONTENTS: json.dumps(shown, allow_nan=False) + "\n",
-            PAGE_FILE: page.report(shown),  # the last one: it speaks of the others
+            PAGE_FILE: page.report(shown),  # last: it refers to the others
         }
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
             storage.write_atomically(storage.join(run.config.workdir, name), content)
         num_bytes = len(content)
-        run.reporter.say(f"report     of {num_bytes / 1e6:.1f} MB", report_bytes=num_bytes)
+        run.reporter.say(f"report     {num_bytes / 1e6:.1f} MB", report_bytes=num_bytes)
     except Exception as error:  # as above
         _warn(run, error)
         return False

@@ -1,4 +1,4 @@
-"""What an evaluation says, for a person who reads a terminal of 80 columns."""
+"""Format an evaluation for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _NUMBER, _SHARE = 80, 2, 6
 
 
 def table(evaluation: Mapping[str, Any]) -> Table:
-    """The confusion matrix with the recall of each class; the weakest classes where they are many.
+    """Return the confusion matrix with each class's recall; of many classes the weakest.
 
     Args:
         evaluation: as `metrics.json` holds it; see Evaluation.to_dict.
@@ -26,9 +26,9 @@ def table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def worst_confusions(evaluation: Mapping[str, Any]) -> list[str]:
-    """The two pairs of classes that are most often confused, in words; fewer if there are fewer.
+    """Describe the (at most) two most often confused pairs of classes.
 
-    Ordered by the number of images; of equally many the larger share of its class comes first.
+    Ordered by the number of images; of equally many the larger fraction of its class comes first.
     """
     names = list(evaluation["per_class"])
     pairs = []
@@ -38,13 +38,13 @@ def worst_confusions(evaluation: Mapping[str, Any]) -> list[str]:
             if count and prediction != label:
                 pairs.append((-count, -count / total, row, label, prediction, total))
     return [
-        f"{label} is taken for {prediction}: {-count:,} of {total:,} images ({-share:.1%})"
+        f"{label} predicted as {prediction}: {-count:,} of {total:,} images ({-share:.1%})"
         for count, share, _, label, prediction, total in sorted(pairs)[:_NUM_CONFUSIONS]
     ] or ["no mistakes"]
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """The recall of each class, and the two worst confusions, for a machine to read."""
+    """Return the recall of each class and the two worst confusions, for JSON logs."""
     recall = {name: known["recall"] for name, known in evaluation["per_class"].items()}
     return {"recall": recall, "worst_confusions": worst_confusions(evaluation)}
 
@@ -60,7 +60,7 @@ def _matrix(evaluation: Mapping[str, Any]) -> Table:
     found.add_column("label", no_wrap=True, overflow="ellipsis", max_width=_WIDTH - taken)
     for number, width in enumerate(widths, start=1):
         found.add_column(str(number), justify="right", no_wrap=True, min_width=width)
-    found.add_column("right", justify="right", no_wrap=True, min_width=_SHARE)
+    found.add_column("recall", justify="right", no_wrap=True, min_width=_SHARE)
     rows = zip(per_class.items(), evaluation["confusion_matrix"], strict=True)
     for number, ((name, known), counts) in enumerate(rows):
         cells = [_cell(count, i == number, sum(counts)) for i, count in enumerate(counts)]
@@ -74,7 +74,7 @@ def _weakest(evaluation: Mapping[str, Any]) -> Table:
     weakest = sorted(known, key=lambda item: item[1]["recall"])[:_WEAKEST]
     found = _table(is_tight=False)
     found.add_column(f"weakest of {len(per_class):,} classes", no_wrap=True, overflow="ellipsis")
-    for column in ("images", "right", "precision"):
+    for column in ("images", "recall", "precision"):
         found.add_column(column, justify="right", no_wrap=True)
     for name, f in weakest:
         found.add_row(
@@ -91,17 +91,17 @@ def _table(is_tight: bool) -> Table:
     return Table(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, header_style="bold")
 
 
-def _cell(count: int, is_right: bool, total: int) -> Any:
+def _cell(count: int, is_correct: bool, total: int) -> Any:
     from rich.text import Text
 
-    if is_right:
+    if is_correct:
         return Text(_short(count), "bold blue")
-    # One may not be able to tell the colours apart: what is wrong is never bold.
+    # For readers who cannot tell the colors apart: mistakes are never bold.
     return Text(_short(count), ("yellow" if count * 20 >= total else "") or "dim")
 
 
 def _short(count: int) -> str:
-    """In four characters, for twelve of them to fit."""
+    """Format `count` in four characters: twelve must fit on a line."""
     if count >= 10_000:
         return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.0f}M"
     return str(count) if count else "·"

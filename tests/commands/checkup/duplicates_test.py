@@ -18,8 +18,8 @@ def found(**splits):
 def test_each_evaluated_copy_is_named_with_one_that_is_trained_on():
     leak = found(train=looks("pqr"), validation=looks("st"), test=looks("u"))
     finding = leak["duplicates_across_splits"]
-    assert finding.message == "3 of 3 images that are evaluated are trained on, too"
-    assert finding.cost.startswith("up to 100.0% of the accuracy is memory")
+    assert finding.message == "3 of 3 evaluation images are also in the training split"
+    assert finding.cost.startswith("up to 100.0% of the accuracy is memorized")
     assert finding.items == (
         "train: p = validation: s",
         "train: p = validation: t",

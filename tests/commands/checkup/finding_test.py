@@ -9,10 +9,10 @@ from trainer.commands.checkup.finding import (
     OK,
     WARNING,
     Finding,
-    again,
     exit_code,
     show,
     to_json,
+    train_command,
 )
 
 CORES = Finding("machine", "cores", OK, "2 cores")
@@ -71,7 +71,7 @@ def test_of_what_is_many_ten_are_shown():
 @pytest.mark.parametrize(
     ("findings", "code", "verdict"),
     [
-        ([CORES], 0, "all is well"),
+        ([CORES], 0, "no problems found"),
         ([CORES, MEMORY], 0, "1 warning: this run would work"),
         ([MEMORY, TINY], 0, "2 warnings: this run would work"),
         ([BROKEN, BROKEN], 2, "2 errors: this run would fail"),
@@ -121,4 +121,4 @@ def test_json_has_these_keys_and_all_items():
     ],
 )
 def test_the_command_is_one_that_a_shell_takes(words, more, expected):
-    assert again(words, more) == f"graft train {expected}"
+    assert train_command(words, more) == f"graft train {expected}"

@@ -9,10 +9,10 @@ from trainer.settings.config import Config
 @pytest.mark.parametrize(
     ("settings", "severity", "message"),
     [
-        ({}, "ok", "{root}/cache/features: features are kept here"),
+        ({}, "ok", "{root}/cache/features: features are cached here"),
         ({"feature_cache": "off"}, None, None),
         ({"augment": "light"}, None, None),
-        ({"feature_cache": "{root}/new"}, "ok", "{root}/new: features are kept here"),
+        ({"feature_cache": "{root}/new"}, "ok", "{root}/new: features are cached here"),
         ({"feature_cache": "{root}/file"}, "error", "--feature_cache={root}/file: must be a wr"),
         (
             {"cache_dir": "{root}/file"},

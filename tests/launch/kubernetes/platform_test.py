@@ -127,7 +127,7 @@ def test_flags_in_a_file_go_along(tmp_path, capsys):
         (["--max_hours=0"], ["--workdir=gs://b/x"], ["--max_hours=0.0: must be above 0"]),
         (["--max_hours=nan"], ["--workdir=gs://b/x"], ["--max_hours=nan"]),
         ([], ["--workdir=gs://b/x", "--dataset=./pictures"], ["--dataset=./pictures", "gs://"]),
-        ([], ["--workdir=gs://b/x", "--dataset=tests"], ["--dataset=tests: is a path of this"]),
+        ([], ["--workdir=gs://b/x", "--dataset=tests"], ["--dataset=tests: is a path on this"]),
         ([], ["--workdir=gs://b/x", "--worker_hosts=a:1"], ["--worker_hosts", "--num_workers"]),
         (
             [],

@@ -105,7 +105,7 @@ def test_wait_outlasts_a_cluster_that_is_away_and_ends_where_it_stays_away(
     cluster_api.faults = away
     assert wait_for(cluster_api, ({}, []), (condition("Complete"), [])) == 0
     cluster_api.objects.clear()
-    monkeypatch.setattr(wait, "_PATIENCE_SECS", 0.1)
+    monkeypatch.setattr(wait, "_API_TIMEOUT_SECS", 0.1)
     cluster_api.faults = lambda method, plural, is_dry: 503 if plural == "pods" else None
     assert wait_for(cluster_api, ({}, [])) == 2
     assert "cannot list pods in default: the cluster answers 503" in capsys.readouterr().err

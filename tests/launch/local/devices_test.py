@@ -15,8 +15,8 @@ from trainer.launch.local import devices
         ([3, 5], 3, [{3}, {5}, {3}]),
     ],
 )
-def test_core_shares(cores, num_workers, expected):
-    assert devices.core_shares(cores, num_workers) == expected
+def test_assign_cores(cores, num_workers, expected):
+    assert devices.assign_cores(cores, num_workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_core_shares(cores, num_workers, expected):
         (["0"], 2, ["-1", "-1"]),
     ],
 )
-def test_gpu_shares(gpus, num_workers, expected):
-    assert devices.gpu_shares(gpus, num_workers) == expected
+def test_assign_gpus(gpus, num_workers, expected):
+    assert devices.assign_gpus(gpus, num_workers) == expected
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ def test_a_workdir_that_is_gone_is_there_again_as_it_was(tmp_path):
     directory.mkdir()
     (directory / "kept").write_text("content")
     workdir = Workdir(str(directory))
-    assert workdir.bring_back() is False
-    workdir.take_away()
+    assert workdir.reconnect() is False
+    workdir.disconnect()
     with pytest.raises(NotADirectoryError):  # for root, too
         (directory / "new").write_text("lost")
     with pytest.raises(FileExistsError):
         os.makedirs(directory, exist_ok=True)
-    assert workdir.bring_back() is True
-    assert workdir.bring_back() is False
+    assert workdir.reconnect() is True
+    assert workdir.reconnect() is False
     assert os.listdir(tmp_path) == ["run"]
     assert (directory / "kept").read_text() == "content"
 
@@ -50,14 +50,14 @@ class Story:
         self.now = 100.0
         self.workers: Any = WorkerGroup()  # in the place of a gang of real ones
         self.times_gone = 0
-        self.observer = Observer(disturbance, 50.0, lambda: self.now, self.take_away)
+        self.observer = Observer(disturbance, 50.0, lambda: self.now, self.disconnect)
 
-    def take_away(self):
+    def disconnect(self):
         self.times_gone += 1
 
     def says(self, worker, message, **figures):
         line = message if worker is None else json.dumps({"message": message, **figures})
-        self.observer.tell(worker, line)
+        self.observer.read_line(worker, line)
         self.observer.watch(self.workers)
 
     def trains(self, *steps):
@@ -129,7 +129,7 @@ def test_the_last_lines_are_kept_without_the_steps():
     story.says(None, "starting 2 workers")
     story.trains(1, 2)
     story.says(1, "data")
-    story.observer.tell(1, "graft: no JSON")
+    story.observer.read_line(1, "graft: no JSON")
     assert list(story.observer.lines) == [
         "launch │ starting 2 workers",
         "1 │ data",

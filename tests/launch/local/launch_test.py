@@ -27,7 +27,7 @@ import os, sys
 from trainer.launch.local import launch as local
 num_workers, max_restarts, grace_secs = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 command = [sys.executable, *sys.argv[4:]]
-tell = local.teller(num_workers)
+tell = local.line_printer(num_workers)
 sys.exit(local.run(command, os.environ, tell, num_workers, max_restarts, grace_secs))
 """
 

@@ -15,7 +15,7 @@ from tests.processes.forked_workers import ForkedWorkers
 from tests.processes.rehearsals import rehearse
 from tests.tiers import GANG
 from trainer.launch.local.disturbance import NAMES
-from trainer.launch.local.rehearse import plan, small
+from trainer.launch.local.rehearse import plan, short_argv
 from trainer.launch.local.stage import same_bits
 from trainer.settings import flags
 from trainer.settings.command_line import parse
@@ -64,7 +64,7 @@ def test_the_small_run_is_the_users_own_but_for_its_length_and_voice():
     words = ["--workdir=w", "--num_epochs=50", "--warmup_steps=500", "--nodeterministic"]
     words += ["--hidden_units=", "--test_split=test", "--learning_rate=0.5", "--log_format=text"]
     values = {"num_steps": 40, "stall_timeout_secs": 20.0}
-    assert sorted(small(values, parse(words, flags.TRAINER)[0], "w/kill")) == [
+    assert sorted(short_argv(values, parse(words, flags.TRAINER)[0], "w/kill")) == [
         "--checkpoint_every_steps=4",
         "--export_formats=",
         "--hidden_units=",
@@ -77,7 +77,7 @@ def test_the_small_run_is_the_users_own_but_for_its_length_and_voice():
         "--warmup_steps=39",
         "--workdir=w/kill",
     ]
-    config = flags.config_from_argv(small(values, parse(words, flags.TRAINER)[0], "w/kill"))
+    config = flags.config_from_argv(short_argv(values, parse(words, flags.TRAINER)[0], "w/kill"))
     assert (config.hidden_units, config.num_epochs, config.export_formats) == ((), None, ())
 
 

@@ -133,7 +133,7 @@ def test_what_trials_draw():
     ("word", "expected"),
     [
         ("learning_rte=1..2", "'learning_rte' is no flag of the trainer"),
-        ("workdir=a|b", "'workdir' is no flag of the trainer that can be drawn"),
+        ("workdir=a|b", "'workdir' is no flag of the trainer that can be tuned"),
         ("dropout=0..1.5", "--dropout=1.5"),
         ("learning_rate=0.1", "two different values"),
         ("learning_rate=0.1..0.01", "LOW must be below HIGH"),
@@ -153,5 +153,5 @@ def test_what_trials_cannot_draw(word, expected):
 
 
 def test_a_flag_is_drawn_once():
-    with pytest.raises(UserError, match="dropout is there twice"):
+    with pytest.raises(UserError, match="dropout is named twice"):
         tuning.parameters(["dropout=0|0.5", "dropout=0..1e-3"], request())

@@ -1,1 +1,1 @@
-"""What `graft doctor` looks at, one subject a file; each check returns findings."""
+"""The checks of `graft doctor`, one subject a file; each check returns findings."""

@@ -1,4 +1,4 @@
-"""All checks in their order; what one finds, the next may need."""
+"""Run all checks in order; later ones need results of earlier ones."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from trainer.process import machine
 from trainer.process.errors import GraftError
 from trainer.settings.config import Config
 
-# Told what is looked at, how much of it is done, and of how much.
+# Called with a title, what is done and the total.
 Progress = Callable[[str, int, int], None]
 
 
 def examine(
-    config: Config, words: Sequence[str], environment: Mapping[str, str], progress: Progress
+    config: Config, argv: Sequence[str], environment: Mapping[str, str], progress: Progress
 ) -> list[Finding]:
-    """Look at everything, and say what was found, area by area.
+    """Run all checks, and return their findings, area by area.
 
     Args:
         config: the run.
-        words: of its command line, for the commands that help.
+        argv: its command line, for the commands in the fixes.
         environment: os.environ, outside of tests.
-        progress: told how far a long look is.
+        progress: called during long scans.
     """
     strategies.limit_threads(machine.num_cores())
     decode_image.keep_graphs_in(config.cache_dir)
@@ -44,13 +44,13 @@ def examine(
     facts: dict[str, Any] = {}
     backbone, seen = _backbone(config, facts)
     found += seen
-    found += _data(config, words, facts, backbone and backbone.image_size, progress)
+    found += _data(config, argv, facts, backbone and backbone.image_size, progress)
     params = backbone.num_params if backbone else 0
     trainable = 0 if config.freeze_backbone else params
     # Weights and the optimizer's two slots for each checkpoint; the export once.
     num_bytes = 4 * (3 * trainable * (config.keep_checkpoints + 2) + params)
-    found += run_check.check_workdir(config, facts, num_bytes, words)
-    found += run_check.check_feature_cache(config, words)
+    found += run_check.check_workdir(config, facts, num_bytes, argv)
+    found += run_check.check_feature_cache(config, argv)
     return sorted(found, key=lambda finding: AREAS.index(finding.area))
 
 
@@ -71,7 +71,7 @@ def _backbone(config: Config, facts: dict[str, Any]) -> tuple[Any, list[Finding]
 
 def _data(
     config: Config,
-    words: Sequence[str],
+    argv: Sequence[str],
     facts: dict[str, Any],
     image_size: tuple[int, int] | None,
     progress: Progress,
@@ -79,40 +79,40 @@ def _data(
     try:
         source = catalog.open_source(config, lambda *done: progress("drawing leaves", *done))
         catalog.check_splits(source, config)
-        if damaged := source.damaged_file():
-            return [_damaged(damaged)]
-        looks = _looks(config, source, progress)
+        if path := source.damaged_file():
+            return [_unreadable(path)]
+        splits = _scan(config, source, progress)
     except (GraftError, OSError, tf.errors.OpError) as error:
         return [_failed("data", error)]
     facts["class_names"] = list(source.class_names)
     facts["dataset_digest"] = source.digest[:16]
     facts["num_train_examples"] = source.num_examples(config.train_split)
-    return data_check.check(config, source.class_names, looks, image_size, words)
+    return data_check.check(config, source.class_names, splits, image_size, argv)
 
 
-def _looks(config: Config, source: Source, progress: Progress) -> dict[str, list[ImageFacts]]:
+def _scan(config: Config, source: Source, progress: Progress) -> dict[str, list[ImageFacts]]:
     asked = (config.train_split, config.validation_split, config.test_split)
-    splits = dict.fromkeys(filter(None, asked))
-    total = sum(map(source.num_examples, splits))
-    looks: dict[str, list[ImageFacts]] = {}
+    names = dict.fromkeys(filter(None, asked))
+    total = sum(map(source.num_examples, names))
+    splits: dict[str, list[ImageFacts]] = {}
     before = 0
-    for split in splits:
-        tell = functools.partial(_tell, progress, before, total)
-        looks[split] = scan(source, split, tell)
-        before += len(looks[split])
-    return looks
+    for split in names:
+        report = functools.partial(_report, progress, before, total)
+        splits[split] = scan(source, split, report)
+        before += len(splits[split])
+    return splits
 
 
-def _tell(progress: Progress, before: int, total: int, done: int) -> None:
-    progress("looking at images", before + done, total)
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress("scanning images", before + done, total)
 
 
-def _damaged(path: str) -> Finding:
+def _unreadable(path: str) -> Finding:
     return Finding(
         "data",
         "damaged_file",
         ERROR,
-        f"{path}: gone, or not readable to its end",
+        f"{path}: missing or truncated",
         cost="the run does not start",
         fix="fetch or prepare it anew",
         items=(path,),

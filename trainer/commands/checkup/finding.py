@@ -1,4 +1,4 @@
-"""What a look at one thing has found, for a person and for a machine."""
+"""The findings of a check, printed as text or JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ class Finding:
 
     Attributes:
         area: one of AREAS.
-        check: its name, the same for ever.
+        check: its stable name.
         severity: OK; WARNING, if it costs something; ERROR, if the run would fail.
-        message: what is so.
-        cost: what that costs.
-        fix: the command that does away with it, or what to do where none can; empty where the
-            message says it.
-        items: every file, pair or setting that it is about.
-        shows_all: whether a person, too, must see every item.
+        message: what was found.
+        cost: its consequence.
+        fix: a command, or else what to do; empty if the message says it.
+        items: all affected files, pairs or settings.
+        shows_all: whether the text, too, lists every item.
     """
 
     area: str
@@ -41,19 +40,19 @@ class Finding:
     shows_all: bool = dataclasses.field(default=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the finding in JSON's types."""
         found = dataclasses.asdict(self)
         del found["shows_all"]
         return {**found, "items": list(self.items)}
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """2 where anything would fail, else 0."""
+    """Return 2 if any finding is an ERROR, else 0."""
     return 2 if any(finding.severity == ERROR for finding in findings) else 0
 
 
 def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """All findings as JSON's types; keys are added, never renamed, while VERSION stays."""
+    """Return all findings in JSON's types; within a VERSION keys are added, never renamed."""
     return {
         "version": VERSION,
         "exit_code": exit_code(findings),
@@ -64,42 +63,42 @@ def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def show(findings: Sequence[Finding], stream: TextIO) -> None:
-    """Print all findings by area; in colours on a terminal."""
+    """Print all findings by area; in color on a terminal."""
     from rich.console import Console
 
     console = Console(file=stream, highlight=False, emoji=False, soft_wrap=True)
     style = {OK: "green", WARNING: "yellow", ERROR: "bold red"}
 
-    def say(text: str, style: str = "") -> None:
+    def write(text: str, style: str = "") -> None:
         console.print(text, style=style or None, markup=False, end="")
 
     area = ""
     for finding in findings:
-        say(f"{'' if finding.area == area else finding.area:<11}", "bold")
+        write(f"{'' if finding.area == area else finding.area:<11}", "bold")
         area = finding.area
-        say(f"{finding.severity:<9}", style[finding.severity])
+        write(f"{finding.severity:<9}", style[finding.severity])
         lines = textwrap.wrap(finding.message, _WIDTH - _INDENT, break_long_words=False)
-        say(f"\n{' ' * _INDENT}".join(lines or [""]) + "\n")
+        write(f"\n{' ' * _INDENT}".join(lines or [""]) + "\n")
         for line in _details(finding):
-            say(f"{' ' * _INDENT}{line}\n", "dim" if line.startswith("  ") else "")
-    say("\n" + _verdict(findings) + "\n", "bold")
+            write(f"{' ' * _INDENT}{line}\n", "dim" if line.startswith("  ") else "")
+    write("\n" + _verdict(findings) + "\n", "bold")
 
 
-def again(words: Sequence[str], *more: str) -> str:
-    """The run's command line with other settings, `--name=value` each, as one types it."""
-    others = {_name(word) for word in more}
+def train_command(argv: Sequence[str], *changes: str) -> str:
+    """Return the run's command line with `changes`, each `--name=value`."""
+    changed = {_name(argument) for argument in changes}
     kept = []
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-") or _name(word) not in others:
-            kept.append(word)
-        elif "=" not in word:
-            next(rest, None)  # the value is a word of its own
-    return f"graft train {shlex.join([*kept, *more])}"
+    rest = iter(argv)
+    for argument in rest:
+        if not argument.startswith("-") or _name(argument) not in changed:
+            kept.append(argument)
+        elif "=" not in argument:
+            next(rest, None)  # the value is the next argument
+    return f"graft train {shlex.join([*kept, *changes])}"
 
 
-def _name(word: str) -> str:
-    return word.partition("=")[0].lstrip("-")
+def _name(argument: str) -> str:
+    return argument.partition("=")[0].lstrip("-")
 
 
 def _details(finding: Finding) -> list[str]:
@@ -108,7 +107,7 @@ def _details(finding: Finding) -> list[str]:
     if len(shown) < len(finding.items):
         lines.append(f"  and {len(finding.items) - len(shown):,} more; --json lists all")
     lines += _wrapped("cost: ", finding.cost)
-    # A command stays in one line: it is to be copied.
+    # A command stays on one line, to be copied.
     is_command = finding.fix.startswith(("graft ", "rm ", "pip ", "export "))
     return lines + ([f"fix:  {finding.fix}"] if is_command else _wrapped("fix:  ", finding.fix))
 
@@ -129,7 +128,7 @@ def _verdict(findings: Sequence[Finding]) -> str:
     )
     if errors:
         return f"{counted}: this run would fail"
-    return f"{counted}: this run would work" if warnings else "all is well"
+    return f"{counted}: this run would work" if warnings else "no problems found"
 
 
 def _count(findings: Sequence[Finding], severity: str) -> int:

@@ -1,7 +1,7 @@
-"""Every image of a split, looked at once: its header, whether it is whole, and what it is equal to.
+"""Scan every image of a split once: its header, whether it is complete, and a digest.
 
-Headers are read by Pillow, many files at a time. Whatever looks odd there, or ends too early, is
-given to the decoder that training uses: that one alone says what is broken.
+Pillow reads the headers of many files at a time. Odd or truncated files are passed to the decoder
+that training uses, which alone decides what is broken.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from trainer.process import machine
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _CHUNK = 64
-_THREADS_PER_CORE = 2  # while one waits for the disk
+_THREADS_PER_CORE = 2  # one waits for the disk
 
 
 class ImageFacts(NamedTuple):
-    """What is known of one image.
+    """Facts about one image.
 
     Attributes:
-        id: as the source names it.
-        path: its file; "" where it is in a file of many.
+        id: given by the source.
+        path: its file; "" if a file holds many images.
         label: index of its class.
-        digest: 16 bytes that name its file's content; b"" where it could not be read.
-        width: in pixels, as its header says, as is height; 0 where it is broken.
+        digest: 16 bytes of its file's content; b"" if it could not be read.
+        width: in pixels, by its header, as is height; 0 if it is broken.
         height: see width.
-        problem: why training cannot use it; "" where it can.
+        problem: why training cannot use it; "" if it can.
         is_missing: whether the file itself cannot be read.
     """
 
@@ -55,22 +55,22 @@ class ImageFacts(NamedTuple):
 
 
 def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[ImageFacts]:
-    """A look at every image of `split`, in its order.
+    """Scan every image of `split`, in its order.
 
     Args:
         source: of the data.
         split: one of the source's.
-        progress: called with the number of images that were looked at so far.
+        progress: called with the number of images scanned so far.
     """
     found: list[ImageFacts] = []
     threads = _THREADS_PER_CORE * machine.num_cores()
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        # A giant is judged by our own rule, and odd EXIF is none of our business.
+        # MAX_PIXELS decides what is too large, and odd EXIF does not matter.
         warnings.simplefilter("ignore")
         waiting: collections.deque[Future[list[ImageFacts]]] = collections.deque()
-        for look in _chunks(source, split):
-            waiting.append(pool.submit(look))
-            # Never many at once: the images of a whole data set do not fit into memory.
+        for scan_chunk in _chunks(source, split):
+            waiting.append(pool.submit(scan_chunk))
+            # Bounded: the images of a data set do not fit into memory.
             if len(waiting) > 2 * threads:
                 found += waiting.popleft().result()
                 progress(len(found))
@@ -81,7 +81,7 @@ def scan(source: Source, split: str, progress: Callable[[int], None]) -> list[Im
 
 
 def _chunks(source: Source, split: str) -> Iterator[Callable[[], list[ImageFacts]]]:
-    """What looks at the next _CHUNK images, again and again."""
+    """Yield functions, each of which scans the next _CHUNK images."""
     if isinstance(source, ListedSource):
         listing = source.listing(split)
         rows = zip(listing.paths, listing.labels, listing.ids, strict=True)
@@ -122,27 +122,27 @@ def _of_bytes(encoded: bytes, label: int, example_id: str, path: str) -> ImageFa
 
 
 def problem(encoded: bytes) -> str:
-    """Why training cannot use an image file; "" where it can. Pillow may warn besides."""
+    """Return why training cannot use an image file; "" if it can. Pillow may warn."""
     return _problem(encoded, _size(encoded)[0])
 
 
 def _problem(encoded: bytes, width: int) -> str:
-    return _verdict(encoded) if not width or not _is_whole(encoded) else ""
+    return _decoding_error(encoded) if not width or not _is_complete(encoded) else ""
 
 
 def _size(encoded: bytes) -> tuple[int, int]:
-    """Width and height by the header; 0, 0 where it is odd."""
+    """Return width and height by the header; 0, 0 if it is corrupt or too large."""
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-    # Of a damaged header Pillow raises anything, SyntaxError for one.
+    # For a corrupt header Pillow raises anything, SyntaxError for one.
     except Exception:
         return 0, 0
     return (width, height) if 0 < width * height <= MAX_PIXELS else (0, 0)
 
 
-def _is_whole(encoded: bytes) -> bool:
-    """Whether the file ends as its format ends."""
+def _is_complete(encoded: bytes) -> bool:
+    """Return whether the file ends as its format must."""
     if encoded.startswith(b"\xff\xd8"):
         return encoded.endswith(b"\xff\xd9")
     if encoded.startswith(b"\x89PNG"):
@@ -154,8 +154,8 @@ def _is_whole(encoded: bytes) -> bool:
     return int.from_bytes(encoded[2:6], "little") <= len(encoded)  # BMP
 
 
-def _verdict(encoded: bytes) -> str:
-    """What the training's decoder says; "" if it has nothing against the image."""
+def _decoding_error(encoded: bytes) -> str:
+    """Return the error of the decoder that training uses; "" if it decodes the image."""
     try:
         decode_and_resize(tf.constant(encoded), (32, 32))
     except tf.errors.OpError as error:

@@ -1,4 +1,4 @@
-"""The machine: cores, memory, devices, TensorFlow's build, arithmetic."""
+"""Check the machine: cores, memory, devices, TensorFlow's build, precision."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer.process import machine
 from trainer.process.errors import UserError
 from trainer.settings.config import Config
 
-# The embedded default takes 1.3 GB at its highest.
+# The embedded default takes 1.3 GB at its peak.
 _FEW_BYTES = 2 * 10**9
 
 
 def check(config: Config, is_distributed: bool) -> list[Finding]:
-    """What this process may use of the machine, and what it will do with it.
+    """Check what this process may use of the machine, and on which devices it trains.
 
     Args:
         config: the run.
-        is_distributed: whether there are other workers: the strategy is then not built here.
+        is_distributed: whether there are other workers; then the strategy is not built.
     """
     found = [_cores(), _memory(), _tensorflow()]
     if (hidden := _hidden_gpus()) is not None:
@@ -31,14 +31,14 @@ def check(config: Config, is_distributed: bool) -> list[Finding]:
 
 
 def _cores() -> Finding:
-    usable, whole = machine.num_cores(), os.cpu_count() or 1
-    if usable == whole:
+    usable, total = machine.num_cores(), os.cpu_count() or 1
+    if usable == total:
         return Finding("machine", "cores", OK, f"{usable} cores")
     return Finding(
         "machine",
         "cores",
         OK,
-        f"{usable} of {whole} cores, by this process's affinity and quota",
+        f"{usable} of {total} cores, by this process's affinity and quota",
     )
 
 
@@ -53,7 +53,7 @@ def _memory() -> Finding:
         WARNING,
         message,
         cost="the embedded default takes 1.3 GB, larger images and backbones more; a process that "
-        "asks for more than there is, is killed",
+        "needs more than is free is killed",
         fix="end other processes, raise the container's limit, or lower --global_batch_size",
     )
 
@@ -70,18 +70,18 @@ def _tensorflow() -> Finding:
 
 
 def _hidden_gpus() -> Finding | None:
-    """GPUs that the system has and TensorFlow does not."""
-    there = sorted(glob.glob("/dev/nvidia[0-9]*"))
-    if not there or tf.config.list_physical_devices("GPU"):
+    """Find GPUs of the system that TensorFlow cannot use."""
+    present = sorted(glob.glob("/dev/nvidia[0-9]*"))
+    if not present or tf.config.list_physical_devices("GPU"):
         return None
     return Finding(
         "machine",
         "hidden_gpus",
         WARNING,
-        f"{len(there)} GPUs are here, and TensorFlow can use none of them",
-        cost="training runs on the processor, which takes ten times as long and more",
+        f"{len(present)} GPUs are present, and TensorFlow can use none of them",
+        cost="training runs on the CPU, ten or more times as slow",
         fix="pip install 'tensorflow[and-cuda]'",
-        items=tuple(there),
+        items=tuple(present),
     )
 
 

@@ -1,4 +1,4 @@
-"""What surrounds a run: its workdir, the other workers, the backbone."""
+"""Check the surroundings of a run: its workdir, its feature cache, the other workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from trainer.commands.checkup.finding import ERROR, OK, WARNING, Finding, again
+from trainer.commands.checkup.finding import ERROR, OK, WARNING, Finding, train_command
 from trainer.process.errors import UserError
 from trainer.process.file_lock import locked
 from trainer.settings import identity
@@ -24,12 +24,12 @@ from trainer.workers import cluster as clusters
 from trainer.workers import rendezvous, sharding
 from trainer.workers.cluster import Cluster, host_and_port
 
-# TensorFlow's own files for a checkpoint and an export, beside the numbers in them.
+# TensorFlow's overhead for a checkpoint and an export, besides the weights.
 _OVERHEAD_BYTES = 20 * 10**6
 
 
 def check_cluster(config: Config, environment: Mapping[str, str]) -> list[Finding]:
-    """Who the workers are, whether their names are known, and this one's port is free."""
+    """Check that the workers are known, their names resolve, and this one's port is free."""
     try:
         cluster = clusters.read(environment, config.worker_hosts, config.task_index)
         sharding.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
@@ -63,76 +63,78 @@ def check_cluster(config: Config, environment: Mapping[str, str]) -> list[Findin
 
 
 def check_workdir(
-    config: Config, facts: Mapping[str, Any], num_bytes: int, words: Sequence[str]
+    config: Config, facts: Mapping[str, Any], num_bytes: int, argv: Sequence[str]
 ) -> list[Finding]:
-    """Whether the workdir can be written to, has room, and is free for this run; nothing is made.
+    """Check that the workdir is writable, has space, and is free for this run; create nothing.
 
     Args:
         config: the run.
-        facts: what is known of its data and its backbone, by the names of a run's identity.
+        facts: about its data and its backbone, by the names of a run's identity.
         num_bytes: what its checkpoints and its export will take.
-        words: of the command line.
+        argv: the command line.
     """
     workdir = config.workdir
     try:
         free = _free_bytes(workdir, "workdir")
-        room = "" if free is None else f", {free / 1e9:,.1f} GB are free"
+        space = "" if free is None else f", {free / 1e9:,.1f} GB are free"
         if free is not None and free < (needed := num_bytes + _OVERHEAD_BYTES):
             raise UserError(
                 f"--workdir={workdir}: its disk has {free / 1e6:,.0f} MB left, and checkpoints and "
                 f"export take {needed / 1e6:,.0f} MB"
             )
         _not_in_use(workdir)
-        status.newest_checkpoint(workdir)  # refuses one that a newer version wrote
+        status.newest_checkpoint(workdir)  # refuses one of a newer version
     except UserError as error:
-        fix = again(words, "--workdir=ANOTHER")
+        fix = train_command(argv, "--workdir=ANOTHER")
         return [_refused("workdir", "workdir", error, fix)]
     differences = _differences(config, facts)
     if not differences:
         known = storage.list_names(workdir)
         state = "resumes the run in it" if "config.json" in known else "new"
-        return [Finding("workdir", "workdir", OK, f"{workdir}: {state}{room}")]
+        return [Finding("workdir", "workdir", OK, f"{workdir}: {state}{space}")]
     return [
         Finding(
             "workdir",
             "other_run",
             ERROR,
-            f"{workdir}: holds a run of other settings",
-            cost="the run does not start: it would resume what it is not",
-            fix=again(words, "--workdir=ANOTHER"),
+            f"{workdir}: holds a run with other settings",
+            cost="the run does not start: it cannot resume another run",
+            fix=train_command(argv, "--workdir=ANOTHER"),
             items=tuple(differences),
             shows_all=True,
         )
     ]
 
 
-def check_feature_cache(config: Config, words: Sequence[str]) -> list[Finding]:
-    """Whether features can be kept where they are to be; nothing is made."""
+def check_feature_cache(config: Config, argv: Sequence[str]) -> list[Finding]:
+    """Check that the feature cache is writable; create nothing."""
     if not config.caches_features:
         return []
     path = config.feature_cache_dir
     try:
         _free_bytes(path, config.feature_cache_flag)
     except UserError as error:
-        found = _refused("workdir", "feature_cache", error, again(words, "--feature_cache=ANOTHER"))
-        if not _holds_something(path):
+        found = _refused(
+            "workdir", "feature_cache", error, train_command(argv, "--feature_cache=ANOTHER")
+        )
+        if not _is_not_empty(path):
             return [found]
         cost = "the run ends here if a feature is missing"
         return [dataclasses.replace(found, severity=WARNING, cost=cost)]
-    return [Finding("workdir", "feature_cache", OK, f"{path}: features are kept here")]
+    return [Finding("workdir", "feature_cache", OK, f"{path}: features are cached here")]
 
 
-def _holds_something(path: str) -> bool:
+def _is_not_empty(path: str) -> bool:
     with contextlib.suppress(OSError, UserError):
         return bool(storage.list_names(path))
     return False
 
 
 def _free_bytes(path: str, flag: str) -> int | None:
-    """Of the disk that a directory is on, or would be; None for one in a bucket.
+    """Return the free bytes of a directory's disk; None for one in a bucket.
 
     Raises:
-        UserError: it cannot be made or written to; the message names `flag`.
+        UserError: it cannot be created or written to; the message names `flag`.
     """
     if storage.is_remote(path):
         storage.ensure_directory(path, flag)
@@ -141,7 +143,7 @@ def _free_bytes(path: str, flag: str) -> int | None:
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
     try:
-        with tempfile.TemporaryFile(dir=parent):  # nothing is left of it
+        with tempfile.TemporaryFile(dir=parent):  # removed at once
             pass
     except OSError as error:
         raise UserError(
@@ -158,7 +160,7 @@ def _not_in_use(workdir: str) -> None:
 
 
 def _differences(config: Config, facts: Mapping[str, Any]) -> list[str]:
-    """In what the settings differ from those of the checkpoints in the workdir."""
+    """Return how the settings differ from those of the checkpoints in the workdir."""
     workdir = config.workdir
     try:
         then = json.loads(storage.read_bytes(storage.join(workdir, "config.json")))["identity"]

@@ -1,1 +1,1 @@
-"""Workers on Kubernetes, by an Indexed Job or a JobSet."""
+"""Run workers on Kubernetes, in an Indexed Job or a JobSet."""

@@ -1,4 +1,4 @@
-"""What cannot work on Kubernetes, found before anything is submitted. Pure."""
+"""Refuse what cannot work on Kubernetes, before anything is submitted. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EMBEDDED = "efficientnet_lite0"  # models/handles.py, which imports TensorFlow
 _DEVICES = ("gpu", "gpus", "tpu")
 _DEFAULT_GPUS = {"gpu": 1, "gpus": 4}  # k8s/components
 _TPU_CHIPS = 8
-# How many of them one machine of GKE can have:
+# GPUs that one machine of GKE can have:
 # https://cloud.google.com/kubernetes-engine/docs/concepts/gpus
 _GPUS_OF_A_NODE = {
     "nvidia-tesla-t4": (1, 2, 4),
@@ -40,29 +40,29 @@ _CPU = re.compile(r"([0-9]+)m|([0-9]+(?:\.[0-9]{1,3})?)")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Mi|Gi|Ti|M|G|T)")
 _UNITS = {"M": 1e6, "G": 1e9, "T": 1e12, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 _LEAST_MEMORY = 2.0**30
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # of the DNS: RFC 1123
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # DNS label: RFC 1123
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 def check(request: Request, values: dict[str, Any]) -> None:
-    """Refuse what cannot work.
+    """Refuse a request that cannot work.
 
     Args:
         request: the run.
         values: of kubernetes.FLAGS, by name; `overlay` has at least one name.
 
     Raises:
-        UserError: it cannot; the message names the flag, the value and the rule.
+        UserError: it cannot work; the message names the flag, the value and the rule.
     """
     _check_names(values)
     _check_quantities(values)
     devices = _check_overlays(request, values)
     _check_workdir(request, values["claim"])
     _check_files(request)
-    if any(_PASSWORD.search(word) for word in (*request.trainer_argv, request.image)):
+    if any(_PASSWORD.search(text) for text in (*request.trainer_argv, request.image)):
         raise UserError(
-            "a URL with a password: whoever may read the job would read it; use a service account"
+            "a URL with a password: whoever may read the job could read it; use a service account"
         )
     sharding.check(
         request.num_workers,
@@ -99,7 +99,7 @@ def _check_quantities(values: dict[str, Any]) -> None:
 
 
 def _check_overlays(request: Request, values: dict[str, Any]) -> int:
-    """Devices that each worker has, at least, and that take a part of the batch."""
+    """Return the least number of devices of each worker that share its batch."""
     names, count = values["overlay"], values["gpus_per_worker"]
     chosen = f"--overlay={','.join(names)}"
     devices = [name for name in names if name in _DEVICES]
@@ -146,11 +146,11 @@ def _check_files(request: Request) -> None:
             continue
         if value.startswith((".", "~")) or os.path.exists(value):
             raise UserError(
-                f"--{flag}={value}: is a path of this machine, and the workers have others; copy "
+                f"--{flag}={value}: is a path on this machine, and workers run on others; copy "
                 "it to a bucket and use gs://…"
             )
 
 
-def names_of(asked: Sequence[str], num_workers: int) -> list[str]:
-    """The overlays that are asked for, or else what the number of workers needs."""
+def overlays_for(asked: Sequence[str], num_workers: int) -> list[str]:
+    """Return the requested overlays, or the default for the number of workers."""
     return list(asked) or ["workers" if num_workers > 1 else "single"]

@@ -1,7 +1,7 @@
-"""What Graft asks of a cluster's API, and what its answers mean in words.
+"""Call a cluster's API, and turn its errors into messages.
 
-Through the official client, which finds the cluster and the credentials as kubectl does: in the
-kubeconfig, or, within a pod, in the files of its service account.
+The official client finds the cluster and the credentials as kubectl does: in the kubeconfig or,
+within a pod, in the files of its service account.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from trainer.process.errors import GraftError, UserError
 
 Object = dict[str, Any]
 
-_TIMEOUT_SECS = (5, 30)  # to connect, to answer
-_LOG_TIMEOUT_SECS = (5, 60)  # a connection that died silently is not waited for longer
+_TIMEOUT_SECS = (5, 30)  # connect, read
+_LOG_TIMEOUT_SECS = (5, 60)  # bounds the wait for a connection that died silently
 _IN_CLUSTER_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-# By kind: group, version, plural. The group of the core is empty.
+# By kind: group, version, plural. The core group is empty.
 _KINDS = {
     "Job": ("batch", "v1", "jobs"),
     "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets"),
@@ -33,13 +33,13 @@ _KINDS = {
 
 
 class ApiUnreachable(GraftError):
-    """The cluster cannot be reached, or did not answer: what it did is not known."""
+    """The cluster cannot be reached, or did not answer: a request may have been executed."""
 
     exit_code = 2
 
 
 class Exists(UserError):
-    """There is an object of that kind and name."""
+    """An object of that kind and name exists."""
 
 
 class KubernetesApi:
@@ -62,7 +62,7 @@ class KubernetesApi:
                 "pip install '.[kubernetes]'"
             ) from error
         settings = client.Configuration()
-        # The client reads the variable once, when it is imported.
+        # The client reads the variable only once, at import.
         file = os.environ.get("KUBECONFIG") or None
         try:
             if Path(_IN_CLUSTER_NAMESPACE).exists() and not context:
@@ -73,21 +73,21 @@ class KubernetesApi:
                 contexts, active = config.list_kube_config_contexts(file)
                 used = next((c for c in contexts if c["name"] == context), active)
                 default = used["context"].get("namespace") or "default"
-        # The client lets through what the YAML parser and its own dictionaries raise.
+        # The client does not wrap errors of the YAML parser and of its own dictionaries.
         except Exception as error:
             asked = f"--context={context}: " if context else ""
             raise UserError(
                 f"{asked}no cluster: {_line(str(error))} (KUBECONFIG names the file; "
                 "`kubectl config get-contexts` lists what there is)"
             ) from error
-        settings.retries = 0  # whoever waits asks again; nobody else should wait
+        settings.retries = 0  # callers that wait retry themselves
         self.host = settings.host
         self.namespace = namespace or default
         api = client.ApiClient(settings)
         self._core, self._custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
 
     def get(self, kind: str, name: str) -> Object | None:
-        """The object; None where there is none."""
+        """Return the object; None if there is none."""
         group, version, plural = _KINDS[kind]
         with self._answers(f"look for {kind} {name}") as absent:
             if group:
@@ -105,12 +105,12 @@ class KubernetesApi:
         return None
 
     def create(self, item: Object, dry_run: bool = False) -> Object:
-        """Create `item`, or with `dry_run` let the cluster check it; returns what it made of it.
+        """Create `item`, or let the cluster validate it (`dry_run`); return the cluster's version.
 
         Raises:
             Exists: there is one of that name.
             UserError: the cluster refuses it; the message says why.
-            Unanswered: it may be created, or not.
+            ApiUnreachable: it may have been created.
         """
         kind, name = item["kind"], item["metadata"]["name"]
         group, version, plural = _KINDS[kind]
@@ -134,7 +134,7 @@ class KubernetesApi:
         )
 
     def delete(self, item: Object) -> None:
-        """Delete `item` and, first, all that belongs to it; one that is gone is fine."""
+        """Delete `item` after its dependents; do nothing if it is already deleted."""
         kind, metadata = item["kind"], item["metadata"]
         group, version, plural = _KINDS[kind]
         body = {
@@ -157,7 +157,7 @@ class KubernetesApi:
                 _content(method, name=metadata["name"], namespace=self.namespace, body=body)
 
     def pods(self, selector: str) -> list[Object]:
-        """The pods that `selector`, of labels, selects."""
+        """Return the pods that the label selector selects."""
         with self._answers("list pods"):
             method = self._core.list_namespaced_pod
             answer = _content(method, namespace=self.namespace, label_selector=selector)
@@ -165,15 +165,15 @@ class KubernetesApi:
         return []
 
     def log_lines(self, pod: str, since_secs: int | None = None) -> Iterator[str]:
-        """What the only container of `pod` writes, until it ends: a time in front of each line.
+        """Yield the log lines of `pod`'s only container until it ends, each after its time.
 
         Args:
-            pod: its name; nothing comes of one that is gone.
-            since_secs: leave out what is older.
+            pod: its name; a deleted one yields nothing.
+            since_secs: leave out older lines.
 
         Raises:
             UserError: it is refused.
-            Unanswered: the connection broke, or nothing came for a while; ask again.
+            ApiUnreachable: the connection broke or timed out; retry.
         """
         with self._answers(f"read the log of {pod}"):
             answer: Any = self._core.read_namespaced_pod_log(
@@ -191,7 +191,7 @@ class KubernetesApi:
 
     @contextlib.contextmanager
     def _answers(self, doing: str) -> Iterator[bool]:
-        """Turns errors into messages; leaves the block where the answer is that there is none."""
+        """Turn errors into messages; leave the block at a 404."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -210,7 +210,7 @@ class KubernetesApi:
 
 
 def _content(method: Callable[..., Any], **arguments: Any) -> Object:
-    # The models of the client's releases differ; what the cluster says does not.
+    # The client's models differ between releases; the cluster's JSON does not.
     answer = method(_preload_content=False, _request_timeout=_TIMEOUT_SECS, **arguments)
     content: Object = json.loads(answer.data)
     return content
@@ -229,7 +229,7 @@ def _refusal(status: int, message: str, doing: str) -> GraftError:
 
 
 def _message(error: Any) -> str:
-    """What the cluster says; the body is a Status object, or whatever a proxy wrote."""
+    """Return the cluster's message; the body is a Status object, or a proxy's text."""
     body = error.body
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
     try:

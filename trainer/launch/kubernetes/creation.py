@@ -1,4 +1,4 @@
-"""From rendered objects to objects in the cluster: all of them, or none."""
+"""Create rendered objects in the cluster: all of them, or none."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainer.process.errors import UserError
 
 Object = dict[str, Any]
 
-_GONE_SECS = 180.0
+_DELETE_SECS = 180.0
 POLL_SECS = 1.0
-_LOOKS = 3  # for a job whose creation was not answered
+_ATTEMPTS = 3  # to find a job whose creation was not answered
 
 
-def make_room(cluster: KubernetesApi, job: Object) -> None:
+def remove_finished_job(cluster: KubernetesApi, job: Object) -> None:
     """Remove the finished job of the same run, if there is one.
 
     Raises:
@@ -45,14 +45,14 @@ def make_room(cluster: KubernetesApi, job: Object) -> None:
     if phase != "ending":
         print(f"replacing  {where}, which has {phase}")
         cluster.delete(found)
-    _until_gone(cluster, found)
+    _wait_until_deleted(cluster, found)
 
 
-def _until_gone(
+def _wait_until_deleted(
     cluster: KubernetesApi, job: Object, clock: Callable[[], float] = time.monotonic
 ) -> None:
     kind, metadata = job["kind"], job["metadata"]
-    deadline = clock() + _GONE_SECS
+    deadline = clock() + _DELETE_SECS
     while (left := cluster.get(kind, metadata["name"])) is not None:
         if left["metadata"]["uid"] == metadata["uid"] and job_state.phase(left) in (
             "succeeded",
@@ -61,32 +61,36 @@ def _until_gone(
             cluster.delete(left)
         if clock() > deadline:
             raise UserError(
-                f"{kind} {metadata['name']} is still there, {_GONE_SECS:.0f} s after it was "
+                f"{kind} {metadata['name']} is still there, {_DELETE_SECS:.0f} s after it was "
                 "deleted: its pods have not ended; the same command again waits on"
             )
         time.sleep(POLL_SECS)
 
 
 def create(cluster: KubernetesApi, job: Object, others: Sequence[Object]) -> Object:
-    """Create all; what others may need first, then the job, then what belongs to it.
+    """Create the shared objects, then the job, then the objects it owns.
 
     Args:
-        cluster: where.
-        job: the Job or JobSet; it gets an annotation that nobody else's has.
-        others: objects that may be there already, and the TensorBoard of the run.
+        cluster: where to create them.
+        job: the Job or JobSet; it gets a unique annotation.
+        others: shared objects, which may exist, and the TensorBoard of the run.
 
     Returns:
         The job as the cluster has it.
 
     Raises:
-        UserError: it failed; what was created is removed again, or the message says what is left.
+        UserError: it failed; created objects are removed again, or the message says what is left.
     """
     job["metadata"]["annotations"][SUBMISSION] = uuid.uuid4().hex
     after = [item for item in others if _belongs_to_a_run(item)]
     shared = [item for item in others if not _belongs_to_a_run(item)]
-    # What is there stays as it is, and needs no right to make it.
+    # Existing objects are not changed, so no right to create them is needed.
     before = [x for x in shared if cluster.get(x["kind"], x["metadata"]["name"]) is None]
-    for item in (*before, job, *after):  # rights, quotas, admission: asked before any is made
+    for item in (
+        *before,
+        job,
+        *after,
+    ):  # checks rights, quotas and admission before anything is created
         try:
             cluster.create(item, dry_run=True)
         except Exists:
@@ -98,14 +102,14 @@ def create(cluster: KubernetesApi, job: Object, others: Sequence[Object]) -> Obj
             try:
                 created.append(cluster.create(item))
             except Exists:
-                continue  # somebody else's submission was faster
+                continue  # a concurrent submission created it
         made = _create_job(cluster, job)
     except UserError as error:
         raise UserError(f"{error}; {_undo(cluster, created, job, 1)}") from error
     except ApiUnreachable as error:
-        raise UserError(f"{error}; {_undo(cluster, created, job, _LOOKS)}") from error
+        raise UserError(f"{error}; {_undo(cluster, created, job, _ATTEMPTS)}") from error
     except KeyboardInterrupt:
-        print(f"graft: {_undo(cluster, created, job, _LOOKS)}", file=sys.stderr)
+        print(f"graft: {_undo(cluster, created, job, _ATTEMPTS)}", file=sys.stderr)
         raise
     owner = {key: made[key] for key in ("apiVersion", "kind")}
     owner |= {key: made["metadata"][key] for key in ("name", "uid")}
@@ -125,7 +129,7 @@ def _create_job(cluster: KubernetesApi, job: Object) -> Object:
     try:
         return cluster.create(job)
     except Exists:
-        # A request is repeated where its answer was lost: then this is our own.
+        # The client repeats a request whose answer was lost: then this is our own job.
         found = cluster.get(job["kind"], job["metadata"]["name"])
         if found is None or not _is_ours(found, job):
             raise
@@ -136,17 +140,17 @@ def _belongs_to_a_run(item: Object) -> bool:
     return str(item["metadata"]["name"]).endswith("-tensorboard")
 
 
-def _undo(cluster: KubernetesApi, created: Sequence[Object], job: Object, looks: int) -> str:
-    """Remove what was created, newest first; what is left, in words.
+def _undo(cluster: KubernetesApi, created: Sequence[Object], job: Object, attempts: int) -> str:
+    """Remove what was created, newest first; return a message about what is left.
 
-    The answer may be lost, and the job be there, or be there a moment later: `looks` are taken.
+    After a lost answer the job may appear a moment later: it is looked up `attempts` times.
     """
     kind, name = job["kind"], job["metadata"]["name"]
     left = []
     found = None
     try:
         found = cluster.get(kind, name)
-        for _ in range(looks - 1):
+        for _ in range(attempts - 1):
             if found is None:
                 time.sleep(POLL_SECS)
                 found = cluster.get(kind, name)

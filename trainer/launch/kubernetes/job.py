@@ -1,4 +1,4 @@
-"""The rendered objects with the values of one run in them. Pure."""
+"""Fill the rendered objects with the values of one run. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from trainer.storage import api as storage
 Object = dict[str, Any]
 
 RUN_KINDS = ("Job", "JobSet")
-WORKDIR = "graft/workdir"  # the annotation that says whose job it is
-SUBMISSION = "graft/submission"  # the annotation that no other submission has
+WORKDIR = "graft/workdir"  # annotation that identifies the run
+SUBMISSION = "graft/submission"  # annotation that identifies the submission
 _ACCOUNT = "graft"  # k8s/base/service-account.yaml
-# After a failure an index waits for up to ten minutes: nobody may have given up by then.
+# An index backs off for up to ten minutes after a failure: the other workers must still wait.
 _RENDEZVOUS_SECS = 900
 
 
-def filled(objects: Sequence[Object], request: Request, values: dict[str, Any]) -> list[Object]:
-    """The objects of `request`, in the order in which to create them; `objects` are changed.
+def fill_objects(
+    objects: Sequence[Object], request: Request, values: dict[str, Any]
+) -> list[Object]:
+    """Return the objects of `request` in the order of creation; `objects` are modified.
 
     Args:
         objects: what manifests.render returned.
@@ -36,9 +38,9 @@ def filled(objects: Sequence[Object], request: Request, values: dict[str, Any]) 
         if is_tensorboard and not values["tensorboard"]:
             continue
         if kind == "ServiceAccount" and values["service_account"] not in ("", _ACCOUNT):
-            continue  # it is there, with its rights
+            continue  # it exists, with its rights
         if kind == "Service" and not is_tensorboard and job["kind"] == "JobSet":
-            continue  # a JobSet makes its own
+            continue  # a JobSet creates its own
         if values["namespace"]:
             item["metadata"]["namespace"] = values["namespace"]
         if is_tensorboard:
@@ -49,7 +51,7 @@ def filled(objects: Sequence[Object], request: Request, values: dict[str, Any]) 
 
 
 def spec_of(job: Object) -> Object:
-    """The spec of a Job, or of the Job within a JobSet."""
+    """Return the spec of a Job, or of the Job within a JobSet."""
     if job["kind"] == "Job":
         spec: Object = job["spec"]
     else:
@@ -58,7 +60,7 @@ def spec_of(job: Object) -> Object:
 
 
 def selector(job: Object) -> str:
-    """Of the labels of the pods of a Job or a JobSet."""
+    """Return the label selector of the pods of a Job or a JobSet."""
     name = job["metadata"]["name"]
     if job["kind"] == "Job":
         return f"batch.kubernetes.io/job-name={name}"
@@ -71,8 +73,8 @@ def _fill_job(job: Object, request: Request, values: dict[str, Any]) -> None:
     container = pod["containers"][0]
     job["metadata"]["name"] = request.name
     job["metadata"]["annotations"] = {WORKDIR: request.config.workdir}
-    for labelled in (job, spec["template"]):
-        labelled["metadata"]["labels"]["app.kubernetes.io/instance"] = request.name
+    for labeled in (job, spec["template"]):
+        labeled["metadata"]["labels"]["app.kubernetes.io/instance"] = request.name
     if values["queue"]:
         job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = values["queue"]
     spec["completions"] = spec["parallelism"] = request.num_workers
@@ -82,25 +84,25 @@ def _fill_job(job: Object, request: Request, values: dict[str, Any]) -> None:
     container["args"] = _arguments(request)
     number = next(entry for entry in container["env"] if entry["name"] == "GRAFT_NUM_WORKERS")
     number["value"] = str(request.num_workers)
-    asked = {
+    requested = {
         "cpu": values["cpu"],
         "memory": values["memory"],
         "nvidia.com/gpu": str(values["gpus_per_worker"] or ""),
     }
     for amounts in container["resources"].values():
-        amounts.update({name: amount for name, amount in asked.items() if amount})
+        amounts.update({name: amount for name, amount in requested.items() if amount})
     if values["gpu_type"]:
         pod["nodeSelector"]["cloud.google.com/gke-accelerator"] = values["gpu_type"]
     _fill_pod(pod, values)
 
 
 def _arguments(request: Request) -> list[str]:
-    """The trainer's; what the user says comes last, and so wins."""
-    ours = ["--log_format=json"]
+    """Return the trainer's arguments; the user's come last and take precedence."""
+    defaults = ["--log_format=json"]
     if request.num_workers > 1:
-        ours.append(f"--rendezvous_timeout_secs={_RENDEZVOUS_SECS}")
-    # Kubernetes replaces $(NAME) in arguments, and takes $$ for a $.
-    return ours + [word.replace("$", "$$") for word in request.trainer_argv]
+        defaults.append(f"--rendezvous_timeout_secs={_RENDEZVOUS_SECS}")
+    # Kubernetes expands $(NAME) in arguments; $$ is an escaped $.
+    return defaults + [argument.replace("$", "$$") for argument in request.trainer_argv]
 
 
 def _fill_tensorboard(item: Object, request: Request, values: dict[str, Any]) -> None:

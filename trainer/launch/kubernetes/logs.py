@@ -1,4 +1,4 @@
-"""What the workers of a job write, from all pods at once, as it is written."""
+"""Follow the logs of all pods of a job at once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from trainer.launch.kubernetes import state as job_state
 from trainer.launch.kubernetes.client import ApiUnreachable, KubernetesApi, Object
 from trainer.process.errors import UserError
 
-MAX_FOLLOWED = 50  # workers; each is a connection, and the chief says what concerns all
-_AGAIN_SECS = 1.0  # until a stream that broke is asked for again
+MAX_FOLLOWED = 50  # workers; each takes a connection, and the chief logs what concerns all
+_AGAIN_SECS = 1.0  # before a broken stream is reopened
 _CLOCKS_DIFFER_SECS = 3600
-_END_SECS = 20.0  # that the last lines of a job that has ended may take
+_END_SECS = 20.0  # for the last lines of an ended job
 
 
 class Logs:
     """Follows the log of each pod, once, from its first line to its last.
 
     Args:
-        cluster: where.
+        cluster: of the pods.
         write: called as write("worker 0", line), by one thread at a time.
     """
 
@@ -30,8 +30,8 @@ class Logs:
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
 
-    def look(self, pods: Sequence[Object]) -> None:
-        """Begin with those of `pods` that have started, and were not followed so far.
+    def update(self, pods: Sequence[Object]) -> None:
+        """Start following those of `pods` that have started and are not followed yet.
 
         Returns when the logs of those that have ended are read.
         """
@@ -50,8 +50,8 @@ class Logs:
                 left = max(deadline - time.monotonic(), 0.0)
                 self._threads[pod["metadata"]["uid"]].join(left)
 
-    def _follow(self, pod: str, who: str) -> None:
-        """Hand over the pod's lines. A connection that breaks is made anew, where it broke."""
+    def _follow(self, pod: str, source: str) -> None:
+        """Pass on the pod's lines; reopen a broken connection where it broke."""
         newest = ""  # the time of a line, as the cluster writes it
         while True:
             known = newest
@@ -61,17 +61,17 @@ class Logs:
                     # RFC 3339 in UTC with nanoseconds: as text it sorts as time does.
                     if newest > known:
                         with self._lock:
-                            self._write(who, line)
+                            self._write(source, line)
                 return
             except UserError as error:
                 with self._lock:
-                    self._write(who, f"(no log: {error})")
+                    self._write(source, f"(no log: {error})")
                 return
             except ApiUnreachable:
                 time.sleep(_AGAIN_SECS)
 
 
 def _secs_since(moment: str) -> int:
-    """More than the seconds since a time of RFC 3339: clocks differ; what is known is left out."""
+    """Return the seconds since a time of RFC 3339, and an hour, since clocks differ."""
     then = datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
     return max(int(time.time() - then.timestamp()), 0) + _CLOCKS_DIFFER_SECS

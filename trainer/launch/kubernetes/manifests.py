@@ -1,7 +1,7 @@
-"""The files of k8s/, rendered: the same as `kustomize build k8s/overlays/NAME` makes of them.
+"""Render the files of k8s/ as `kustomize build k8s/overlays/NAME` does.
 
-Of kustomize these files use a base, components, and JSON patches (RFC 6902), which `jsonpatch`
-applies; so nothing of kustomize's own merging is needed here. Format:
+They use a base, components and JSON patches (RFC 6902), which `jsonpatch` applies, so
+kustomize's own merging is not needed. Format:
 https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 """
 
@@ -16,26 +16,26 @@ from trainer.process.errors import UserError
 
 Object = dict[str, Any]
 
-_LAST = "jobset"  # it turns the Job, which the others change, into something else
+_LAST = "jobset"  # last, since it replaces the Job that the other components patch
 
 
 def directory() -> Path:
-    """Where the files are: within the package once it is installed, else beside it."""
+    """Return the directory of the files: within an installed package, else in the checkout."""
     here = Path(__file__).parent
-    places = (here / "k8s", here.parents[2] / "k8s")
-    found = next((place for place in places if (place / "base").is_dir()), None)
+    candidates = (here / "k8s", here.parents[2] / "k8s")
+    found = next((path for path in candidates if (path / "base").is_dir()), None)
     if found is None:
-        raise UserError(f"{places[0]}: the manifests are missing; install Graft anew")
+        raise UserError(f"{candidates[0]}: the manifests are missing; install Graft anew")
     return found
 
 
 def overlays() -> list[str]:
-    """The names of all overlays."""
+    """Return the names of all overlays."""
     return sorted(path.name for path in (directory() / "overlays").iterdir())
 
 
 def render(names: Sequence[str]) -> list[Object]:
-    """The objects of these overlays, all in one; in the order in which they can be created.
+    """Return the objects of these overlays combined, in the order of creation.
 
     Raises:
         UserError: there is no such overlay, or a library is missing.
@@ -45,30 +45,30 @@ def render(names: Sequence[str]) -> list[Object]:
     for name in names:
         if name not in overlays():
             raise UserError(f"--overlay={name}: no such overlay; there are {', '.join(overlays())}")
-        place = directory() / "overlays" / name
-        (kustomization,) = _load(place / "kustomization.yaml")
-        resources += [(place / path).resolve() for path in kustomization["resources"]]
-        components += [(place / path).resolve() for path in kustomization.get("components", [])]
+        overlay = directory() / "overlays" / name
+        (kustomization,) = _load(overlay / "kustomization.yaml")
+        resources += [(overlay / path).resolve() for path in kustomization["resources"]]
+        components += [(overlay / path).resolve() for path in kustomization.get("components", [])]
     objects = [item for base in dict.fromkeys(resources) for item in _base(base)]
     for component in sorted(dict.fromkeys(components), key=lambda path: path.name == _LAST):
         objects = _patched(objects, component)
     return objects
 
 
-def to_text(objects: Sequence[Object], form: str) -> str:
-    """The objects as `yaml`, a document each, or as `json`, in one list; with a final newline."""
-    if form == "json":
-        whole = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+def to_text(objects: Sequence[Object], output_format: str) -> str:
+    """Format the objects as `yaml`, a document each, or as `json`, in one list."""
+    if output_format == "json":
+        listing = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        return json.dumps(listing, indent=2, ensure_ascii=False) + "\n"
     yaml = _library("yaml")
     text: str = yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
-def _base(place: Path) -> Iterator[Object]:
-    (kustomization,) = _load(place / "kustomization.yaml")
+def _base(base: Path) -> Iterator[Object]:
+    (kustomization,) = _load(base / "kustomization.yaml")
     for name in kustomization["resources"]:
-        yield from _load(place / name)
+        yield from _load(base / name)
 
 
 def _patched(objects: Sequence[Object], component: Path) -> list[Object]:
@@ -77,9 +77,9 @@ def _patched(objects: Sequence[Object], component: Path) -> list[Object]:
     changed = list(objects)
     for entry in kustomization["patches"]:
         operations = _library("yaml").safe_load(entry["patch"])
-        for place, item in enumerate(changed):
+        for i, item in enumerate(changed):
             if item["kind"] == entry["target"]["kind"]:
-                changed[place] = jsonpatch.apply_patch(item, operations)
+                changed[i] = jsonpatch.apply_patch(item, operations)
     return changed
 
 

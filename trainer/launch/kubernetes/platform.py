@@ -1,4 +1,4 @@
-"""A run on Kubernetes: an Indexed Job, or a JobSet, made of the files in k8s/."""
+"""Submit a run to Kubernetes, as an Indexed Job or a JobSet rendered from k8s/."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLAGS: Groups = {
         Flag(
             "service_account",
             "",
-            "(Kubernetes) one that is there already; else graft, which is made",
+            "(Kubernetes) an existing one; else graft, which is created",
         ),
         Flag("claim", "", "PersistentVolumeClaim to mount at /runs, for a --workdir there"),
         Flag("max_hours", None, "hours until the run is stopped for good (24)", float),
@@ -47,7 +47,7 @@ FLAGS: Groups = {
 
 
 def submit(request: Request, values: dict[str, Any]) -> int:
-    """Create the job of `request`, or show it; returns the exit code.
+    """Create the job of `request`, or print it; return the exit code.
 
     Args:
         request: the run.
@@ -57,11 +57,11 @@ def submit(request: Request, values: dict[str, Any]) -> int:
         UserError: it cannot work, the cluster refuses it, or the name is taken; nothing is left
             behind, or the message says what.
     """
-    overlays = checks.names_of(values["overlay"], request.num_workers)
+    overlays = checks.overlays_for(values["overlay"], request.num_workers)
     values = {**values, "overlay": overlays}
     objects = manifests.render(overlays)
     checks.check(request, values)
-    objects = kubernetes_job.filled(objects, request, values)
+    objects = kubernetes_job.fill_objects(objects, request, values)
     if request.dry_run:
         sys.stdout.write(manifests.to_text(objects, request.dry_run))
         return 0
@@ -69,11 +69,11 @@ def submit(request: Request, values: dict[str, Any]) -> int:
     cluster = KubernetesApi(values["context"], values["namespace"])
     _check_claim(cluster, values["claim"], request.num_workers)
     job = next(item for item in objects if item["kind"] in kubernetes_job.RUN_KINDS)
-    creation.make_room(cluster, job)
-    made = creation.create(cluster, job, [item for item in objects if item is not job])
+    creation.remove_finished_job(cluster, job)
+    created = creation.create(cluster, job, [item for item in objects if item is not job])
     for line in instructions(job, cluster.namespace, values):
         print(line, flush=True)
-    return wait(cluster, made) if request.wait else 0
+    return wait(cluster, created) if request.wait else 0
 
 
 def _check_claim(cluster: KubernetesApi, name: str, num_workers: int) -> None:
@@ -90,7 +90,7 @@ def _check_claim(cluster: KubernetesApi, name: str, num_workers: int) -> None:
 
 
 def instructions(job: Object, namespace: str, values: dict[str, Any]) -> list[str]:
-    """The commands that watch, read and stop `job`."""
+    """Return the commands that watch, read and stop `job`."""
     name = job["metadata"]["name"]
     context = f" --context={values['context']}" if values["context"] else ""
     kubectl = f"kubectl{context} --namespace={namespace}"

@@ -1,4 +1,4 @@
-"""What the cluster says of a job and of its pods, in words. Pure.
+"""Describe the state of a job and of its pods. Pure.
 
 Fields: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus,
 …/pod-v1/#PodStatus, https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2/.
@@ -18,7 +18,7 @@ _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNe
 
 
 def phase(job: Object) -> str:
-    """`succeeded`, `failed`, `suspended`, `ending` or `running`."""
+    """Return `succeeded`, `failed`, `suspended`, `ending` or `running`."""
     conditions = _true_conditions(job)
     if any(name in conditions for name in ("Complete", "Completed")):
         return "succeeded"
@@ -30,14 +30,14 @@ def phase(job: Object) -> str:
 
 
 def failure(job: Object) -> str:
-    """Why a job has failed, as the cluster says it."""
+    """Return why a job has failed, by its condition."""
     condition = _true_conditions(job).get("Failed", {})
-    said = (condition.get("reason", ""), condition.get("message", ""))
-    return ": ".join(filter(None, said)) or "for no reason that the cluster tells"
+    parts = (condition.get("reason", ""), condition.get("message", ""))
+    return ": ".join(filter(None, parts)) or "the cluster gives no reason"
 
 
 def exit_codes(pods: Iterable[Object]) -> dict[int, int]:
-    """Exit code by worker, of those whose newest pod has ended, in the order in which they did."""
+    """Return exit codes by worker, of the newest pods that have ended, in order of ending."""
     ended = []
     for index, pod in newest(pods).items():
         state = _terminated(pod)
@@ -47,7 +47,7 @@ def exit_codes(pods: Iterable[Object]) -> dict[int, int]:
 
 
 def newest(pods: Iterable[Object]) -> dict[int, Object]:
-    """By worker the newest of its pods, in the order of the workers."""
+    """Return the newest pod of each worker, in the order of the workers."""
     found: dict[int, Object] = {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", ""))):
         found[index_of(pod)] = pod
@@ -55,25 +55,25 @@ def newest(pods: Iterable[Object]) -> dict[int, Object]:
 
 
 def index_of(pod: Object) -> int:
-    """Which worker a pod is; JOB_COMPLETION_INDEX within it."""
+    """Return the index of a pod's worker, its JOB_COMPLETION_INDEX."""
     annotations = pod["metadata"].get("annotations") or {}
     return int(annotations.get("batch.kubernetes.io/job-completion-index", 0))
 
 
 def restarts(pod: Object) -> int:
-    """How often a worker has been started again, counted or ignored; of its newest pod."""
+    """Return how often a worker was restarted, counted or ignored, by its newest pod."""
     annotations = pod["metadata"].get("annotations") or {}
     counts = ("job-index-failure-count", "job-index-ignored-failure-count")
     return sum(int(annotations.get(f"batch.kubernetes.io/{name}", 0)) for name in counts)
 
 
 def describe(pod: Object) -> str:
-    """How a worker is, in words."""
+    """Describe the state of a worker."""
     status = pod.get("status", {})
     container: Object = next(iter(status.get("containerStatuses") or []), {})
     waiting = (container.get("state") or {}).get("waiting") or {}
     if waiting.get("reason") in _NO_IMAGE:
-        return f"image not found, or no right to it ({waiting.get('message') or waiting['reason']})"
+        return f"image not found or not permitted ({waiting.get('message') or waiting['reason']})"
     conditions = _true_conditions(pod)
     if "DisruptionTarget" in conditions:
         why = conditions["DisruptionTarget"]
@@ -94,7 +94,7 @@ def describe(pod: Object) -> str:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether its container runs, or has run."""
+    """Return whether its container runs or has run."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return any(
         (status.get("state") or {}).keys() & {"running", "terminated"} for status in statuses
@@ -102,9 +102,9 @@ def has_started(pod: Object) -> bool:
 
 
 def lacks_image(pods: Iterable[Object]) -> str:
-    """What is said of an image that cannot be had; empty where no pod lacks one."""
-    said = (describe(pod) for pod in pods)
-    return next((text for text in said if text.startswith("image not found")), "")
+    """Return the description of a pod without its image; empty if there is none."""
+    descriptions = map(describe, pods)
+    return next((text for text in descriptions if text.startswith("image not found")), "")
 
 
 def _describe_exit(terminated: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A job on Kubernetes that `graft submit` has created: how it is, how to stop and to hear it."""
+"""A submitted job on Kubernetes: its status, its logs, and how to stop it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainer.storage import api as storage
 
 
 class KubernetesJob:
-    """See named_job.Run.
+    """See named_job.SubmittedJob.
 
     Args:
-        cluster: where.
+        cluster: that runs it.
         name: of the Job or JobSet.
 
     Raises:
@@ -37,11 +37,11 @@ class KubernetesJob:
         self._kind, self._selector = job["kind"], kubernetes_job.selector(job)
         self.title = f"{self._kind} {name} in namespace {cluster.namespace}"
         self.workdir = str(workdir)
-        # A claim is mounted within the cluster alone.
+        # A claim is mounted only within the cluster.
         self.workdir_is_here = storage.is_remote(self.workdir)
 
     def status(self) -> dict[str, Any]:
-        """See named_job.Run; each of `workers` is {"index", "state", "restarts"}."""
+        """See named_job.SubmittedJob; each of `workers` is {"index", "state", "restarts"}."""
         job = self._find()
         if job is None:
             return {"name": self.name, "phase": "deleted", "why": None, "workers": []}
@@ -54,19 +54,19 @@ class KubernetesJob:
         return {"name": self.name, "phase": phase, "why": why, "workers": workers}
 
     def stop(self) -> str:
-        """See named_job.Run. The object goes last, when its pods have ended."""
+        """See named_job.SubmittedJob. The object is deleted after its pods."""
         job = self._find()
         if job is not None:
             self.cluster.delete(job)
         return "deleted; its workers get SIGTERM, and save a checkpoint"
 
     def follow(self, write: Callable[[str, str], None]) -> Callable[[], None]:
-        """See named_job.Run."""
+        """See named_job.SubmittedJob."""
         logs = Logs(self.cluster, write)
-        return lambda: logs.look(self.cluster.pods(self._selector))
+        return lambda: logs.update(self.cluster.pods(self._selector))
 
     def forward_command(self) -> str:
-        """What brings the run's TensorBoard within the cluster here; "" where it has none."""
+        """Return the command that forwards the run's TensorBoard; "" if it has none."""
         board = f"{self.name}-tensorboard"
         if self.cluster.get("Service", board) is None:
             return ""

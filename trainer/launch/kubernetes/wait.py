@@ -1,4 +1,4 @@
-"""`graft submit --wait`: what becomes of a job, told as it happens."""
+"""`graft submit --wait`: print how a job proceeds until it has ended."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from trainer.process.errors import UserError
 Object = dict[str, Any]
 
 POLL_SECS = 5.0
-_PATIENCE_SECS = 300.0  # a cluster's API may be away for an upgrade
+_API_TIMEOUT_SECS = 300.0  # a cluster's API may be unavailable during an upgrade
 
 
 def wait(cluster: KubernetesApi, job: Object) -> int:
-    """Stay until `job` has ended; print how its workers are whenever that changes.
+    """Wait until `job` has ended; print the state of its workers when it changes.
 
     Returns:
-        0 where it has succeeded; else the exit code of the workers, as `graft launch` judges it.
+        0 if it succeeded; else the exit code that `graft launch` would end with.
 
     Raises:
-        UserError: it is gone, or its image cannot be had (then it is deleted: nothing has run).
-        Unanswered: the cluster does not answer for minutes; the job goes on.
+        UserError: it was deleted, or its image cannot be pulled (then it is deleted: nothing ran).
+        ApiUnreachable: the cluster does not answer for minutes; the job goes on.
     """
     kind, name = job["kind"], job["metadata"]["name"]
-    told: dict[int, str] = {}
+    printed: dict[int, str] = {}
     has_run = False
     answered = time.monotonic()
     while True:
@@ -37,13 +37,13 @@ def wait(cluster: KubernetesApi, job: Object) -> int:
             pods = cluster.pods(kubernetes_job.selector(job))
             answered = time.monotonic()
         except ApiUnreachable:
-            if time.monotonic() - answered > _PATIENCE_SECS:
+            if time.monotonic() - answered > _API_TIMEOUT_SECS:
                 raise
             time.sleep(POLL_SECS)
             continue
         if found is None or found["metadata"]["uid"] != job["metadata"]["uid"]:
             raise UserError(f"{kind} {name} was deleted, or replaced, meanwhile")
-        _tell(pods, told)
+        _print_changes(pods, printed)
         has_run = has_run or any(job_state.has_started(pod) for pod in pods)
         phase = job_state.phase(found)
         if phase == "succeeded":
@@ -58,9 +58,9 @@ def wait(cluster: KubernetesApi, job: Object) -> int:
         time.sleep(POLL_SECS)
 
 
-def _tell(pods: list[Object], told: dict[int, str]) -> None:
+def _print_changes(pods: list[Object], printed: dict[int, str]) -> None:
     for index, pod in job_state.newest(pods).items():
         text = job_state.describe(pod)
-        if told.get(index) != text:
-            told[index] = text
+        if printed.get(index) != text:
+            printed[index] = text
             print(f"worker {index:<3} {text}", flush=True)

@@ -1,1 +1,1 @@
-"""Workers on this machine: `graft launch` and `graft rehearse`."""
+"""Run workers on this machine: `graft launch` and `graft rehearse`."""

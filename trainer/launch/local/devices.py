@@ -1,4 +1,4 @@
-"""What this machine has to divide among workers: cores, GPUs, ports."""
+"""Divide this machine's cores, GPUs and ports among workers."""
 
 from __future__ import annotations
 
@@ -16,49 +16,48 @@ _TRIES = 1000
 
 
 def divide(things: Sequence[str], num_workers: int) -> list[list[str]]:
-    """As many for each worker, in order; what is left over, one each, for the first ones."""
+    """Divide evenly and in order; the first workers get one of the remainder each."""
     least, rest = divmod(len(things), num_workers)
     ends = [i * least + min(i, rest) for i in range(num_workers + 1)]
     return [list(things[ends[i] : ends[i + 1]]) for i in range(num_workers)]
 
 
-def core_shares(cores: Sequence[int], num_workers: int) -> list[set[int]]:
-    """The cores of each worker; where there are fewer than workers, some workers share one."""
+def assign_cores(cores: Sequence[int], num_workers: int) -> list[set[int]]:
+    """Return the cores of each worker; with fewer cores than workers some share one."""
     if len(cores) < num_workers:
         return [{cores[i % len(cores)]} for i in range(num_workers)]
-    return [{int(core) for core in share} for share in divide([*map(str, cores)], num_workers)]
+    return [{int(core) for core in own} for own in divide([*map(str, cores)], num_workers)]
 
 
-def gpu_shares(gpus: Sequence[str], num_workers: int) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each worker, as many GPUs for each; None: leave it as it is.
+def assign_gpus(gpus: Sequence[str], num_workers: int) -> list[str | None]:
+    """Return CUDA_VISIBLE_DEVICES of each worker, equally many GPUs each; None: leave it unset.
 
-    Where there are fewer GPUs than workers none is used: workers with a GPU and workers without
-    cannot add their gradients up.
+    With fewer GPUs than workers none is used: all-reduce needs the same devices on all workers.
     """
     if not gpus:
         return [None] * num_workers
     each = len(gpus) // num_workers
     if not each:
         return ["-1"] * num_workers
-    return [",".join(share) for share in divide(gpus[: each * num_workers], num_workers)]
+    return [",".join(own) for own in divide(gpus[: each * num_workers], num_workers)]
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
-    """The GPUs that a process of this machine may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that a process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        # CUDA reads up to the first that is no device.
-        words = [word.strip() for word in named.split(",")]
-        end = next((i for i, word in enumerate(words) if word in ("", "-1")), len(words))
-        return words[:end]
+        # CUDA stops at the first that is no device.
+        names = [name.strip() for name in named.split(",")]
+        end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
+        return names[:end]
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in devices.glob("nvidia*"))
     return sorted((match[1] for match in found if match), key=int)
 
 
 def listen_on_free_ports(count: int) -> list[socket.socket]:
-    """Listen on `count` ports that no outgoing connection is given; each is a worker's to inherit.
+    """Listen on `count` ports outside the ephemeral range, for workers to inherit.
 
-    They are not closed and opened anew by the worker: another process could take one meanwhile.
+    Were they closed and reopened by the workers, another process could take one in between.
     """
     rng = random.SystemRandom()
     candidates = range(_LOWEST_PORT, _first_ephemeral_port())

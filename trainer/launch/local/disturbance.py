@@ -1,4 +1,4 @@
-"""One run of a rehearsal: what is done to it, and what it is seen to do."""
+"""Disturb one run of a rehearsal, and observe how it recovers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _KEPT_LINES = 25
 
 
 class TimeOut(GraftError):
-    """A run of the rehearsal was not over in its time."""
+    """A run of the rehearsal exceeded its timeout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Disturbance:
-    """What happens as soon as `step` steps are done.
+    """A disturbance after `step` steps.
 
     Attributes:
-        name: one of NAMES; STORAGE takes the workdir away from all.
-        worker: who is sent a signal; None for STORAGE.
-        step: when.
+        name: one of NAMES; STORAGE makes the workdir unavailable to all workers.
+        worker: index of the worker that gets a signal; None for STORAGE.
+        step: steps done before it.
     """
 
     name: str
@@ -45,22 +45,22 @@ class Disturbance:
 
 
 class Workdir:
-    """A local directory that is taken away, as if what it is mounted from were gone.
+    """A local directory that can be made unavailable, as if its mount had failed.
 
-    It is renamed, and a file takes its name: so nobody, root included, can write below it.
+    It is renamed and replaced by a file, so that nobody, root included, can write below it.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._kept = f"{path}.away"
 
-    def take_away(self) -> None:
-        """From here on every use of it fails."""
+    def disconnect(self) -> None:
+        """Make every use of it fail."""
         os.rename(self._path, self._kept)
         Path(self._path).touch()
 
-    def bring_back(self) -> bool:
-        """Make it what it was; whether it was away."""
+    def reconnect(self) -> bool:
+        """Restore it; return whether it was disconnected."""
         if not os.path.exists(self._kept):
             return False
         os.remove(self._path)
@@ -69,20 +69,20 @@ class Workdir:
 
 
 class Observer:
-    """Reads what the workers say, as JSON lines at every loop boundary, and disturbs them once.
+    """Reads the workers' JSON logs, with progress at every loop boundary, and disturbs them once.
 
     Args:
-        disturbance: None leaves the run alone.
+        disturbance: None disturbs nothing.
         timeout_secs: from now on.
         clock: seconds since some fixed time.
-        take_away: what STORAGE does.
+        disconnect: called for STORAGE.
 
     Attributes:
         step: steps done, by the last attempt that did any.
         disturbed_step: steps done before the disturbance took effect; None before it.
         secs_until_training: from the disturbance to the next step that was done after a restart.
         steps_done_twice: because no checkpoint held them.
-        lines: the last that were said.
+        lines: the last lines of the log.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Observer:
         disturbance: Disturbance | None,
         timeout_secs: float,
         clock: Callable[[], float] = time.monotonic,
-        take_away: Callable[[], None] = lambda: None,
+        disconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self.step = 0
         self.disturbed_step: int | None = None
@@ -99,14 +99,14 @@ class Observer:
         self.lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._disturbance = disturbance
         self._clock = clock
-        self._take_away = take_away
+        self._disconnect = disconnect
         self._deadline = clock() + timeout_secs
         self._disturbed_at = 0.0
         self._attempts = 0
         self._resumed_step = 0
 
-    def tell(self, worker: int | None, line: str) -> None:
-        """Take in a line of a worker's, or of the launcher's (None)."""
+    def read_line(self, worker: int | None, line: str) -> None:
+        """Process a log line of a worker, or of the launcher (None)."""
         figures = _figures(line)
         if worker is None:
             self.lines.append(f"launch │ {line}")
@@ -118,31 +118,31 @@ class Observer:
         if worker == 0 and "resumed_step" in figures:
             self._resumed_step = int(figures["resumed_step"])
         if worker == 0 and str(figures.get("message", "")).startswith("training "):
-            self._did(int(figures["done"]))
+            self._note_step(int(figures["done"]))
 
     def watch(self, gang: Gang) -> None:
-        """Disturb, when it is time.
+        """Disturb the workers if it is due.
 
         Raises:
-            TimeOut: the run takes too long.
+            TimeOut: the run exceeds its timeout.
         """
         if self._clock() > self._deadline:
             raise TimeOut(f"not over in time, after step {self.step:,}")
-        wanted = self._disturbance
-        if wanted is None or self.disturbed_step is not None or self.step < max(wanted.step, 1):
+        planned = self._disturbance
+        if planned is None or self.disturbed_step is not None or self.step < max(planned.step, 1):
             return
-        if wanted.worker in gang.left or (wanted.worker is None and gang.left):
+        if planned.worker in gang.left or (planned.worker is None and gang.left):
             self.disturbed_step = self.step
             self._disturbed_at = self._clock()
-            if wanted.worker is None:
-                self._take_away()
+            if planned.worker is None:
+                self._disconnect()
             else:
-                gang.send_signal(SIGNALS[wanted.name], wanted.worker)
+                gang.send_signal(SIGNALS[planned.name], planned.worker)
 
-    def _did(self, step: int) -> None:
+    def _note_step(self, step: int) -> None:
         if self.disturbed_step is not None and self.secs_until_training is None:
             if self._attempts == 1:
-                self.disturbed_step = step  # steps that the signal came too late for
+                self.disturbed_step = step  # steps done before the signal took effect
             else:
                 self.secs_until_training = self._clock() - self._disturbed_at
                 self.steps_done_twice = max(self.disturbed_step - self._resumed_step, 0)

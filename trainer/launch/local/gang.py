@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: started together, heard together, ended together."""
+"""A gang of worker processes: started, read and ended together."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LONGEST_LINE = 1 << 16
 
 
 class Gang:
-    """All workers of one attempt. Only the main thread may make one: they end with it.
+    """All workers of one attempt. Only the main thread may create one: they end with it.
 
     Args:
-        command: what each of them runs.
+        command: of each worker.
         num_workers: how many.
-        environment: theirs, but for TF_CONFIG and the devices.
-        tell: called with (worker, line) for each line that one of them writes.
+        environment: of each worker, without TF_CONFIG and the devices.
+        emit: called with (worker, line) for each line of output.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Gang:
         command: Sequence[str],
         num_workers: int,
         environment: Mapping[str, str],
-        tell: Callable[[int, str], None],
+        emit: Callable[[int, str], None],
     ) -> None:
-        self._tell = tell
+        self._emit = emit
         self._exits: dict[int, int] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._partial = [b""] * num_workers
         self._selector = selectors.DefaultSelector()
-        cores = devices.core_shares(sorted(os.sched_getaffinity(0)), num_workers)
-        gpus = devices.gpu_shares(devices.visible_gpus(environment), num_workers)
+        cores = devices.assign_cores(sorted(os.sched_getaffinity(0)), num_workers)
+        gpus = devices.assign_gpus(devices.visible_gpus(environment), num_workers)
         with contextlib.ExitStack() as stack:
             listening = [
                 stack.enter_context(one) for one in devices.listen_on_free_ports(num_workers)
@@ -53,7 +53,7 @@ class Gang:
                     "TF_CONFIG": Cluster(addresses, index, "launch").to_tf_config(),
                     "PYTHONUNBUFFERED": "1",
                 }
-                inherited = listening[index] if num_workers > 1 else None  # one meets nobody
+                inherited = listening[index] if num_workers > 1 else None  # one has no rendezvous
                 if inherited is not None:
                     own[LISTENING_FD] = str(inherited.fileno())
                 if gpus[index] is not None:
@@ -62,7 +62,7 @@ class Gang:
 
     @property
     def exits(self) -> dict[int, int]:
-        """Exit code by worker, of those that have ended, in the order in which they did."""
+        """Exit codes of the workers that have ended, by index, in order of ending."""
         return self._exits
 
     @property
@@ -71,7 +71,7 @@ class Gang:
         return [index for index in range(len(self._processes)) if index not in self._exits]
 
     def poll(self, secs: float) -> None:
-        """Pass on what the workers write within `secs` seconds, and note who has ended."""
+        """Emit the workers' output of up to `secs` seconds, and note which have ended."""
         for key, _ in self._selector.select(secs):
             self._read(key.data)
         ended = []
@@ -85,13 +85,13 @@ class Gang:
                 pass
 
     def send_signal(self, number: int, only: int | None = None) -> None:
-        """Send signal `number` to every worker that is left, or to one of them `only`."""
+        """Send signal `number` to every running worker, or to `only` one of them."""
         for index in self.left:
             if only in (None, index):
                 self._processes[index].send_signal(number)
 
     def kill(self) -> None:
-        """End every process that is left, and the processes that those have started."""
+        """Kill all process groups of the workers, and wait for their ends."""
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -99,7 +99,7 @@ class Gang:
             self.poll(0.01)
 
     def close(self) -> None:
-        """Kill, and close everything."""
+        """Kill the workers, and close their streams."""
         self.kill()
         for process in self._processes:
             if process.stdout is not None:
@@ -107,7 +107,7 @@ class Gang:
         self._selector.close()
 
     def _add(self, process: subprocess.Popen[bytes]) -> None:
-        """Listen to a worker, too."""
+        """Register a worker and its output."""
         self._processes.append(process)
         stream = process.stdout
         assert stream is not None
@@ -115,17 +115,17 @@ class Gang:
         self._selector.register(stream, selectors.EVENT_READ, len(self._processes) - 1)
 
     def _read(self, index: int) -> bool:
-        """Pass on what worker `index` has written by now; False if that is nothing."""
+        """Emit the pending output of worker `index`; return whether there was any."""
         stream = self._processes[index].stdout
         if stream is None or stream.closed:
             return False
-        data = stream.read(_LONGEST_LINE)  # None where there is nothing, empty at the end
+        data = stream.read(_LONGEST_LINE)  # None if there is nothing, empty at the end
         *lines, rest = (self._partial[index] + (data or b"")).split(b"\n")
         if data == b"" or len(rest) > _LONGEST_LINE:
             lines, rest = [*lines, *filter(None, [rest])], b""
         self._partial[index] = rest
         for line in lines:
-            self._tell(index, line.decode("utf-8", "replace").rstrip("\r"))
+            self._emit(index, line.decode("utf-8", "replace").rstrip("\r"))
         if data == b"":
             self._selector.unregister(stream)
             stream.close()
@@ -142,7 +142,7 @@ def _start(
     parent = os.getpid()
 
     def before_exec() -> None:
-        # Whatever becomes of the launcher, its workers do not outlive it.
+        # However the launcher ends, its workers do not outlive it.
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
@@ -156,7 +156,7 @@ def _start(
         stderr=subprocess.STDOUT,
         bufsize=0,
         pass_fds=[] if inherited is None else [inherited.fileno()],
-        # A session of its own: Ctrl-C on a terminal comes once, from the launcher.
+        # A session of its own, so that Ctrl-C arrives once, from the launcher.
         start_new_session=True,
         preexec_fn=before_exec,
     )

@@ -1,4 +1,4 @@
-"""`graft launch`: a cluster on this machine, restarted as a cluster would restart it."""
+"""`graft launch`: run workers on this machine, restarted as a cluster would restart them."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from trainer.settings.command_line import (
 )
 from trainer.workers import sharding
 
-PURPOSE = "Train with many workers on this machine, each a process with its share of the devices."
+PURPOSE = "Train with many workers on this machine, each a process with its part of the devices."
 SYNOPSIS = "graft launch --num_workers=N -- --workdir=DIR [flags of graft train]"
 FLAGS: Groups = {
-    "WorkerGroup": (
+    "The workers": (
         Flag("num_workers", 2, "processes", int),
-        Flag("max_restarts", 3, "restarts of all workers, after one was lost or preempted", int),
+        Flag("max_restarts", 3, "restarts of all workers after one was lost or preempted", int),
         Flag(
             "grace_secs",
             30.0,
-            "seconds for the others to save and leave, before they are killed",
+            "seconds for the other workers to save and exit before they are killed",
             float,
         ),
     ),
 }
 
-# What a cluster would start again, too.
+# A cluster would restart after these, too.
 RESTARTED = [
     row.code for row in EXIT_CODES.values() if row.restart in (Restart.COUNTED, Restart.FREE)
 ]
@@ -49,21 +49,21 @@ _COLORS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start the workers that `argv` asks for, and stay with them; returns the exit code."""
+    """Run the workers that `argv` describes until they end; return the exit code."""
     return command(argv, _launch, lambda: usage(SYNOPSIS, PURPOSE, FLAGS))
 
 
 def _launch(argv: Sequence[str]) -> int:
-    values, words = parse(argv, FLAGS, flags.TRAINER)
+    values, trainer_argv = parse(argv, FLAGS, flags.TRAINER)
     for name, least in (("num_workers", 1), ("max_restarts", 0), ("grace_secs", 0)):
         if not least <= values[name] < 10**6:
             raise UserError(f"--{name}={values[name]}: must be a number, at least {least}")
-    config = flags.config_from_argv(words)  # refused here, and not by each worker
+    config = flags.config_from_argv(trainer_argv)  # refuse once, not in each worker
     sharding.check(values["num_workers"], config.logical_shards, config.global_batch_size)
     return run(
-        [sys.executable, "-m", "trainer.task", *words],
+        [sys.executable, "-m", "trainer.task", *trainer_argv],
         os.environ,
-        teller(values["num_workers"]),
+        line_printer(values["num_workers"]),
         **values,
     )
 
@@ -71,36 +71,36 @@ def _launch(argv: Sequence[str]) -> int:
 def run(
     worker_command: Sequence[str],
     environment: Mapping[str, str],
-    tell: Callable[[int | None, str], None],
+    emit: Callable[[int | None, str], None],
     num_workers: int,
     max_restarts: int,
     grace_secs: float,
     watch: Callable[[Gang], None] = lambda gang: None,
 ) -> int:
-    """Run `worker_command` as a gang until it is done, restarting it where that can help.
+    """Run `worker_command` as a gang until it ends, restarting it if that can help.
 
     SIGTERM and Ctrl-C are passed on, once; a second one kills.
 
     Args:
         worker_command: of each worker.
-        environment: theirs; TF_CONFIG and the devices are added.
-        tell: called with (worker, or None for the launcher itself, line).
+        environment: of each worker; TF_CONFIG and the devices are added.
+        emit: called with (worker or None for the launcher, line).
         num_workers: how many.
-        max_restarts: how often all are started again.
-        grace_secs: how long the others may take to leave after the first that failed.
-        watch: called with the workers several times a second, and after each line.
+        max_restarts: of all workers.
+        grace_secs: seconds for the other workers to exit after the first failure.
+        watch: called with the gang several times a second, and after each line.
 
     Returns:
-        0 if all workers end so; else the code that ends the gang.
+        0 if all workers succeed; else the exit code of the gang.
     """
     stop = _Signals()
     for restarts in range(max_restarts + 1):
         if stop.received:
             return 128 + stop.received[0]
-        tell(None, f"starting {num_workers} workers")
-        gang = Gang(worker_command, num_workers, environment, tell)
+        emit(None, f"starting {num_workers} workers")
+        gang = Gang(worker_command, num_workers, environment, emit)
         try:
-            _stay(gang, stop, grace_secs, tell, watch)
+            _run_until_ended(gang, stop, grace_secs, emit, watch)
         finally:
             gang.close()
         code = verdict(gang.exits)
@@ -109,47 +109,47 @@ def run(
         if code not in RESTARTED:
             break
         if restarts < max_restarts:
-            tell(None, f"left with {code}; restarting all, {restarts + 1} of {max_restarts}")
+            emit(None, f"left with {code}; restarting all, {restarts + 1} of {max_restarts}")
     if code:
-        tell(None, f"ended with {code}")
+        emit(None, f"ended with {code}")
     return code
 
 
 def verdict(exits: Mapping[int, int]) -> int:
-    """The exit code of a gang whose workers ended so, in this order.
+    """Return the exit code of a gang from those of its workers, in order of ending.
 
-    A code below 128 says that something is wrong, and a restart cannot help. Else the first to
-    fail decides: the others failed for want of it.
+    A code below 128 is an error that a restart cannot fix. Else the first failure decides, since
+    it made the other workers fail.
     """
     failures = [code for code in exits.values() if code]
-    wrong = [code for code in failures if code < 128]
-    return (wrong or failures or [0])[0]
+    errors = [code for code in failures if code < 128]
+    return (errors or failures or [0])[0]
 
 
-def teller(num_workers: int) -> Callable[[int | None, str], None]:
-    """Prints lines behind a prefix that says whose they are, in colours on a terminal."""
+def line_printer(num_workers: int) -> Callable[[int | None, str], None]:
+    """Return a function that prints lines with the worker as prefix, in color on a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
     width = len(str(num_workers - 1))
 
-    def tell(worker: int | None, line: str) -> None:
-        who, style = "launch", "bold"
+    def emit(worker: int | None, line: str) -> None:
+        source, style = "launch", "bold"
         if worker is not None:
-            who, style = f"{worker:>{width}}", _COLORS[worker % len(_COLORS)]
-        console.print(Text.assemble((f"{who} │ ", style), line), soft_wrap=True)
+            source, style = f"{worker:>{width}}", _COLORS[worker % len(_COLORS)]
+        console.print(Text.assemble((f"{source} │ ", style), line), soft_wrap=True)
 
-    return tell
+    return emit
 
 
 class _Signals:
-    """SIGTERM and SIGINT, noted in the order in which they come."""
+    """Records SIGTERM and SIGINT in order of arrival."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
         signal.signal(signal.SIGTERM, self._note)
-        # A shell starts its background jobs deaf to Ctrl-C, and so they stay.
+        # A shell makes background jobs ignore Ctrl-C: respect that.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._note)
 
@@ -157,14 +157,14 @@ class _Signals:
         self.received.append(number)
 
 
-def _stay(
+def _run_until_ended(
     gang: Gang,
     stop: _Signals,
     grace_secs: float,
-    tell: Callable[[Any, str], None],
+    emit: Callable[[Any, str], None],
     watch: Callable[[Gang], None],
 ) -> None:
-    """Until the gang has ended, or has had its time to leave after a failure or a signal."""
+    """Wait for the gang to end; after a failure or a signal at most `grace_secs`."""
     deadline = math.inf
     is_stopping = False
     while gang.left:
@@ -172,15 +172,15 @@ def _stay(
         watch(gang)
         if stop.received and not is_stopping:
             is_stopping = True
-            tell(None, f"passing {signal.Signals(stop.received[0]).name} on")
+            emit(None, f"passing {signal.Signals(stop.received[0]).name} on")
             gang.send_signal(stop.received[0])
             deadline = time.monotonic() + grace_secs
         failed = next((item for item in gang.exits.items() if item[1]), None)
         if failed is not None and deadline == math.inf:
-            tell(None, f"worker {failed[0]} left with {failed[1]}; the others must leave, too")
+            emit(None, f"worker {failed[0]} left with {failed[1]}; the other workers must exit")
             deadline = time.monotonic() + grace_secs
         if gang.left and (time.monotonic() > deadline or len(stop.received) > 1):
-            tell(None, f"killing {', '.join(f'worker {index}' for index in gang.left)}")
+            emit(None, f"killing {', '.join(f'worker {index}' for index in gang.left)}")
             return
 
 

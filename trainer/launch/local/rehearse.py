@@ -1,4 +1,4 @@
-"""`graft rehearse`: the user's own run, made small, and disturbed as a cluster would disturb it."""
+"""`graft rehearse`: run the user's own run, shortened, under failures of a cluster."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ from trainer.workers import sharding
 
 PURPOSE = (
     "Rehearse a run, small and on this machine: undisturbed, then with a random worker killed,\n"
-    "frozen, sent SIGTERM, and with its workdir gone. Exits with 0 if each run ends with the same\n"
-    "weights, else with 1."
+    "frozen, sent SIGTERM, and with its workdir unavailable. Exits with 0 if each run ends with\n"
+    "the same weights, else with 1."
 )
 SYNOPSIS = "graft rehearse --num_workers=N -- --workdir=DIR [flags of graft train]"
 FLAGS: Groups = {
     "The rehearsal": (
         Flag("num_workers", 2, "processes", int),
-        Flag("num_steps", 200, "length of each run; the trainer's own does not count", int),
-        Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; else all that can be", list),
-        Flag("seed", None, "random seed of who is disturbed, and when; else drawn", int),
+        Flag("num_steps", 200, "length of each run, instead of the trainer's own", int),
+        Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; else all that apply", list),
+        Flag("seed", None, "random seed of the disturbed workers and steps; else random", int),
         Flag("stall_timeout_secs", 20.0, "seconds after which a frozen worker is lost", float),
-        Flag("grace_secs", 10.0, "seconds for the others to leave, before they are killed", float),
+        Flag(
+            "grace_secs",
+            10.0,
+            "seconds for the other workers to exit before they are killed",
+            float,
+        ),
         Flag("timeout_secs", 900.0, "seconds for each run", float),
         Flag("json", False, "print the result as JSON, all else on stderr", bool),
     ),
@@ -48,12 +53,12 @@ _COLUMNS = ("disturbance", "step", "recovered", "went on after", "done twice", "
 
 
 def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
-    """Rehearse what `argv` asks for; return the exit code. For newest_tensors see Stage."""
+    """Rehearse the run that `argv` describes; return the exit code. See Stage."""
     from rich.console import Console
 
-    values, words = parse(argv, FLAGS, flags.TRAINER)
+    values, trainer_argv = parse(argv, FLAGS, flags.TRAINER)
     _check(values)
-    given = parse_flags(words, flags.TRAINER)
+    given = parse_flags(trainer_argv, flags.TRAINER)
     config = flags.config_from_values(given)
     sharding.check(values["num_workers"], config.logical_shards, config.global_batch_size)
     is_remote = storage.is_remote(config.workdir)
@@ -61,20 +66,22 @@ def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
         values["disturbances"] = list(SIGNALS) if is_remote else list(NAMES)
     elif is_remote and STORAGE in values["disturbances"]:
         raise UserError(
-            f"--disturbances={STORAGE}: a bucket cannot be taken away from here; rehearse with a "
-            "local --workdir, or leave it out"
+            f"--disturbances={STORAGE}: a bucket cannot be disconnected; use a local --workdir, "
+            "or leave it out"
         )
     seed = values["seed"]
     if seed is None:
         seed = random.SystemRandom().randrange(2**31)
     console = Console(stderr=values["json"], highlight=False, emoji=False)
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         console.print(f"rehearse │ {line}", markup=False, soft_wrap=True)
 
     directory = storage.join(config.workdir, time.strftime("rehearsal-%Y%m%d-%H%M%S"))
-    say(f"--seed={seed}; {values['num_workers']} workers, {values['num_steps']} steps; {directory}")
-    stage = Stage(values, lambda workdir: small(values, given, workdir), directory, say)
+    report(
+        f"--seed={seed}; {values['num_workers']} workers, {values['num_steps']} steps; {directory}"
+    )
+    stage = Stage(values, lambda workdir: short_argv(values, given, workdir), directory, report)
     stage.undisturbed()
     results = [stage.disturbed(planned) for planned in plan(values, seed)]
     stage.compare(results, newest_tensors)
@@ -82,7 +89,7 @@ def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
     if passed and not is_remote:
         shutil.rmtree(directory, ignore_errors=True)
     else:
-        say(f"the runs are left in {directory}")
+        report(f"the runs are left in {directory}")
     if values["json"]:
         facts = {name: values[name] for name in ("num_workers", "num_steps")}
         shown = [dataclasses.asdict(result) for result in results]
@@ -93,7 +100,7 @@ def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
 
 
 def plan(values: dict[str, Any], seed: int) -> list[Disturbance]:
-    """Who is disturbed how, and after which step, between a quarter and a half of the run."""
+    """Draw the disturbances: worker and step, between a quarter and a half of the run."""
     rng = random.Random(seed)
     steps = range(values["num_steps"] // 4, values["num_steps"] // 2 + 1)
     return [
@@ -103,11 +110,10 @@ def plan(values: dict[str, Any], seed: int) -> list[Disturbance]:
     ]
 
 
-def small(values: dict[str, Any], given: dict[str, Any], workdir: str) -> list[str]:
-    """The words of the trainer's command line for a run like that of the flags `given`.
+def short_argv(values: dict[str, Any], given: dict[str, Any], workdir: str) -> list[str]:
+    """Return the trainer's arguments for a short run like that of the flags `given`.
 
-    It ends after so many steps, saves often, exports nothing and says how far it is at every
-    loop boundary.
+    It saves often, exports nothing and logs its progress at every loop boundary.
     """
     num_steps = values["num_steps"]
     changed = dict(
@@ -137,7 +143,7 @@ def small(values: dict[str, Any], given: dict[str, Any], workdir: str) -> list[s
 
 
 def table(results: Sequence[Result]) -> Any:
-    """The results as a table of rich's: at which step, and what came of it."""
+    """Return the results as a table of rich."""
     from rich.box import MARKDOWN
     from rich.table import Table
 

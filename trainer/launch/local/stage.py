@@ -1,4 +1,4 @@
-"""The runs of one rehearsal, one after the other, and what they are compared by."""
+"""Run the runs of one rehearsal in turn, and compare their weights."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _MAX_RESTARTS = 3
 
 @dataclasses.dataclass
 class Result:
-    """What became of one disturbed run.
+    """The outcome of one disturbed run.
 
     Attributes:
         disturbance: one of disturbance.NAMES.
-        worker: who got the signal; None where the workdir was taken away.
-        after_step: steps done by then; None if the run was over before.
-        recovered: whether the run came to its end after it was disturbed.
+        worker: index of the worker that got the signal; None for STORAGE.
+        after_step: steps done before it; None if the run ended before.
+        recovered: whether the run finished after the disturbance.
         secs_until_training: from the disturbance to the next step done.
         steps_done_twice: because no checkpoint held them.
-        equal_weights: whether its newest checkpoint has the bits of the undisturbed run's.
-        problem: in words; empty where there is none.
+        equal_weights: whether its newest checkpoint equals the undisturbed run's bit for bit.
+        problem: an error message; empty if there is none.
     """
 
     disturbance: str
@@ -54,39 +54,39 @@ class Result:
 
     @property
     def title(self) -> str:
-        """What was done, to whom."""
+        """The disturbance and its target."""
         if self.worker is None:
             return f"{self.disturbance} gone"
         return f"{self.disturbance} worker {self.worker}"
 
 
 class Stage:
-    """Where the runs of one rehearsal are played.
+    """Runs the runs of one rehearsal.
 
     Args:
         values: of the flags of `graft rehearse`, by name.
-        words: a workdir to the trainer's command line for a run there.
+        argv: returns the trainer's arguments for a workdir.
         directory: local or gs://; each run has a workdir of its own below.
-        say: told what happens.
+        report: called with messages.
     """
 
     def __init__(
         self,
         values: dict[str, Any],
-        words: Callable[[str], list[str]],
+        argv: Callable[[str], list[str]],
         directory: str,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._values = values
-        self._words = words
+        self._argv = argv
         self._directory = directory
-        self._say = say
+        self._report = report
 
     def undisturbed(self) -> None:
-        """Run it as it is.
+        """Run without a disturbance.
 
         Raises:
-            GraftError: it does not come to its end; with the exit code.
+            GraftError: it does not finish; with its exit code.
         """
         began = time.monotonic()
         problem, code = self._run("undisturbed", Observer(None, self._values["timeout_secs"]), 0)
@@ -94,17 +94,17 @@ class Stage:
             error = GraftError(f"the undisturbed run: {problem}")
             error.exit_code = code
             raise error
-        self._say(f"undisturbed: done in {time.monotonic() - began:.0f} s")
+        self._report(f"undisturbed: done in {time.monotonic() - began:.0f} s")
 
     def disturbed(self, planned: Disturbance) -> Result:
-        """Run it, and disturb it."""
+        """Run with a disturbance."""
         workdir = Workdir(self._part(planned.name))
         timeout_secs = self._values["timeout_secs"]
-        observer = Observer(planned, timeout_secs, take_away=workdir.take_away)
-        bring_back = workdir.bring_back if planned.name == STORAGE else None
-        problem, _ = self._run(planned.name, observer, _MAX_RESTARTS, bring_back)
+        observer = Observer(planned, timeout_secs, disconnect=workdir.disconnect)
+        reconnect = workdir.reconnect if planned.name == STORAGE else None
+        problem, _ = self._run(planned.name, observer, _MAX_RESTARTS, reconnect)
         if not problem and observer.secs_until_training is None:
-            problem = "it was over before it was disturbed; more --num_steps help"
+            problem = "it ended before it was disturbed; use more --num_steps"
         result = Result(
             planned.name,
             planned.worker,
@@ -115,20 +115,20 @@ class Stage:
             problem=problem,
         )
         if problem:
-            self._say(f"{result.title}: {problem}")
+            self._report(f"{result.title}: {problem}")
         else:
-            self._say(
+            self._report(
                 f"{result.title} after step {result.after_step:,}: "
                 f"training went on after {result.secs_until_training:.1f} s"
             )
         return result
 
     def compare(self, results: Sequence[Result], newest_tensors: NewestTensors) -> None:
-        """Say of each result whether its weights are those of the undisturbed run.
+        """Set `equal_weights` of each result.
 
         Args:
-            results: of the runs.
-            newest_tensors: gives the step of a directory's newest checkpoint, and its tensors.
+            results: of the disturbed runs.
+            newest_tensors: returns the step of a directory's newest checkpoint, and its tensors.
         """
         expected = newest_tensors(self._part("undisturbed", "checkpoints"))
         for result in results:
@@ -141,21 +141,21 @@ class Stage:
         name: str,
         observer: Observer,
         max_restarts: int,
-        bring_back: Callable[[], bool] | None = None,
+        reconnect: Callable[[], bool] | None = None,
     ) -> tuple[str, int]:
-        """What went wrong, in words, and the exit code.
+        """Run once; return an error message and the exit code.
 
-        A run that ends because its workdir was gone is started again, as its user would, with the
-        workdir that `bring_back` has brought back.
+        A run that fails because its workdir was unavailable is restarted, as its user would do,
+        after `reconnect`.
         """
-        worker = [sys.executable, "-m", "trainer.task", *self._words(self._part(name))]
+        worker = [sys.executable, "-m", "trainer.task", *self._argv(self._part(name))]
         num_workers, grace_secs = self._values["num_workers"], self._values["grace_secs"]
 
         def start() -> int:
             return launch.run(
                 worker,
                 os.environ,
-                observer.tell,
+                observer.read_line,
                 num_workers,
                 max_restarts,
                 grace_secs,
@@ -164,21 +164,21 @@ class Stage:
 
         try:
             code = start()
-            if bring_back is not None and bring_back() and code not in (130, Preempted.exit_code):
+            if reconnect is not None and reconnect() and code not in (130, Preempted.exit_code):
                 code = start()
             problem = f"ended with code {code}" if code else ""
         except TimeOut as error:
             code, problem = error.exit_code, str(error)
         finally:
-            if bring_back is not None:
-                bring_back()
+            if reconnect is not None:
+                reconnect()
         if code == 130:
             raise KeyboardInterrupt
         if code == Preempted.exit_code:
             raise Preempted("stopped by SIGTERM")
         if problem:
             for line in observer.lines:
-                self._say(line)
+                self._report(line)
         return problem, code
 
     def _part(self, *names: str) -> str:
@@ -186,7 +186,7 @@ class Stage:
 
 
 def same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    """Whether the tensors have the same names, shapes, types and bits."""
+    """Return whether the tensors have the same names, shapes, types and bits."""
     return one.keys() == other.keys() and all(
         (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
         for a, b in ((one[name], other[name]) for name in one)

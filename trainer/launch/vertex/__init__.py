@@ -1,1 +1,1 @@
-"""Workers on Vertex AI, by its official client."""
+"""Run workers on Vertex AI, through its official client."""

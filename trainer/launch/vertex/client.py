@@ -1,6 +1,6 @@
-"""Vertex AI through its official client: create, list, look. Errors name the flag that is wrong.
+"""Create, list, get and cancel jobs of Vertex AI; name the wrong flag in errors.
 
-google-cloud-aiplatform is imported only here, when a request is sent.
+google-cloud-aiplatform, the official client, is imported only here, when a request is sent.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from trainer.process.errors import UserError
 
-# As gcloud reads it; an http:// address is a test's server, and is sent no credentials.
+# The variable of gcloud; an http:// address is a test server, to which no credentials are sent.
 ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 
-# The kinds of jobs, as a resource's path calls them.
+# The kinds of jobs, as in a resource's path.
 CUSTOM_JOB, TUNING_JOB, PIPELINE = "customJobs", "hyperparameterTuningJobs", "trainingPipelines"
 _TIMEOUT_SECS = 60.0
-_OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED")
 
 
 class Jobs:
@@ -58,10 +58,10 @@ class Jobs:
         self._parent = f"projects/{self.project}/locations/{region}"
 
     def create(self, body: dict[str, Any]) -> str:
-        """Create what `body` describes; returns its resource name.
+        """Create the job of `body`; return its resource name.
 
         Raises:
-            UserError: it is refused, with why; or the answer is lost, with what became of it.
+            UserError: it is refused, or the answer is lost; the message says whether it exists.
         """
         message = self._message.from_json(json.dumps(body))
         try:
@@ -72,19 +72,19 @@ class Jobs:
         return str(created.name)
 
     def active(self, display_name: str) -> str:
-        """The resource name of a job of that name that is not over; "" where there is none."""
+        """Return the resource name of an unfinished job of that name; "" if there is none."""
         with self._calling("list"):
             listed = self._listed(display_name)
-            return next((str(job.name) for job in listed if _state(job) not in _OVER), "")
+            return next((str(job.name) for job in listed if _state(job) not in _ENDED), "")
 
     def newest(self, display_name: str) -> str:
-        """The resource name of the job of that name that was created last; "" where none was."""
+        """Return the resource name of the newest job of that name; "" if there is none."""
         with self._calling("list"):
             found = [(str(job.create_time), str(job.name)) for job in self._listed(display_name)]
         return max(found, default=("", ""))[1]
 
     def get(self, resource: str) -> dict[str, Any]:
-        """The job as the API's JSON has it; its `state` as RUNNING.
+        """Return the job in the API's JSON, with a short `state` such as RUNNING.
 
         Raises:
             UserError: there is none of that name.
@@ -96,23 +96,23 @@ class Jobs:
         return {**json_format.MessageToDict(self._message.pb(job)), "state": _state(job)}
 
     def cancel(self, resource: str) -> None:
-        """Ask for the job's end: its workers are sent SIGTERM."""
+        """Cancel the job, which sends SIGTERM to its workers."""
         with self._calling("cancel"):
             self._call("cancel", "", name=resource)
 
     def state(self, resource: str) -> tuple[str, str]:
-        """The state of a job, as RUNNING, and what it says went wrong."""
+        """Return the state of a job, such as RUNNING, and its error message."""
         with self._calling("get"):
             job = self._call("get", "", name=resource)
         return _state(job), str(job.error.message)
 
-    def is_over(self, state: str) -> bool:
-        """Whether a job in `state` stays in it."""
-        return state in _OVER
+    def is_final(self, state: str) -> bool:
+        """Return whether `state` is final."""
+        return state in _ENDED
 
     def _listed(self, display_name: str) -> Any:
-        asked = {"parent": self._parent, "filter": f'display_name="{display_name}"'}
-        return self._call("list", "s", request=asked)
+        request = {"parent": self._parent, "filter": f'display_name="{display_name}"'}
+        return self._call("list", "s", request=request)
 
     def _call(self, act: str, plural: str, **arguments: Any) -> Any:
         method = getattr(self._client, f"{act}_{self._name}{plural}")
@@ -134,7 +134,7 @@ class Jobs:
 
     @contextlib.contextmanager
     def _calling(self, act: str) -> Iterator[None]:
-        """What the library raises within becomes a message."""
+        """Turn errors of the library into messages."""
         import requests
         from google.api_core import exceptions
         from google.auth.exceptions import GoogleAuthError
@@ -144,7 +144,7 @@ class Jobs:
         try:
             yield
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-            raise UserError(f"{what}: {_text(error)}; who asks needs {role}") from error
+            raise UserError(f"{what}: {_text(error)}; the account needs {role}") from error
         except exceptions.NotFound as error:
             question = "" if act in ("get", "cancel") else "; is there such a project?"
             raise UserError(f"{what}: {_text(error)}{question}") from error
@@ -160,7 +160,7 @@ class Jobs:
 
 
 class _LostError(UserError):
-    """No answer came: what was asked for may have been done, or not."""
+    """The answer was lost: the request may have been executed."""
 
 
 def _library() -> Any:
@@ -175,7 +175,7 @@ def _library() -> Any:
 
 
 def _credentials(endpoint: str) -> tuple[Any, str]:
-    """Credentials, and the project that they name."""
+    """Return the credentials and the project that they name."""
     import google.auth
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import DefaultCredentialsError
@@ -196,7 +196,7 @@ def _credentials(endpoint: str) -> tuple[Any, str]:
 
 
 def _state(job: Any) -> str:
-    """JOB_STATE_RUNNING and PIPELINE_STATE_RUNNING are one state."""
+    """Shorten JOB_STATE_RUNNING and PIPELINE_STATE_RUNNING to RUNNING."""
     return str(job.state.name).partition("_STATE_")[2]
 
 

@@ -1,8 +1,8 @@
-"""The bodies of requests to Vertex AI, pure: a custom job, a tuning job, a training pipeline.
+"""Build the requests to Vertex AI: a custom job, a tuning job, a training pipeline. Pure.
 
 The resources are CustomJob, HyperparameterTuningJob and TrainingPipeline of
-https://cloud.google.com/vertex-ai/docs/reference/rest, in the JSON form of protocol buffers:
-64-bit numbers are text there, durations end in s.
+https://cloud.google.com/vertex-ai/docs/reference/rest, in the JSON mapping of protocol buffers:
+64-bit integers are strings, durations end in s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEDULING = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"
 LONGEST_SECS = 7 * 24 * 3600
 
 _CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
-# The newest TensorFlow that Vertex AI serves; of an export it lacks the decoder of WebP alone.
+# The newest TensorFlow that Vertex AI serves; of an export's ops it lacks only WebP decoding.
 _SERVING_IMAGE = "{}-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 _RESOURCES = {
     "network": r"projects/\d+/global/networks/[^/]+",
@@ -38,14 +38,14 @@ _EXAMPLES = {
 
 
 def custom_job(request: Request, values: dict[str, Any]) -> dict[str, Any]:
-    """The CustomJob that trains what `request` says.
+    """Return the CustomJob of `request`.
 
     Args:
         request: the run.
         values: of the flags of vertex.FLAGS, by name.
 
     Raises:
-        UserError: Vertex AI cannot run it so; the message names the flag.
+        UserError: Vertex AI cannot run it; the message names the flag.
     """
     return {
         "displayName": request.name,
@@ -57,9 +57,9 @@ def custom_job(request: Request, values: dict[str, Any]) -> dict[str, Any]:
 def tuning_job(
     request: Request, values: dict[str, Any], parameters: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The HyperparameterTuningJob whose trials are `custom_job`, with `parameters` to draw.
+    """Return the HyperparameterTuningJob of `custom_job`, which searches `parameters`.
 
-    Each trial is a run of its own, in a directory below the workdir that has its number.
+    Each trial is a run of its own, in a directory below the workdir named by its number.
     """
     trials, at_once = values["max_trials"], values["parallel_trials"]
     if not 1 <= at_once <= trials:
@@ -75,7 +75,7 @@ def tuning_job(
                 {"metricId": metric, "goal": "MINIMIZE" if metric == "loss" else "MAXIMIZE"}
             ],
             "parameters": list(parameters),
-            # A run exports the weights of its best evaluation, so that is what it is worth.
+            # A run exports the weights of its best evaluation.
             "measurementSelectionType": "BEST_MEASUREMENT",
         },
         "maxTrialCount": trials,
@@ -85,12 +85,12 @@ def tuning_job(
 
 
 def training_pipeline(request: Request, values: dict[str, Any]) -> dict[str, Any]:
-    """The TrainingPipeline that runs `custom_job` and uploads its export as a Model."""
+    """Return the TrainingPipeline that runs `custom_job` and uploads its export as a Model."""
     if not values["serving_image"]:
         request = _without_webp(request)
     inputs = copy.deepcopy(_job_spec(request, values))
     for pool in inputs["workerPoolSpecs"]:
-        # Here it is a task's own schema, which asks for a number.
+        # The schema of a custom task requires a number.
         pool["replicaCount"] = int(pool["replicaCount"])
     image = values["serving_image"] or serving_image(values["region"])
     return {
@@ -107,7 +107,7 @@ def training_pipeline(request: Request, values: dict[str, Any]) -> dict[str, Any
 
 
 def _without_webp(request: Request) -> Request:
-    """The same run, with an export that Vertex AI's own images can load."""
+    """Return the run with an export that Vertex AI's own images can load."""
     formats = [name for name in request.config.export_formats if name != "saved_model"]
     formats = list(dict.fromkeys(["saved_model_no_webp", *formats]))
     argument = f"--export_formats={','.join(formats)}"
@@ -115,7 +115,7 @@ def _without_webp(request: Request) -> Request:
 
 
 def serving_image(region: str) -> str:
-    """Vertex AI's own image that serves the export, in the part of the world nearest `region`."""
+    """Return Vertex AI's image that serves the export, from the multi-region nearest `region`."""
     continent = region.partition("-")[0]
     near = {"asia": "asia", "australia": "asia"}
     near |= dict.fromkeys(("europe", "me", "africa"), "europe")
@@ -123,10 +123,10 @@ def serving_image(region: str) -> str:
 
 
 def trainer_args(request: Request) -> list[str]:
-    """The trainer's command line in the container.
+    """Return the trainer's command line in the container.
 
-    What a --flagfile here says is written out. The workdir is left to the AIP_* variables, which
-    say it for each trial of a tuning job too.
+    A --flagfile is expanded. The workdir is left to the AIP_* variables, which name that of each
+    trial of a tuning job, too.
     """
     given, _ = parse(request.trainer_argv, flags.TRAINER)
     if given["log_format"] == "auto":
@@ -149,7 +149,7 @@ def _job_spec(request: Request, values: dict[str, Any]) -> dict[str, Any]:
         "diskSpec": {"bootDiskType": "pd-ssd", "bootDiskSizeGb": values["boot_disk_size_gb"]},
         "containerSpec": {"imageUri": request.image, "args": trainer_args(request)},
     }
-    # The first pool is the chief alone; the service wants it so.
+    # Vertex AI requires that the first pool is only the chief.
     pools = [{**pool, "replicaCount": "1"}]
     if request.num_workers > 1:
         pools.append({**pool, "replicaCount": str(request.num_workers - 1)})

@@ -1,4 +1,4 @@
-"""What machines of Vertex AI have, and a machine that no region has, named before it is asked for.
+"""The accelerators of Vertex AI's machines; refuse a machine that no region has.
 
 The tables are those of https://cloud.google.com/vertex-ai/docs/training/configure-compute.
 """
@@ -26,7 +26,7 @@ _BUILT_IN = {
     "a4-highgpu-8g": ("NVIDIA_B200", 8),
 }
 
-# These are put into an N1 machine: (most vCPUs, fewest accelerators), and all counts there are.
+# These are added to an N1 machine: (most vCPUs, fewest accelerators), and all possible counts.
 _FEWEST = ((16, 1), (32, 2), (96, 4))
 _N1 = {
     _T4: (_FEWEST, (1, 2, 4)),
@@ -41,9 +41,9 @@ _FLEX_START = (_L4, _A100, "NVIDIA_A100_80GB", "NVIDIA_H200_141GB", "NVIDIA_B200
 def machine_spec(
     machine_type: str, accelerator_type: str, accelerator_count: int
 ) -> dict[str, Any]:
-    """The MachineSpec of one replica; what the machine comes with need not be said.
+    """Return the MachineSpec of one replica; built-in accelerators need not be named.
 
-    A machine of a family that is not known here is asked for as it is.
+    A machine of an unknown family is requested as it is.
 
     Raises:
         UserError: no machine of that type has such accelerators, or so many.
@@ -51,7 +51,7 @@ def machine_spec(
     flag = f"--machine_type={machine_type}"
     built_in = _BUILT_IN.get(machine_type)
     if built_in is None and machine_type.startswith(("a2-", "a3-", "a4-", "g2-")):
-        raise UserError(f"{flag}: there is none; must be one of {', '.join(_like(machine_type))}")
+        raise UserError(f"{flag}: no such machine; must be one of {', '.join(_like(machine_type))}")
     if built_in is not None:
         kind, count = accelerator_type or built_in[0], accelerator_count or built_in[1]
         if (kind, count) != built_in:
@@ -85,10 +85,10 @@ def machine_spec(
 
 
 def check_flex_start(spec: dict[str, Any]) -> None:
-    """Refuse a machine that is never queued for.
+    """Refuse a machine that flex_start cannot queue for.
 
     Raises:
-        UserError: it has no accelerator of the kinds that are.
+        UserError: it has none of the accelerators of flex_start.
     """
     kind = spec.get("acceleratorType", "")
     if kind not in _FLEX_START and "H100" not in kind:

@@ -1,4 +1,4 @@
-"""A run on Vertex AI: one request to its API, and what to do with the job that comes of it."""
+"""Submit a run to Vertex AI, and wait for its job."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ FLAGS: Groups = {
         Flag(
             "scheduling",
             "standard",
-            "spot: cheaper, and taken back at any time; flex_start: waits for GPUs",
+            "spot: cheaper, and preempted at any time; flex_start: waits for GPUs",
             choices=tuple(vertex_job.SCHEDULING),
         ),
-        Flag("max_wait_secs", 0, "seconds that flex_start waits; 0: until there is room", int),
+        Flag("max_wait_secs", 0, "seconds that flex_start waits; 0: until there is capacity", int),
         Flag("max_run_secs", vertex_job.LONGEST_SECS, "seconds until the job is ended", int),
         Flag("boot_disk_size_gb", 100, "disk of each worker, in GB", int),
         Flag("service_account", "", "(Vertex AI) service account that the job runs as"),
@@ -55,15 +55,20 @@ FLAGS: Groups = {
         ),
     ),
     "Vertex AI: tuning": (
-        Flag("tune", [], "what trials draw: learning_rate=1e-4..1e-2:log,optimizer=adam|sgd", list),
+        Flag(
+            "tune",
+            [],
+            "search space of the trials: learning_rate=1e-4..1e-2:log,optimizer=adam|sgd",
+            list,
+        ),
         Flag(
             "tune_metric",
             "accuracy",
-            "figure of the validation split to tune by",
+            "metric of the validation split to optimize",
             choices=("accuracy", "loss"),
         ),
         Flag("max_trials", 16, "trials in all", int),
-        Flag("parallel_trials", 4, "trials at once; more learn less from each other", int),
+        Flag("parallel_trials", 4, "concurrent trials; more learn less from each other", int),
     ),
     "Vertex AI: the model": (
         Flag("model_name", "", "upload the export as a Model of this name"),
@@ -76,15 +81,15 @@ FLAGS: Groups = {
 }
 
 _POLL_SECS = 15.0
-_PATIENCE_SECS = 600.0  # without an answer, while we wait for the end
+_API_TIMEOUT_SECS = 600.0  # without an answer
 
 
 def submit(request: Request, values: dict[str, Any]) -> int:
-    """Create the job of `request`; returns the exit code."""
-    _check_places(request)
+    """Create the job of `request`; return the exit code."""
+    _check_paths(request)
     kind, body = _body(request, values)
     if request.dry_run:
-        print(_shown(body, request.dry_run))
+        print(_formatted(body, request.dry_run))
         return 0
     jobs = client.Jobs(kind, values["project"], values["region"])
     running = jobs.active(request.name)
@@ -95,46 +100,46 @@ def submit(request: Request, values: dict[str, Any]) -> int:
         )
     resource = jobs.create(body)
     print(f"submitted  {resource}")
-    for line in _advice(kind, resource):
+    for line in _instructions(kind, resource):
         print(line)
     if not request.wait:
         return 0
-    return wait(lambda: jobs.state(resource), jobs.is_over)
+    return wait(lambda: jobs.state(resource), jobs.is_final)
 
 
 def wait(
     state: Callable[[], tuple[str, str]],
-    is_over: Callable[[str], bool],
+    is_final: Callable[[str], bool],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Stay until a job is over, and say each state that it comes to.
+    """Wait until a job has ended, and print each state that it enters.
 
     Args:
-        state: asked for the job's state and what went wrong.
-        is_over: whether it stays in a state.
-        clock: seconds.
-        sleep: waits so many.
+        state: returns the job's state and its error message.
+        is_final: whether a state is final.
+        clock: seconds since some fixed time.
+        sleep: waits so many seconds.
 
     Returns:
-        0 where it succeeded; the code that the trainer left with, where the job says it; else 1.
+        0 if it succeeded; else the trainer's exit code if the job's error has it; else 1.
 
     Raises:
-        UserError: nobody has answered for ten minutes; the job goes on.
+        UserError: no answer for ten minutes; the job goes on.
     """
-    said, answered = "", clock()
+    printed, answered = "", clock()
     while True:
         try:
             now, problem = state()
             answered = clock()
         except UserError as error:
-            if clock() - answered > _PATIENCE_SECS:
+            if clock() - answered > _API_TIMEOUT_SECS:
                 raise UserError(f"{error}; the job itself goes on") from error
-            now, problem = said, ""
-        if now != said:
+            now, problem = printed, ""
+        if now != printed:
             print(f"job        {now.lower().replace('_', ' ')}", flush=True)
-            said = now
-        if is_over(now):
+            printed = now
+        if is_final(now):
             break
         sleep(_POLL_SECS)
     if problem:
@@ -143,7 +148,7 @@ def wait(
 
 
 def _body(request: Request, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind of the job, and what is sent to create it."""
+    """Return the kind of the job and the body of the request that creates it."""
     if not re.fullmatch(r"[a-z]+(-[a-z]+)+\d+", values["region"]):
         raise UserError(f"--region={values['region']}: must be a region, as us-central1")
     if values["serving_image"] and not values["model_name"]:
@@ -172,7 +177,7 @@ def _body(request: Request, values: dict[str, Any]) -> tuple[str, dict[str, Any]
     return kind, body
 
 
-def _check_places(request: Request) -> None:
+def _check_paths(request: Request) -> None:
     config = request.config
     if not re.match(r"gs://[^/]+/.", config.workdir):
         raise UserError(
@@ -189,22 +194,22 @@ def _check_places(request: Request) -> None:
             )
 
 
-def _shown(body: dict[str, Any], dry_run: str) -> str:
+def _formatted(body: dict[str, Any], dry_run: str) -> str:
     if dry_run == "json":
         return json.dumps(body, indent=2, ensure_ascii=False)
     try:
         import yaml
     except ImportError as error:
         raise UserError("--dry_run=yaml: needs PyYAML; --dry_run=json does not") from error
-    # Without the names of what is there twice, as both pools' containers are.
+    # A copy without shared parts, which would become YAML anchors.
     plain = json.loads(json.dumps(body))
     return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _advice(kind: str, resource: str) -> list[str]:
-    """The lines that say how to follow and stop the job."""
+def _instructions(kind: str, resource: str) -> list[str]:
+    """Return the commands that follow and stop the job."""
     _, project, _, region, _, number = resource.split("/")[:6]
-    place = f"https://console.cloud.google.com/ai/platform/locations/{region}/training/{number}"
+    page = f"https://console.cloud.google.com/ai/platform/locations/{region}/training/{number}"
     named = f"--job={resource} --platform=vertex"
     lines = [f"watch      graft watch {named}"]
     if kind == client.CUSTOM_JOB:
@@ -212,7 +217,7 @@ def _advice(kind: str, resource: str) -> list[str]:
         lines += [f"log        gcloud ai custom-jobs stream-logs {number} {here}"]
     return [
         *lines,
-        f"page       {place}?project={project}",
+        f"page       {page}?project={project}",
         f"curves     graft tensorboard {named}",
         f"stop       graft cancel {named}    (the same command resumes)",
     ]

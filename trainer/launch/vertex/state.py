@@ -1,4 +1,4 @@
-"""What Vertex AI says of a job, in words. Pure.
+"""Describe the state of a job on Vertex AI. Pure.
 
 The fields are CustomJob's, HyperparameterTuningJob's and TrainingPipeline's in JSON:
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs
@@ -22,9 +22,9 @@ _PHASES = {
 _CODES = {
     3: "refused as it was asked for",
     4: "over its time (--max_run_secs)",
-    5: "something it needs does not exist, as its image",
+    5: "something it needs does not exist, such as its image",
     7: "its service account lacks a right",
-    8: "no machine of that kind is left, or over a quota",
+    8: "no machine of that kind is available, or over a quota",
     13: "a fault of Vertex AI",
     14: "a fault of Vertex AI that may pass",
 }
@@ -32,17 +32,17 @@ _EXIT = re.compile(r"non-zero status of:? (\d+)")
 
 
 def exit_code(problem: str) -> int | None:
-    """The code that the trainer left with, where the job's error says it."""
+    """Return the trainer's exit code if the job's error has it."""
     found = _EXIT.search(problem)
     return int(found[1]) if found else None
 
 
 def status(job: dict[str, Any]) -> dict[str, Any]:
-    """A job, as the API's JSON has it but with a short `state`, for a person.
+    """Summarize a job in the API's JSON with a short `state`.
 
     Returns:
-        {"name", "resource", "phase", "why", "workers", "pools", "trials"}: `workers` is empty, for
-        Vertex AI tells nothing of one; each of `pools` is {"pool", "workers", "machine",
+        {"name", "resource", "phase", "why", "workers", "pools", "trials"}: `workers` is empty, as
+        Vertex AI reports none; each of `pools` is {"pool", "workers", "machine",
         "accelerators"}, each of `trials` {"id", "state", "measure", "parameters"}.
     """
     state = job["state"]
@@ -62,7 +62,7 @@ def status(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(seen: dict[str, Any]) -> list[str]:
-    """Pools and trials of what `look` returns, in lines."""
+    """Format the pools and trials that `status` returns as lines of text."""
     lines = []
     for pool in seen.get("pools", []):
         having = f" with {pool['accelerators']}" if pool["accelerators"] else ""
@@ -75,14 +75,14 @@ def describe(seen: dict[str, Any]) -> list[str]:
 
 
 def workdir(job: dict[str, Any]) -> str:
-    """Of the run, or that the runs of all trials are below; "" for a job that has none."""
-    place = (_spec(job).get("baseOutputDirectory") or {}).get("outputUriPrefix", "")
-    return str(place).rstrip("/")
+    """Return the workdir of the run, or the parent of all trials'; "" if the job has none."""
+    prefix = (_spec(job).get("baseOutputDirectory") or {}).get("outputUriPrefix", "")
+    return str(prefix).rstrip("/")
 
 
 def log_command(job: dict[str, Any]) -> str:
-    """The command of gcloud that prints the log of the workers as it grows."""
-    # A pipeline's workers are those of a custom job that it makes.
+    """Return the gcloud command that follows the workers' log."""
+    # A pipeline's workers are those of a custom job that it creates.
     made = (job.get("trainingTaskMetadata") or {}).get("backingCustomJob", "")
     _, project, _, region, kind, number = (made or job["name"]).split("/")
     if kind == "customJobs":
@@ -101,19 +101,19 @@ def _spec(job: dict[str, Any]) -> dict[str, Any]:
 def _why(error: dict[str, Any]) -> str | None:
     message, code = error.get("message", ""), int(error.get("code", 0))
     left_with = exit_code(message)
-    words = meaning(left_with) if left_with else _CODES.get(code, "")
-    return ": ".join(filter(None, (words, message))) or None
+    explanation = meaning(left_with) if left_with else _CODES.get(code, "")
+    return ": ".join(filter(None, (explanation, message))) or None
 
 
 def _pool(index: int, pool: dict[str, Any]) -> dict[str, Any]:
     machine = pool.get("machineSpec") or {}
     kind = machine.get("acceleratorType", "")
-    has = kind and kind != "ACCELERATOR_TYPE_UNSPECIFIED"
+    has_accelerator = kind and kind != "ACCELERATOR_TYPE_UNSPECIFIED"
     return {
         "pool": index,
         "workers": int(pool.get("replicaCount", 0)),
         "machine": machine.get("machineType", ""),
-        "accelerators": f"{machine.get('acceleratorCount', 0)} {kind}" if has else "",
+        "accelerators": f"{machine.get('acceleratorCount', 0)} {kind}" if has_accelerator else "",
     }
 
 

@@ -1,4 +1,4 @@
-"""A job on Vertex AI that `graft submit` has created: how it is, how to stop and to hear it."""
+"""A submitted job on Vertex AI: its status, its log command, and how to stop it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _KINDS = (client.CUSTOM_JOB, client.TUNING_JOB, client.PIPELINE)
 
 
 class VertexJob:
-    """See named_job.Run.
+    """See named_job.SubmittedJob.
 
     Args:
-        job: its name, of which the newest job is meant, or its resource name.
+        job: its name, for the newest job of that name, or its resource name.
         project: its id; "" takes GOOGLE_CLOUD_PROJECT, or the credentials' own.
         region: as us-central1.
 
     Attributes:
-        project: that has it.
-        region: that it is in.
+        project: of the job.
+        region: of the job.
 
     Raises:
-        UserError: there is none, or Vertex AI refuses to say.
+        UserError: there is none, or access is refused.
     """
 
     workdir_is_here = True
@@ -45,20 +45,20 @@ class VertexJob:
             raise UserError(f"--job={job}: was not created by `graft submit`")
 
     def status(self) -> dict[str, Any]:
-        """See named_job.Run; also {"resource", "pools", "trials"}, see vertex_state.look."""
+        """See named_job.SubmittedJob, and vertex_state.status for the keys."""
         return vertex_state.status(self._jobs.get(self._resource))
 
     def stop(self) -> str:
-        """See named_job.Run."""
+        """See named_job.SubmittedJob."""
         self._jobs.cancel(self._resource)
         return "cancelled; its workers get SIGTERM, and save a checkpoint"
 
     def follow(self, write: Callable[[str, str], None]) -> Callable[[], None]:
-        """See named_job.Run: refused, with the command that does it."""
+        """See named_job.SubmittedJob: refused, with the command that follows the log."""
         raise UserError(f"--follow: not on Vertex AI, whose logs are read by: {self.log_command()}")
 
     def log_command(self) -> str:
-        """What prints the log of the job's workers as it grows."""
+        """Return the command that follows the log of the job's workers."""
         return vertex_state.log_command(self._jobs.get(self._resource))
 
 

@@ -1,4 +1,4 @@
-"""What a tuning job may draw: `--tune=learning_rate=1e-4..1e-2:log,optimizer=adam|adamw`."""
+"""Parse a search space: `--tune=learning_rate=1e-4..1e-2:log,optimizer=adam|adamw`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from trainer.workers import sharding
 _RULE = "must be FLAG=LOW..HIGH, FLAG=LOW..HIGH:log, or FLAG=VALUE|VALUE|…"
 
 
-def parameters(words: Sequence[str], request: Request) -> list[dict[str, Any]]:
-    """The ParameterSpecs of a study, in the order of `words`.
+def parameters(domains: Sequence[str], request: Request) -> list[dict[str, Any]]:
+    """Return the ParameterSpecs of a study, in the order of `domains`.
 
-    The trainer's own parser is asked for the ends of each range and for each value.
+    The trainer's own parser checks the ends of each range and each value.
 
     Args:
-        words: of --tune.
-        request: the run that a trial is.
+        domains: of --tune.
+        request: the run that each trial varies.
 
     Raises:
-        UserError: a flag that the trainer does not have, or a value that it refuses.
+        UserError: the trainer has no such flag, or refuses a value.
     """
     known = {flag.name: flag for group in flags.TRAINER.values() for flag in group}
     found: list[dict[str, Any]] = []
-    for text in words:
+    for text in domains:
         name, _, domain = text.partition("=")
         flag = known.get(name)
         if flag is None or name in names(Scope.PROCESS):
-            raise UserError(f"--tune={text}: {name!r} is no flag of the trainer that can be drawn")
+            raise UserError(f"--tune={text}: {name!r} is no flag of the trainer that can be tuned")
         if name in (other["parameterId"] for other in found):
-            raise UserError(f"--tune={text}: {name} is there twice")
+            raise UserError(f"--tune={text}: {name} is named twice")
         found.append({"parameterId": name, **_domain(text, flag, domain, request)})
     return found
 

@@ -8,7 +8,7 @@
   const shown = (tag, value) =>
     value === null ? "–" : tag === "accuracy" ? percent(value, 2) : Number(value.toPrecision(4)).toString();
 
-  // Several runs have a colour each, and dashes for training; one run has a colour for each curve.
+  // Several runs have a color each, and dashes for training; one run has a color for each curve.
   const palette = ["#4f7bf0", "#e0762b", "#2a9d78", "#c04a8b", "#8a63c9", "#a8892c", "#3aa0c9", "#b9855b"];
 
   function lines(tag) {
@@ -63,7 +63,7 @@
     all.scales.x.max = Math.max(...datasets.map(({ data: points }) => points[points.length - 1].x));
     if (tag === "accuracy") all.scales.y.ticks.callback = (value) => `${Math.round(1000 * value) / 10} %`;
     all.plugins.legend.display = datasets.length > 1;
-    // Of a run that has both, the whole line stands for both.
+    // Of a run that has both, only the solid line is in the legend.
     const both = datasets.some(({ isValidation }) => isValidation);
     const isCompared = !("" in data.curves);
     all.plugins.legend.labels.filter = (item) =>
@@ -83,7 +83,7 @@
     all.scales.x = { ...all.scales.x, type: "linear", min: 0, max: 1, offset: false,
                      ticks: { ...all.scales.x.ticks, stepSize: 0.2, callback: (v) => percent(v, 0) } };
     all.scales.y = { ...all.scales.y, min: 0, max: 1, ticks: { ...all.scales.y.ticks, callback: (v) => percent(v, 0) },
-                     title: { display: true, text: "right", color: color("quiet") } };
+                     title: { display: true, text: "accuracy", color: color("quiet") } };
     all.plugins.legend.display = false;
     all.plugins.tooltip = {
       filter: (item) => item.datasetIndex === 0,
@@ -95,18 +95,18 @@
         label: (item) => {
           const bin = bins[item.dataIndex];
           return bin.num_examples
-            ? ` ${percent(bin.accuracy)} right at a mean score of ${percent(bin.confidence)}; ${bin.num_examples} images`
+            ? ` ${percent(bin.accuracy)} correct at a mean score of ${percent(bin.confidence)}; ${bin.num_examples} images`
             : " no images";
         },
       },
     };
     const bars = {
-      type: "bar", label: "right", order: 2, barPercentage: 1, categoryPercentage: 0.94, grouped: false,
+      type: "bar", label: "accuracy", order: 2, barPercentage: 1, categoryPercentage: 0.94, grouped: false,
       data: bins.map((bin) => ({ x: (bin.low + bin.high) / 2, y: bin.accuracy })),
       backgroundColor: `${color("train")}b0`, borderRadius: 4,
     };
     const line = {
-      type: "line", label: "as it should be", order: 1, data: [{ x: 0, y: 0 }, { x: 1, y: 1 }],
+      type: "line", label: "perfect calibration", order: 1, data: [{ x: 0, y: 0 }, { x: 1, y: 1 }],
       borderColor: color("eval"), backgroundColor: color("eval"), borderWidth: 2, borderDash: [6, 4], pointRadius: 0,
     };
     charts.push(new Chart(figure.querySelector("canvas"), { data: { datasets: [bars, line] }, options: all }));
@@ -135,9 +135,8 @@
       at = [row, column];
       const count = here.textContent.trim() || "0";
       const total = rows[row].dataset.total;
-      const verb = row === column ? "recognized as" : "taken for";
-      readout.textContent =
-        `${label.textContent.trim()}: ${count} of ${total} ${verb} ${heads[column].textContent.trim()}` +
+            readout.textContent =
+        `${label.textContent.trim()}: ${count} of ${total} predicted as ${heads[column].textContent.trim()}` +
         (Number(total) ? ` (${percent(Number(count.replaceAll(",", "")) / Number(total))})` : "");
       here.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
     }
@@ -159,12 +158,12 @@
 
   function watchTheme(button) {
     const next = { "": "dark", dark: "light", light: "" };
-    const words = { "": "as the system's", dark: "dark", light: "light" };
+    const labels = { "": "as the system's", dark: "dark", light: "light" };
     button.addEventListener("click", () => {
       const theme = next[root.dataset.theme || ""];
       if (theme) root.dataset.theme = theme;
       else delete root.dataset.theme;
-      button.setAttribute("aria-label", `Colours: ${words[theme]}`);
+      button.setAttribute("aria-label", `Colors: ${labels[theme]}`);
       draw();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
