@@ -10,41 +10,41 @@ from collections.abc import Sequence
 import trainer
 from trainer.settings.command_line import HELP, did_you_mean, exit_process
 
-# A command is a module with `main(argv)`; none is imported before it is asked for.
+# A command is a module with `main(argv)`, imported when it runs.
 COMMANDS = {
     "train": ("trainer.task", "train a classifier; the same command again resumes"),
-    "doctor": ("trainer.commands.doctor", "find what a run would stumble over, and how to fix it"),
+    "doctor": ("trainer.commands.doctor", "find problems before a run, and how to fix them"),
     "predict": (
         "trainer.commands.predict",
         "classify files, folders or globs with an exported model",
     ),
-    "compare": ("trainer.commands.compare", "several runs on one page"),
+    "compare": ("trainer.commands.compare", "compare runs on one page"),
     "launch": ("trainer.launch.local.launch", "train with many workers on this machine"),
     "rehearse": ("trainer.commands.rehearse", "kill, freeze and stop workers of a small run"),
     "submit": ("trainer.launch.submit", "start a run on Kubernetes or Vertex AI"),
     "watch": (
         "trainer.commands.watch",
-        "show how a run goes, here or on a cluster; follow its logs",
+        "show a run's progress, here or on a cluster; follow its logs",
     ),
     "cancel": ("trainer.launch.cancel", "stop a job, with a checkpoint to resume from"),
     "tensorboard": (
         "trainer.commands.tensorboard",
-        "open TensorBoard on the curves of a run or several",
+        "open TensorBoard on the curves of one or more runs",
     ),
     "pack": ("trainer.commands.pack", "write any data set as sharded TFRecords in TFDS format"),
-    "completion": ("trainer.commands.completion", "have a shell complete commands and flags"),
+    "completion": ("trainer.commands.completion", "set up shell completion of commands and flags"),
 }
 
 
 def console_script() -> None:
-    """What the installed `graft` calls; ends the process."""
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks; see `graft completion`
+    """Run the installed `graft`, and end the process."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell completes a line; see `graft completion`
         importlib.import_module("trainer.commands.completion").complete(COMMANDS)
     exit_process(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that `argv` names; returns its exit code."""
+    """Run the command that `argv` names, and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in HELP:
         print(trainer.__doc__)

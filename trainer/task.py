@@ -17,7 +17,7 @@ SYNOPSIS = "graft train --workdir=DIR [flags]    (also: python -m trainer.task)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the command line says; returns the exit code."""
+    """Train as the command line asks, and return the exit code."""
     return command(argv, _train, lambda: usage(SYNOPSIS, flags.PURPOSE, FLAGS))
 
 

@@ -169,7 +169,7 @@ def test_following_names_the_command_that_does(vertex_ai, capsys, kind, more, co
             "FAILED",
             {"message": "The replica workerpool1-0 exited with a non-zero status of 137."},
             "failed",
-            "killed: out of memory, or not gone in time after SIGTERM: The replica "
+            "killed: out of memory, or too slow to exit after SIGTERM: The replica "
             "workerpool1-0 exited with a non-zero status of 137.",
         ),
         ("FAILED", {"code": 99, "message": "odd"}, "failed", "odd"),

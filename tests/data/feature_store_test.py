@@ -84,7 +84,7 @@ def test_every_flipped_byte_of_the_data_is_seen(store):
         content = bytearray(whole)
         content[index] ^= 1 << index % 8
         path.write_bytes(content)
-        refused(store, path, "its checksum does not match")
+        refused(store, path, "checksum mismatch")
     path.write_bytes(whole)
     assert_equal(read(store)[0], part())
 
@@ -94,7 +94,7 @@ def test_data_of_another_length_are_seen(store, size):
     path = data(store)
     whole = path.read_bytes()
     path.write_bytes((whole + bytes(4))[:size])
-    refused(store, path, "its checksum does not match")
+    refused(store, path, "checksum mismatch")
 
 
 def test_data_that_are_gone_are_named(store):
@@ -148,8 +148,8 @@ def test_swapped_data_are_seen(store):
     one.rename(f"{one}~")
     other.rename(one)
     Path(f"{one}~").rename(other)
-    refused(store, one, "its checksum does not match")
-    refused(store, other, "its checksum does not match", number=1)
+    refused(store, one, "checksum mismatch")
+    refused(store, other, "checksum mismatch", number=1)
 
 
 def test_the_manifest_of_another_part_is_seen(store):

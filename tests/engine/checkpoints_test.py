@@ -106,9 +106,7 @@ def test_a_damaged_one_is_passed_over(world):
     data = world.spoil("step_00000002")
     assert world.open(Model(seed=9)).restore_newest() == state_of(1)
     assert world.model.numbers() == older
-    assert world.warnings == [
-        f"passing over a damaged checkpoint: {data}: its checksum does not match"
-    ]
+    assert world.warnings == [f"passing over a damaged checkpoint: {data}: checksum mismatch"]
 
 
 def test_an_unfinished_one_is_none(world):

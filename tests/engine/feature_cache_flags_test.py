@@ -60,11 +60,11 @@ REFUSALS = [
     ),
     (
         ["--feature_cache=on", "--mixup_alpha=0.2"],
-        "--feature_cache=on: --mixup_alpha and --cutmix_alpha mix images, anew in every step",
+        "--feature_cache=on: --mixup_alpha and --cutmix_alpha mix images anew in every step",
     ),
     (
         ["--feature_views=2", "--augment=light", "--cutmix_alpha=1"],
-        "--feature_views=2: --mixup_alpha and --cutmix_alpha mix images, anew in every step",
+        "--feature_views=2: --mixup_alpha and --cutmix_alpha mix images anew in every step",
     ),
     (
         ["--feature_views=2"],
@@ -72,7 +72,7 @@ REFUSALS = [
     ),
     (
         ["--feature_views=2", "--augment=light", "--feature_cache=off"],
-        "--feature_views=2: is kept in the cache that --feature_cache=off forbids",
+        "--feature_views=2: needs the feature cache; --feature_cache=off disables it",
     ),
     (["--feature_views=-1"], "--feature_views=-1: must be a finite number, at least 0"),
     (["--feature_cache="], "--feature_cache=: must be auto, on, off or a directory"),

@@ -82,6 +82,6 @@ def test_every_batch_is_computed_in_the_arithmetic_that_is_asked_for(extraction,
 def test_a_stop_is_answered_before_the_next_batch(extraction):
     parts = extraction.parts("train", SIZES, NUM_PARTS, "float32")
     assert next(parts)[0] == 0
-    extraction.stop.note(15)
+    extraction.stop.record(15)
     with pytest.raises(Preempted, match="while computing features"):
         list(parts)

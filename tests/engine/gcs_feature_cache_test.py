@@ -130,7 +130,7 @@ def test_a_part_that_is_damaged_in_the_bucket_is_computed_anew(gcs, folder, tmp_
     assert_same(cache.table("train", 0, "float32"), expected)
     assert counts(cache) == [(7, 1)]
     (warning,) = [line["message"] for line in said(cache) if line["severity"] == "WARNING"]
-    assert f"gs://bucket/{path}: its checksum does not match; computing it anew" in warning
+    assert f"gs://bucket/{path}: checksum mismatch; computing it anew" in warning
 
 
 def test_one_part_at_a_time_is_in_memory(gcs, folder, tmp_path, small_memory):

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from trainer.graph.errors import explained
+from trainer.graph.errors import translating_errors
 from trainer.process.errors import UserError
 
 # As TensorFlow 2.21 says it.
@@ -16,7 +16,7 @@ TOO_LARGE = (
 
 
 def raised(kind, message):
-    with explained():
+    with translating_errors():
         raise kind(None, None, message)
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.data.decode import decode_image
-from trainer.graph.graph_cache import same_of_all_processes
+from trainer.graph.graph_cache import load_or_trace
 from trainer.graph.saved_graph import SavedGraph
 from trainer.process.errors import UserError
 
@@ -47,15 +47,15 @@ def test_one_traces_and_the_others_read(tmp_path):
         return traced(difference, SCALAR, SCALAR), {"size": 7}
 
     for _ in range(2):
-        graph, facts = same_of_all_processes(str(path), trace)
+        graph, facts = load_or_trace(str(path), trace)
         assert called(graph, 2.0, 0.0) == 4.0
         assert facts["size"] == 7
     assert len(times) == 1
     file = path / "graph.pb"
     whole = file.read_bytes()
     file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    with pytest.warns(UserWarning, match=f"{file}: its checksum does not match"):
-        assert called(same_of_all_processes(str(path), trace)[0], 2.0, 0.0) == 4.0
+    with pytest.warns(UserWarning, match=f"{file}: checksum mismatch"):
+        assert called(load_or_trace(str(path), trace)[0], 2.0, 0.0) == 4.0
     assert len(times) == 2
     assert called(SavedGraph.from_bytes(file.read_bytes()), 2.0, 0.0) == 4.0
 
@@ -63,7 +63,7 @@ def test_one_traces_and_the_others_read(tmp_path):
 def test_where_nothing_can_be_written_it_is_traced(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     path = str(tmp_path / "file" / "kind-1")
-    graph, _ = same_of_all_processes(path, lambda: (traced(difference, SCALAR, SCALAR), {}))
+    graph, _ = load_or_trace(path, lambda: (traced(difference, SCALAR, SCALAR), {}))
     assert called(graph, 2.0, 0.0) == 4.0
 
 
@@ -75,14 +75,14 @@ def test_what_tracing_fails_with_is_raised_and_not_met_twice(tmp_path):
         raise UserError("no backbone")
 
     with pytest.raises(UserError, match="no backbone"):
-        same_of_all_processes(str(tmp_path / "kind-1"), trace)
+        load_or_trace(str(tmp_path / "kind-1"), trace)
     assert len(times) == 1
 
 
 def test_what_is_not_used_for_30_days_is_swept(tmp_path):
     def keep(name):
         graph = traced(lambda x: x + 1, SCALAR)
-        same_of_all_processes(str(tmp_path / name), lambda: (graph, {}), 30 * 86_400)
+        load_or_trace(str(tmp_path / name), lambda: (graph, {}), 30 * 86_400)
 
     for name, days in {"kind-read": 31, "kind-old": 31, "kind-young": 29}.items():
         keep(name)
@@ -121,6 +121,6 @@ def test_a_kept_decoder_of_another_shape_is_not_taken(tmp_path, monkeypatch):
         decode_image._any_decoder.__wrapped__(*other)
         (foreign,) = {*tmp_path.iterdir()} - before
         shutil.copytree(foreign, path, dirs_exist_ok=True)
-        with pytest.warns(UserWarning, match="of its own; it is made anew"):
+        with pytest.warns(UserWarning, match="MANIFEST.json; rebuilding it"):
             again = decode_image._any_decoder.__wrapped__((32, 32), False, True)
         np.testing.assert_array_equal(again(png), expected)

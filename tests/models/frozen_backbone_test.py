@@ -90,7 +90,7 @@ def sound(saved, tmp_path_factory):
 
 
 @pytest.mark.integration
-@pytest.mark.filterwarnings("ignore:.*it is made anew")
+@pytest.mark.filterwarnings("ignore:.*rebuilding it")
 @pytest.mark.parametrize("what", DAMAGES)
 def test_what_is_damaged_is_made_anew(saved, sound, another, tmp_path, monkeypatch, what):
     frozen = sound[1]
@@ -136,7 +136,7 @@ def test_what_is_damaged_and_can_only_be_read_is_left_alone(
         monkeypatch.setenv("GRAFT_PREPARED_DIR", str(kept))
     else:
         read_only(kept)
-    with pytest.warns(UserWarning, match="; it is made anew$"):
+    with pytest.warns(UserWarning, match="; rebuilding it$"):
         again = frozen_backbone.load(saved, cache_dir=str(cache))
     assert facts(again) == facts(frozen)
     np.testing.assert_array_equal(again(images(frozen)), frozen(images(frozen)))

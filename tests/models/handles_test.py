@@ -108,8 +108,8 @@ def large(directory):
 @pytest.mark.parametrize("write", [large, handles._write_embedded])
 def test_a_full_disk_is_named_with_the_flag(small_disk, write):
     """What TensorFlow says of one; see storage.artifacts."""
-    with pytest.raises(UserError, match=f"no room is left for {small_disk}/model; make some, or"):
-        artifacts.made(str(small_disk), "model", write)
+    with pytest.raises(UserError, match=f"no space is left for {small_disk}/model; free some, or"):
+        artifacts.get_or_create(str(small_disk), "model", write)
     assert os.listdir(small_disk) == []
 
 
@@ -134,7 +134,7 @@ def test_a_kill_and_a_race_leave_one_whole_model(tmp_path, gates):
 def model_of_a_kill_and_a_race(cache, gates, kind):
     """Let three processes write the embedded model at once, one of them to be killed."""
     # All three have written a model and are about to move it to its place.
-    held = [gates("trainer.storage.artifacts:described", 1) for _ in range(3)]
+    held = [gates("trainer.storage.artifacts:file_entries", 1) for _ in range(3)]
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in held]
         killed, *others = (

@@ -88,7 +88,7 @@ def assert_a_kill_leaves_no_trace(arguments, pair, gate, directory, killed):
         began = time.monotonic()
         assert workers[1 - killed].end() == 138
         assert time.monotonic() - began < STALL_SECS
-        assert "): is gone\n" in workers[1 - killed].errors
+        assert "): connection lost\n" in workers[1 - killed].errors
     train(2, words, directory / "said")
     assert_same_weights(directory, pair, NUM_STEPS)
     assert metrics(directory) == metrics(pair)

@@ -31,11 +31,11 @@ def say(line):
 def main():
     stop = StopRequest()
     stop.install()
-    held = rendezvous.hold_port(cluster)
+    port_socket = rendezvous.reserve_port(cluster)
     say("holding")
     clock = lambda: time.monotonic() * speed
-    heartbeat = rendezvous.meet(
-        cluster, held, fingerprint, stop, say, timeout_secs, stall_secs, clock
+    heartbeat = rendezvous.join(
+        cluster, port_socket, fingerprint, stop, say, timeout_secs, stall_secs, clock
     )
     # As TensorFlow's server does, at once; and it stays until all have come this far.
     with socket.create_server(("", int(cluster.address.rpartition(":")[2]))):
@@ -45,10 +45,10 @@ def main():
             if words[0] == "leave":
                 break
             if words[0] == "agree":
-                say(heartbeat.agree("numbers", **{"x": float(words[1]), "y": index}))
+                say(heartbeat.all_reduce_sum("numbers", **{"x": float(words[1]), "y": index}))
             elif words[0] == "union":
                 facts = {f"{i} of {index}": "x" for i in range(int(words[1]))}
-                say(len(heartbeat.union("names", facts)))
+                say(len(heartbeat.all_gather("names", facts)))
             elif words[0] == "expect":
                 heartbeat.expect_progress(True)
                 while min(heartbeat._heard_at.values()) <= heartbeat._progress_at:
@@ -57,9 +57,9 @@ def main():
             elif words[0] == "stop":
                 say(stop.signal)
             elif words[0] == "fail":
-                heartbeat.end(2, "--workdir=x: wrong")
+                heartbeat.abort_all(2, "--workdir=x: wrong")
                 return 2
-        heartbeat.leave()
+        heartbeat.close()
     return 0
 
 sys.exit(command_line.run(main))

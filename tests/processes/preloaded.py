@@ -1,8 +1,8 @@
 """What the fork server of warm.py imports: all that a run does, in the way a run does it."""
 
-from trainer.process.tensorflow_import import import_tensorflow, uncollected
+from trainer.process.tensorflow_import import collector_paused, import_tensorflow
 
-with uncollected():
+with collector_paused():
     import_tensorflow()
 
     import tensorflow_datasets  # noqa: F401

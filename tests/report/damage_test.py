@@ -35,7 +35,7 @@ def test_the_comparison_stands_and_says_it(tmp_path, capsys):
     write_logs(tmp_path / "old" / "logs").unlink()
     (tmp_path / "old" / "report" / "contents.json").unlink()
     found = comparison.build([comparison.read(run) for run in runs])
-    damaged = "Left out: 1 of 19 lines of curves.jsonl (damaged)."
+    damaged = "Left out: 1 of 19 lines of curves.jsonl (corrupt)."
     old = "Left out: curves.jsonl (No such file or directory)."
     old += " No images: there is no report/contents.json."
     assert found["dropped"] == [

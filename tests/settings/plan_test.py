@@ -7,7 +7,7 @@ from trainer.settings.plan import (
     LoopLength,
     Plan,
     plan,
-    warning_of_unused,
+    unused_examples_warning,
 )
 
 
@@ -65,7 +65,7 @@ def test_too_few_examples_come_with_a_remedy(num_examples, settings, remedy):
     ],
 )
 def test_many_examples_that_fill_no_batch_are_worth_a_warning(num_examples, batch, words):
-    warning = warning_of_unused(num_examples, batch)
+    warning = unused_examples_warning(num_examples, batch)
     assert warning.startswith(words)
     assert bool(warning) == bool(words)
 
@@ -113,7 +113,7 @@ def test_checkpoints_by_seconds():
     assert not timer.is_due(3)
     clock.now += 0.1
     assert timer.is_due(3)
-    timer.saved()
+    timer.reset()
     assert not timer.is_due(4)
     clock.now += 30
     assert timer.is_due(4)
@@ -132,7 +132,7 @@ def test_loop_length_grows_at_most_twofold_to_what_fits():
     length = LoopLength(target_secs=1.0, limit=100)
     seen = [length.steps]
     for _ in range(9):
-        length.took(length.steps, length.steps * 0.013)  # 76 steps fit a second
+        length.update(length.steps, length.steps * 0.013)  # 76 steps fit a second
         seen.append(length.steps)
     assert seen == [1, 2, 4, 8, 16, 32, 64, 76, 76, 76]
 
@@ -143,5 +143,5 @@ def test_loop_length_grows_at_most_twofold_to_what_fits():
 def test_loop_length_follows_the_speed(num_steps, secs, expected):
     length = LoopLength(target_secs=1.0, limit=100)
     length.steps = 64
-    length.took(num_steps, secs)
+    length.update(num_steps, secs)
     assert length.steps == expected

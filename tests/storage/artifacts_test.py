@@ -26,7 +26,7 @@ def write(directory):
 
 
 def made(root, name=NAME, make=write, **options):
-    return artifacts.made(str(root), name, make, **options)
+    return artifacts.get_or_create(str(root), name, make, **options)
 
 
 def names(directory):
@@ -92,14 +92,14 @@ def cut(path):
 DAMAGES = [
     ("a.bin", cut, "{path}/a.bin: 7 bytes instead of 9"),
     ("a.bin", Path.unlink, "{path}/a.bin: No such file or directory"),
-    ("MANIFEST.json", cut, "{path}: has no whole MANIFEST.json of its own"),
-    ("MANIFEST.json", flip, "{path}: has no whole MANIFEST.json of its own"),
-    ("MANIFEST.json", lambda path: path.write_bytes(b""), "{path}: has no whole MANIFEST.json of"),
-    ("MANIFEST.json", lambda path: path.write_bytes(b"[" * 10**5), "{path}: has no whole MANIF"),
+    ("MANIFEST.json", cut, "{path}: has no valid MANIFEST.json"),
+    ("MANIFEST.json", flip, "{path}: has no valid MANIFEST.json"),
+    ("MANIFEST.json", lambda path: path.write_bytes(b""), "{path}: has no valid MANIFEST.json"),
+    ("MANIFEST.json", lambda path: path.write_bytes(b"[" * 10**5), "{path}: has no valid MANIF"),
 ]
 CHECKED = [
-    ("a.bin", flip, "{path}/a.bin: its checksum does not match"),
-    ("MANIFEST.json", Path.unlink, "{path}: has no whole MANIFEST.json of its own"),
+    ("a.bin", flip, "{path}/a.bin: checksum mismatch"),
+    ("MANIFEST.json", Path.unlink, "{path}: has no valid MANIFEST.json"),
 ]
 
 
@@ -111,7 +111,7 @@ CHECKED = [
 def test_what_is_damaged_is_named_and_made_anew(file, damage, words, is_checked, tmp_path):
     path, facts = made(tmp_path)
     damage(Path(path, file))
-    with pytest.warns(UserWarning, match="; it is made anew$") as caught:
+    with pytest.warns(UserWarning, match="; rebuilding it$") as caught:
         assert made(tmp_path, is_checked=is_checked) == (path, facts)
     (message,) = (str(warning.message) for warning in caught)
     assert message.startswith(words.format(path=path))
@@ -129,7 +129,7 @@ def test_where_sizes_are_enough_no_file_is_read(tmp_path):
 def test_another_artifact_in_its_place_is_seen(tmp_path):
     other, _ = made(tmp_path, "model-34cd", lambda directory: {"width": 4})
     os.rename(other, tmp_path / NAME)
-    with pytest.warns(UserWarning, match="has no whole MANIFEST.json of its own"):
+    with pytest.warns(UserWarning, match="has no valid MANIFEST.json"):
         assert made(tmp_path)[1] == {"width": 3, "name": NAME}
 
 
@@ -152,7 +152,7 @@ def at_once(function, count=2):
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
-@pytest.mark.filterwarnings("ignore:.*it is made anew")
+@pytest.mark.filterwarnings("ignore:.*rebuilding it")
 def test_of_two_makers_at_once_both_succeed_and_one_wins(is_damaged, tmp_path):
     if is_damaged:
         Path(made(tmp_path)[0], "a.bin").unlink()
@@ -197,7 +197,7 @@ def make(directory):
     pathlib.Path(directory, "a.bin").write_bytes(b"1234")
     return sys.argv[2] == "files" and kill()
 os.rename = kill
-artifacts.made(sys.argv[1], "model-12ab", make)
+artifacts.get_or_create(sys.argv[1], "model-12ab", make)
 """
 
 
@@ -295,7 +295,7 @@ def test_what_is_in_the_way_is_named_before_anything_is_made(tmp_path, kind):
     path = tmp_path / NAME
     path.touch() if kind == "file" else path.symlink_to("nowhere")
     assert refusal(tmp_path, make=None) == (
-        f"--cache_dir={tmp_path}: {path} must be a directory, or not be there; remove it"
+        f"--cache_dir={tmp_path}: {path} must be a directory, or not exist; remove it"
     )
     assert names(tmp_path) == [NAME]
 
@@ -306,7 +306,7 @@ def test_a_full_disk_is_named_with_the_flag(small_disk):
         Path(directory, "file").write_bytes(bytes(2**17))
 
     assert refusal(small_disk, large) == (
-        f"--cache_dir={small_disk}: no room is left for {small_disk}/{NAME}; make some, or name "
+        f"--cache_dir={small_disk}: no space is left for {small_disk}/{NAME}; free some, or name "
         "another directory"
     )
     assert names(small_disk) == []

@@ -76,7 +76,7 @@ def test_no_bucket_named(gcs):
 
 
 def test_no_name_of_a_bucket(gcs):
-    assert refused("gs://-x/run").startswith("--workdir=gs://-x/run: no name of a bucket (")
+    assert refused("gs://-x/run").startswith("--workdir=gs://-x/run: not a bucket name (")
 
 
 def test_a_quota(gcs, impatient):
@@ -125,7 +125,7 @@ class Tokens(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def impatient(monkeypatch):
     """A call is not waited for as long as by a run."""
-    monkeypatch.setattr(gcs_check, "_MOST_SECS_OF_A_CALL", 1.0)
+    monkeypatch.setattr(gcs_check, "_CALL_SECS", 1.0)
     monkeypatch.setattr(gcs_check, "DEADLINE_SECS", 8.0)
 
 

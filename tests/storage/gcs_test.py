@@ -23,7 +23,7 @@ def scratch(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(gcs_client, "PATIENCE_SECS", 8.0)
+    monkeypatch.setattr(gcs_client, "RETRY_SECS", 8.0)
 
 
 def test_publish(gcs, scratch):
@@ -123,9 +123,9 @@ def assert_restored_for_all(fault, gcs, scratch):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda gcs, name: gcs.write(name, b"123456780"), "its checksum does not match"),
+        (lambda gcs, name: gcs.write(name, b"123456780"), "checksum mismatch"),
         (lambda gcs, name: gcs.write(name, b"12345678"), "8 bytes instead of 9"),
-        (lambda gcs, name: gcs.bucket.blob(name).delete(), "is gone"),
+        (lambda gcs, name: gcs.bucket.blob(name).delete(), "is missing"),
     ],
 )
 def test_damage_is_found_and_named(gcs, scratch, spoil, words):
@@ -133,14 +133,14 @@ def test_damage_is_found_and_named(gcs, scratch, spoil, words):
     spoil(gcs, "runs/größe 1/step_1/a.bin")
     assert storage.verify(DIRECTORY, manifest) == f"{DIRECTORY}/a.bin: {words}"
     # The generation is another one, and the manifest's is gone.
-    with pytest.raises(storage.ChecksumMismatch, match=r"step_1/a.bin: is gone"):
+    with pytest.raises(storage.ChecksumMismatch, match=r"step_1/a.bin: is missing"):
         storage.local_copy(DIRECTORY, manifest).__enter__()
 
 
 def test_what_always_arrives_damaged_is_damaged(gcs, scratch):
     manifest = storage.publish(str(scratch), DIRECTORY, {})
     gcs.proxy.plan = lambda request: "crc" if "a.bin" in request.target else None
-    with pytest.raises(storage.ChecksumMismatch, match=r"a.bin arrives with a wrong checksum"):
+    with pytest.raises(storage.ChecksumMismatch, match=r"a.bin: checksum mismatch in transfer"):
         storage.local_copy(DIRECTORY, manifest).__enter__()
 
 
@@ -184,7 +184,7 @@ def test_files(gcs):
 def test_a_fault_for_good_is_named_and_no_older_one_is_lost(
     gcs, scratch, monkeypatch, fault, kind, words
 ):
-    monkeypatch.setattr(gcs_client, "PATIENCE_SECS", 1.0)
+    monkeypatch.setattr(gcs_client, "RETRY_SECS", 1.0)
     older = storage.publish(str(scratch), DIRECTORY, {})
     gcs.proxy.plan = lambda request: fault if request.method == "POST" else None
     with pytest.raises(kind) as caught:

@@ -121,7 +121,7 @@ def test_what_was_saved_too_late_is_no_orderly_stop(monkeypatch):
 
 def test_without_the_lease_nothing_is_done():
     upload_queue, done = UploadQueue(), []
-    upload_queue.must_hold = lambda: fail(UserError("taken over"))
+    upload_queue.precondition = lambda: fail(UserError("taken over"))
     with pytest.raises(UserError, match="taken over"):
         upload_queue.check()
     upload_queue.submit(lambda: done.append(1))

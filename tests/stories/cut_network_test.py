@@ -51,4 +51,4 @@ def test_both_leave_within_the_stall_timeout(arguments, tmp_path):
         assert time.monotonic() - began < STALL_SECS + LEAVING_SECS
         for worker in workers:
             assert "most recent call first" in worker.errors  # the stacks of its threads
-            assert "or the network between us is cut" in worker.errors
+            assert "or the network is down" in worker.errors

@@ -191,14 +191,14 @@ print(*(source.version_digest(split) for split in ("train", "test")))
     ("path", "fault", "words"),
     [
         ("gs://absent/x", None, r"not found; is there a bucket gs://absent\?"),
-        ("gs://bucket/absent", None, "there is nothing in the bucket by that name"),
+        ("gs://bucket/absent", None, "the bucket has nothing by that name"),
         ("gs://bucket/there", "403", "no permission to list; it needs storage.objects.list on gs"),
         ("gs://bucket/there", "503", UNREACHABLE),
     ],
 )
 def test_refusals(gcs, flag, path, fault, words, tmp_path):
     # The whole time of a call is waited for in tests/storm/gcs_data_test.py.
-    impatient = Setting("trainer.storage.gcs_check:_MOST_SECS_OF_A_CALL", 1.0)
+    impatient = Setting("trainer.storage.gcs_check:_CALL_SECS", 1.0)
     assert_refused(gcs, flag, path, fault, words, tmp_path / "run", prepare=impatient)
 
 

@@ -74,7 +74,7 @@ def test_a_cut_last_line(tmp_path, cut):
     is_whole = cut == 1  # but for its end
     found, left_out = curves.read(str(tmp_path))
     assert found["train"]["loss"] == [(1, 0.25), (2, 0.5)][: 1 + is_whole]
-    assert left_out == ("" if is_whole else "Left out: 1 of 2 lines of curves.jsonl (damaged).")
+    assert left_out == ("" if is_whole else "Left out: 1 of 2 lines of curves.jsonl (corrupt).")
     written(tmp_path, [3], resumed_step=2)
     first, *second, third = lines(tmp_path)
     assert [first, *second] == content.splitlines(keepends=True)[: 1 + is_whole]
@@ -91,7 +91,7 @@ def test_a_line_of_something_else(tmp_path, line):
     (tmp_path / curves.FILE).write_bytes(line + sound)
     found, left_out = curves.read(str(tmp_path))
     assert found == {"train": {"loss": [(2, 0.5)]}, "eval": {}}
-    assert left_out == "Left out: 1 of 2 lines of curves.jsonl (damaged)."
+    assert left_out == "Left out: 1 of 2 lines of curves.jsonl (corrupt)."
 
 
 def test_no_file_and_one_that_cannot_be_read(tmp_path):

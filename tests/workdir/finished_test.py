@@ -63,7 +63,7 @@ def test_a_report_is_missed_only_where_nobody_waits_for_it(config):
     made = {**METRICS, "report": True}
     storage.write_json(f"{config.workdir}/metrics.json", made)
     assert finished.read(config, state) is None  # deleted
-    storage.write_atomically(f"{config.workdir}/{finished.PAGE_FILE}", b"<!doctype html>")
+    storage.write_atomically(f"{config.workdir}/{finished.REPORT_FILE}", b"<!doctype html>")
     assert finished.read(config, state) == made
     storage.write_json(f"{config.workdir}/metrics.json", METRICS)
     assert finished.read(config, state) is None  # of an earlier end

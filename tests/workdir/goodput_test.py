@@ -60,7 +60,7 @@ def test_each_second_is_in_one_category(workdir):
     expected = {"startup": 4, "preflight": 2, "export": 4.5, "evaluation": 8, "step": 1.5}
     assert secs_of(ledger) == expected
     assert ledger.summary()["wall_secs"] == workdir.now - FIRST == 20
-    assert ledger.summary()["in_steps"] == ledger.share() == 0.075
+    assert ledger.summary()["in_steps"] == ledger.fraction() == 0.075
 
 
 def test_an_error_within_ends_what_it_was_spent_on(workdir):

@@ -15,7 +15,7 @@ WORKDIR = "gs://bucket/run"
 HOLDER = """
 import sys, time
 from trainer.workdir import lease
-with lease.held(sys.argv[1], print):
+with lease.hold(sys.argv[1], print):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -24,14 +24,14 @@ ELSEWHERE = {"id": "x", "host": "node-7", "pid": 1, "machine": "another", "start
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(lease, "HEARTBEAT_SECS", 0.2)
+    monkeypatch.setattr(lease, "RENEW_SECS", 0.2)
     monkeypatch.setattr(lease, "STALE_SECS", 1.0)
-    monkeypatch.setattr(lease, "_LOOK_SECS", 0.1)
+    monkeypatch.setattr(lease, "_POLL_SECS", 0.1)
 
 
 def test_it_is_there_while_it_is_held(gcs):
     said: list[str] = []
-    with lease.held(WORKDIR, said.append) as check:
+    with lease.hold(WORKDIR, said.append) as check:
         assert gcs.names() == ["run/.lease"]
         assert json.loads(gcs.read("run/.lease"))["pid"] == os.getpid()
         generations = {gcs.bucket.get_blob("run/.lease").generation}
@@ -45,8 +45,8 @@ def test_it_is_there_while_it_is_held(gcs):
 
 
 def test_a_second_one_is_refused(gcs):
-    with lease.held(WORKDIR, print), pytest.raises(UserError) as caught:
-        lease.held(WORKDIR, print).__enter__()
+    with lease.hold(WORKDIR, print), pytest.raises(UserError) as caught:
+        lease.hold(WORKDIR, print).__enter__()
     assert str(caught.value).startswith("--workdir=gs://bucket/run: another process trains here (")
 
 
@@ -54,7 +54,7 @@ def test_a_stale_one_is_taken_over(gcs):
     gcs.write("run/.lease", json.dumps(ELSEWHERE).encode())
     said: list[str] = []
     began = time.monotonic()
-    with lease.held(WORKDIR, said.append) as check:
+    with lease.hold(WORKDIR, said.append) as check:
         assert time.monotonic() - began >= 1.0
         check()
     assert said == [
@@ -68,7 +68,7 @@ def test_one_that_is_let_go_of_is_taken_at_once(gcs, monkeypatch):
     gcs.write("run/.lease", json.dumps(ELSEWHERE).encode())
     threading.Timer(0.3, gcs.bucket.blob("run/.lease").delete).start()
     began = time.monotonic()
-    with lease.held(WORKDIR, print):
+    with lease.hold(WORKDIR, print):
         assert time.monotonic() - began < 60.0
 
 
@@ -85,7 +85,7 @@ def test_of_a_dead_process_of_this_machine_it_is_taken_at_once(gcs, monkeypatch)
             held_by_the_living(gcs)
         process.send_signal(signal.SIGKILL)
     said: list[str] = []
-    with lease.held(WORKDIR, said.append):
+    with lease.hold(WORKDIR, said.append):
         pass
     assert said == []
 
@@ -96,13 +96,13 @@ def held_by_the_living(gcs):
     timer = threading.Timer(0.4, lambda: gcs.write("run/.lease", content))
     timer.start()
     try:
-        lease.held(WORKDIR, print).__enter__()
+        lease.hold(WORKDIR, print).__enter__()
     finally:
         timer.join()
 
 
 def test_who_lost_it_is_told(gcs):
-    with lease.held(WORKDIR, print) as check:
+    with lease.hold(WORKDIR, print) as check:
         gcs.write("run/.lease", json.dumps(ELSEWHERE).encode())
         deadline = time.monotonic() + 10
 
@@ -119,7 +119,7 @@ def test_a_lost_answer_loses_no_lease(gcs):
     gcs.proxy.plan = lambda request: (
         "lost" if request.method == "POST" and gcs.proxy.count("POST") % 2 else None
     )
-    with lease.held(WORKDIR, print) as check:
+    with lease.hold(WORKDIR, print) as check:
         deadline = time.monotonic() + 10
         while gcs.proxy.count("POST") < 7:
             assert time.monotonic() < deadline
@@ -151,21 +151,21 @@ def test_one_of_many_wins(gcs):
 
 def test_a_local_workdir_has_a_lock(tmp_path):
     with (
-        lease.held(str(tmp_path), print),
+        lease.hold(str(tmp_path), print),
         pytest.raises(UserError, match="another process trains here"),
     ):
-        lease.held(str(tmp_path), print).__enter__()
+        lease.hold(str(tmp_path), print).__enter__()
 
 
 def test_of_a_refused_run_nothing_is_left(tmp_path):
     run = tmp_path / "run"
     for is_new in (True, False):
-        with pytest.raises(UserError, match="no"), lease.held(str(run), print, is_new):
+        with pytest.raises(UserError, match="no"), lease.hold(str(run), print, is_new):
             raise UserError("no")
         assert run.exists() is not is_new
         run.mkdir(exist_ok=True)
         assert not list(run.iterdir())
     (run / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="no"), lease.held(str(run), print, True):
+    with pytest.raises(UserError, match="no"), lease.hold(str(run), print, True):
         raise UserError("no")
     assert [path.name for path in run.iterdir()] == ["checkpoints"]

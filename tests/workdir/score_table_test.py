@@ -35,7 +35,7 @@ def plain(found):
 
 def test_a_small_matrix():
     assert plain(BEANS) == [
-        "      label                1    2    3    right",
+        "      label                1    2    3   recall",
         "─" * 48,
         "  1   angular_leaf_spot   40    3    1    90.9%",
         "  2   bean_rust            2   39    4    86.7%",

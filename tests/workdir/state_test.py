@@ -38,14 +38,14 @@ def test_train_is_of_the_last_whole_epoch():
     assert (state.loss_sum, state.num_correct, state.num_seen) == (100.0, 0.0, 4.0)
 
 
-def test_take_recent():
+def test_pop_recent_means():
     state = RunState()
     state.add_step(StepMetrics(4.0, 1.0, 4.0, 3.0), steps_per_epoch=10)
     state.add_step(StepMetrics(2.0, 2.0, 2.0, 1.0), steps_per_epoch=10)
-    assert state.take_recent() == {"loss": 1.0, "accuracy": 0.5, "gradient_norm": 2.0}
+    assert state.pop_recent_means() == {"loss": 1.0, "accuracy": 0.5, "gradient_norm": 2.0}
     assert state.recent == []
     state.add_step(StepMetrics(0.0, 0.0, 0.0, 0.0), steps_per_epoch=10)  # every image was bad
-    assert state.take_recent() == {"loss": 0.0, "accuracy": 0.0, "gradient_norm": 0.0}
+    assert state.pop_recent_means() == {"loss": 0.0, "accuracy": 0.0, "gradient_norm": 0.0}
 
 
 def test_best_and_early_stopping():

@@ -89,7 +89,7 @@ def test_a_run_that_says_nothing(workdir, age, phase):
     status = run_status.read(workdir, BEGAN + 70 + age)
     assert (status["phase"], status["silent_secs"]) == (phase, age)
     if phase == "silent":
-        assert "no sign for 61 s: killed, or busy" in run_status.describe(status)[0]
+        assert "no update for 61 s: killed, or busy" in run_status.describe(status)[0]
 
 
 @pytest.mark.parametrize("age", [1, 100])
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped(workdir, age):
     content = storage.read_bytes(f"{workdir}/goodput.jsonl")
     ledger = Ledger(lambda: BEGAN + 80, None, content, lambda text: published.append(text))
     published: list[bytes] = []
-    with pytest.raises(Preempted), ledger.until_stopped():
+    with pytest.raises(Preempted), ledger.recording_stop():
         raise Preempted("stopped by SIGTERM")
     storage.write_atomically(f"{workdir}/goodput.jsonl", published[-1])
     status = run_status.read(workdir, BEGAN + 80 + age)

@@ -149,17 +149,17 @@ def test_flags_win_over_tf_config_over_cluster_spec_over_the_job():
         (tf_config({"worker": [A]}, "worker", "first"), "task.index must be a whole number"),
         (
             tf_config({"worker": [A, B]}, "worker", 2),
-            "the task is worker 2, and cluster.worker has no such",
+            "task worker 2 is not in cluster.worker",
         ),
         (
             tf_config({"worker": [A]}, "chief", 0),
-            "the task is chief 0, and cluster.chief has no such",
+            "task chief 0 is not in cluster.chief",
         ),
         (tf_config({"chief": [A, B]}, "chief", 0), "2 tasks of type 'chief'; there must be one"),
         (tf_config({"worker": [A]}, "evaluator", 0), "'evaluator'; training here is an all-reduce"),
         (tf_config({"worker": [A], "ps": [B]}), "'ps'; training here is an all-reduce"),
         (tf_config({"worker": [A], "gpu": [B]}), "type 'gpu': must be 'chief' or 'worker'"),
-        (tf_config({"worker": [A, A]}), "TF_CONFIG: a:2222 is there twice"),
+        (tf_config({"worker": [A, A]}), "TF_CONFIG: a:2222 is listed twice"),
         (tf_config({"worker": ["a"]}), "TF_CONFIG: 'a': an address is HOST:PORT"),
         (tf_config({"worker": {"1": B}}, "worker", 1), "cluster.worker names worker 1 alone"),
         (tf_config({"worker": {"x": B}}, "worker", 1), "cluster.worker: indices must be whole"),
@@ -171,7 +171,7 @@ def test_flags_win_over_tf_config_over_cluster_spec_over_the_job():
         ),
         (
             cluster_spec(TWO_POOLS, "workerpool1", 2),
-            "workerpool1 2, and cluster.workerpool1 has no",
+            "workerpool1 2 is not in cluster.workerpool1",
         ),
         (cluster_spec({"workerpool0": [A], "workerpool3": [B]}, "workerpool0", 0), "of evaluators"),
         (

@@ -13,11 +13,11 @@ def test_one_worker_is_its_own_chief_and_waits_for_nobody():
     said: list[str] = []
     workers = join_workers(Config(workdir="x"), Cluster(), None, {}, StopRequest(), said.append)
     assert workers.is_chief
-    assert workers.agree("anything", stop=1.0, loop_secs=0.25) == {"stop": 1.0, "loop_secs": 0.25}
-    assert workers.union("names", {"a": "b"}) == {"a": "b"}
-    with pytest.raises(UserError, match="wrong"), workers.together():
+    assert workers.all_reduce_sum("anything", stop=1.0, secs=0.25) == {"stop": 1.0, "secs": 0.25}
+    assert workers.all_gather("names", {"a": "b"}) == {"a": "b"}
+    with pytest.raises(UserError, match="wrong"), workers.propagating_errors():
         raise UserError("wrong")
-    workers.leave()
+    workers.wait_for_all()
     assert said == []
 
 

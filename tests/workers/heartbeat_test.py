@@ -66,7 +66,7 @@ def test_a_killed_worker_ends_the_others_at_once(start, killed):
     victim.process.kill()
     role = "worker 0, the chief" if killed == 0 else f"worker {killed}"
     for worker in started:
-        assert worker.end() == (138, "", f"graft: {role} ({hosts[killed]}): is gone\n")
+        assert worker.end() == (138, "", f"graft: {role} ({hosts[killed]}): connection lost\n")
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
@@ -78,7 +78,7 @@ def test_a_frozen_worker_ends_the_others_in_time(start, frozen):
         code, _, errors = worker.end()
         assert code == 138
         assert f" {frozen}" in errors.splitlines()[-1]
-        silence = rf"\({hosts[frozen]}\): has not been heard of for (\d+) s"
+        silence = rf"\({hosts[frozen]}\): no heartbeat for (\d+) s"
         assert_soon_after_the_stall(re.search(silence, errors))
     # The stacks of the one that noticed are in its log.
     assert "most recent call first" in errors or frozen
@@ -100,7 +100,7 @@ def test_who_waits_for_a_frozen_worker_blames_that_one(start):
     for worker in started:
         code, _, errors = worker.end()
         assert code == 138
-        assert f"worker 2 ({hosts[2]}): has not been heard of for" in errors.splitlines()[-1]
+        assert f"worker 2 ({hosts[2]}): no heartbeat for" in errors.splitlines()[-1]
 
 
 def test_a_chief_that_does_nothing_is_named(start):
@@ -125,7 +125,7 @@ def test_who_leaves_for_a_reason_takes_all_with_it(start, failing):
             assert errors.startswith(f"graft: worker {failing}")
             assert errors.endswith("--workdir=x: wrong\n")
     # Nobody waits in vain for another to hang up first.
-    assert time.monotonic() - began < messages._FAREWELL_SECS
+    assert time.monotonic() - began < messages._CLOSE_SECS
 
 
 @pytest.mark.parametrize("asked", [0, 2])
@@ -149,7 +149,7 @@ def test_leaving_waits_for_all(start):
     for worker in started:
         code, _, errors = worker.end()
         assert code == 1
-        assert "the workers are at different places" in errors
+        assert "the workers are out of sync" in errors
 
 
 def test_nobody_is_missed_after_leaving(start):

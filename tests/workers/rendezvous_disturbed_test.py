@@ -103,7 +103,7 @@ def test_a_worker_that_freezes_is_named_by_the_others(start):
         code, output, errors = worker.end()
         assert code == 138
         assert "started" not in output
-        assert f"  worker 1 ({hosts[1]}): has not been heard of for " in errors
+        assert f"  worker 1 ({hosts[1]}): no report for " in errors
         assert "worker 2" not in errors
 
 
@@ -111,7 +111,7 @@ def test_a_worker_that_freezes_is_named_by_the_others(start):
     ("hangs_up", "reason"),
     [
         (False, "reported, but has not answered for 10 s"),
-        (True, "left while the workers were starting"),
+        (True, "exited while the workers were starting"),
     ],
 )
 def test_nobody_starts_while_one_holds_its_port(start, hangs_up, reason):

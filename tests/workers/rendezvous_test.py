@@ -103,7 +103,7 @@ def test_a_busy_port_is_named():
         port = taken.getsockname()[1]
         cluster = Cluster(("a:1", f"b:{port}"), 1, "TF_CONFIG")
         with pytest.raises(UserError) as caught:
-            rendezvous.hold_port(cluster)
+            rendezvous.reserve_port(cluster)
     assert str(caught.value).startswith(f"TF_CONFIG: port {port} of worker 1 (b:{port}): another ")
 
 
@@ -137,7 +137,7 @@ def test_an_inherited_socket_is_taken_over():
     (port,) = free_ports(1)
     listening = rendezvous.listen(port)
     cluster = Cluster((f"a:{port}", "b:1"), 0, "test")
-    held = rendezvous.hold_port(cluster, str(listening.fileno()))
+    held = rendezvous.reserve_port(cluster, str(listening.fileno()))
     assert held.fileno() == listening.detach()
     assert not held.get_inheritable()
     held.close()
@@ -168,5 +168,5 @@ def test_the_port_is_free_after_an_error():
     stop = StopRequest()
     stop._on_signal(signal.SIGTERM, None)
     with pytest.raises(Preempted):
-        rendezvous.meet(cluster, rendezvous.hold_port(cluster), {}, stop, print)
-    rendezvous.hold_port(cluster).close()
+        rendezvous.join(cluster, rendezvous.reserve_port(cluster), {}, stop, print)
+    rendezvous.reserve_port(cluster).close()

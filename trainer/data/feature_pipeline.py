@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.data.ordered_batches import Example, OrderedBatches
 from trainer.data.sources.source import Index
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FeaturePipeline(OrderedBatches):
             labels, is_good = tf.constant(table.labels), tf.constant(table.is_good)
         num_examples = len(table.labels)
 
-        @as_written
+        @do_not_convert
         def load(group: Example) -> Example:
             index = tf.maximum(group["index"], 0)
             view = group.get("epoch", tf.zeros_like(index)) % table.num_views

@@ -134,7 +134,7 @@ class FeatureStore:
         except OSError as error:
             return None, f"{path}: {error.strerror}"
         if (len(content), crc32c(content)) != (file["size"], file["crc32c"]):
-            return None, f"{path}: its checksum does not match"
+            return None, f"{path}: checksum mismatch"
         features = np.frombuffer(content, "<f4").reshape(facts["shape"])
         labels = np.array(facts["labels"], np.int64)
         return Part(features, labels, {row: (i, why) for row, i, why in facts["bad_images"]}), ""

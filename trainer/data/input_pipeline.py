@@ -13,7 +13,7 @@ from trainer.data import augment
 from trainer.data.decode.decode_checked import BadImages, load_images
 from trainer.data.ordered_batches import Example, OrderedBatches, forever, in_turns
 from trainer.data.sources.source import Index
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process import machine
 
 EXTRACTION_BATCH = 32
@@ -56,7 +56,7 @@ class InputPipeline(OrderedBatches):
         counts = tf.constant([len(own) for own in units], tf.int64)
         table = tf.constant([[*own, *[0] * (longest - len(own))] for own in units], tf.int64)
 
-        @as_written
+        @do_not_convert
         def read(unit: tf.Tensor) -> tf.data.Dataset:
             examples = self._examples(split, unit % num_parts, num_parts, shuffle=False)
             return tf.data.Dataset.zip(examples, forever((unit // num_parts)[None]))
@@ -71,7 +71,7 @@ class InputPipeline(OrderedBatches):
             EXTRACTION_BATCH,
             lambda group, indices: {**group[0], "epoch": group[1]},
         )
-        return batches.map(as_written(_extraction_batch)).prefetch(2 * len(units))
+        return batches.map(do_not_convert(_extraction_batch)).prefetch(2 * len(units))
 
     def _examples(self, split: str, part: Index, num_parts: int, **order: Any) -> tf.data.Dataset:
         return self.source.examples(split, part, num_parts, **order)

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources.source import Index, Source, shard_bounds
-from trainer.graph.plain_pipeline import as_written, skip_autotune
+from trainer.graph.plain_pipeline import do_not_convert, skip_autotune
 
 Example = dict[str, tf.Tensor]
 
@@ -94,7 +94,7 @@ class OrderedBatches(abc.ABC):
             }
 
         batches = self._batches(examples, batch_size, indexed)
-        return batches.map(as_written(self._training_batch)).prefetch(2 * num_replicas)
+        return batches.map(do_not_convert(self._training_batch)).prefetch(2 * num_replicas)
 
     def evaluation_batches(
         self, split: str, replicas: Sequence[int], num_replicas: int
@@ -120,7 +120,7 @@ class OrderedBatches(abc.ABC):
 
         examples = in_turns(replicas, stream, batch_size).repeat()
         batches = self._batches(examples, batch_size)
-        return batches.map(as_written(_evaluation_batch)).prefetch(2 * len(replicas))
+        return batches.map(do_not_convert(_evaluation_batch)).prefetch(2 * len(replicas))
 
     def evaluation_steps(self, split: str, num_replicas: int) -> int:
         """Global batches, of the training's size at the most, that hold every example once."""
@@ -167,7 +167,7 @@ class OrderedBatches(abc.ABC):
         groups = skip_autotune(examples).batch(group_size, drop_remainder=True)
         firsts = tf.data.Dataset.range(0, _FOREVER, group_size)
 
-        @as_written
+        @do_not_convert
         def numbered(group: Any, first: tf.Tensor) -> Example:
             return indexed(group, first + tf.range(tf.constant(group_size, tf.int64)))
 
@@ -175,7 +175,7 @@ class OrderedBatches(abc.ABC):
         if group_size == batch_size:
             return loaded
         whole = loaded.batch(batch_size // group_size, drop_remainder=True)
-        return whole.map(as_written(lambda batch: {k: _flat(v) for k, v in batch.items()}))
+        return whole.map(do_not_convert(lambda batch: {k: _flat(v) for k, v in batch.items()}))
 
     def _steps_per_epoch(self, split: str) -> int:
         return self.source.num_examples(split) // self.global_batch_size
@@ -186,7 +186,7 @@ class OrderedBatches(abc.ABC):
         an_epoch = self._steps_per_epoch(split) * self.block
         first_epoch, done = divmod(first_step * self.block, an_epoch)
 
-        @as_written
+        @do_not_convert
         def epoch_of_examples(epoch: tf.Tensor) -> tf.data.Dataset:
             skip = tf.where(epoch == first_epoch, tf.constant(done, tf.int64), 0)
             examples = self._examples(
@@ -202,7 +202,7 @@ def in_turns(
 ) -> tf.data.Dataset:
     """`block` examples of the first part's stream, as many of the second's, …, in turns."""
     numbers = tf.data.Dataset.from_tensor_slices(tf.constant(list(parts), tf.int64))
-    return numbers.interleave(as_written(stream), cycle_length=len(parts), block_length=block)
+    return numbers.interleave(do_not_convert(stream), cycle_length=len(parts), block_length=block)
 
 
 def forever(columns: Any) -> tf.data.Dataset:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.data.sources.source import Index
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 
 
 def shuffle_in_windows(
@@ -38,7 +38,7 @@ def shuffle_in_windows(
     skipped = tf.where(skip < first, tf.constant(0, tf.int64), 1 + (skip - first) // width)
     done = tf.where(skipped == 0, tf.constant(0, tf.int64), first + (skipped - 1) * width)
 
-    @as_written
+    @do_not_convert
     def shuffled(number: tf.Tensor, window: Any) -> Any:
         length = tf.shape(tf.nest.flatten(window)[0], tf.int64)[0]
         order = tf.random.experimental.index_shuffle(

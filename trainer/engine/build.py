@@ -41,7 +41,7 @@ def build(
     config: Config,
     reporter: Reporter,
     cluster: Cluster,
-    held: socket.socket | None,
+    port_socket: socket.socket | None,
     ledger: Ledger,
     stop: StopRequest,
 ) -> Run:
@@ -51,7 +51,7 @@ def build(
         config: the run.
         reporter: told what a person should know.
         cluster: the workers.
-        held: this worker's port where there are others; see preflight.hold_port.
+        port_socket: this worker's port where there are others; see rendezvous.reserve_port.
         ledger: told how long the others were waited for.
         stop: takes the signals over.
 
@@ -72,7 +72,7 @@ def build(
         f"data       {name}: {num_train:,} training and {num_validation:,} validation images in "
         f"{len(source.class_names)} classes"
     )
-    if unused := steps.warning_of_unused(num_train, config.global_batch_size):
+    if unused := steps.unused_examples_warning(num_train, config.global_batch_size):
         reporter.warn(unused)
     stop.install()
     facts = {
@@ -81,12 +81,12 @@ def build(
         "num_validation_examples": str(num_validation),
         "dataset_digest": source.digest[:16],
     }
-    if held is not None:
+    if port_socket is not None:
         path = "" if config.backbone == EMBEDDED else resolve(config.backbone, config.cache_dir)
         facts["backbone_digest"] = digest(config.backbone, path)[:16]
     with ledger.phase("preflight"):
-        workers = join_workers(config, cluster, held, facts, stop, reporter.warn)
-    with workers.together():
+        workers = join_workers(config, cluster, port_socket, facts, stop, reporter.warn)
+    with workers.propagating_errors():
         return _assemble(config, reporter, source, plan, stop, workers, ledger)
 
 

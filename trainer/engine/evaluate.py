@@ -138,7 +138,7 @@ class Evaluator:
         for step in range(self._num_steps):
             if self._should_stop():
                 break
-            self._workers.progress()
+            self._workers.record_progress()
             outputs = self._score(next(self._batches))
             columns = [self._strategy.experimental_local_results(column) for column in outputs]
             label, prediction, loss, weight, confidence = (
@@ -153,7 +153,7 @@ class Evaluator:
             if keep_scored and self._indices is not None:
                 of_label = np.exp(-loss)
                 kept.append((label, prediction, confidence, of_label, real, self._indices[step]))
-        if self._workers.agree("evaluation", stop=float(self._should_stop()))["stop"]:
+        if self._workers.all_reduce_sum("evaluation", stop=float(self._should_stop()))["stop"]:
             return None
         every = np.concatenate(losses).astype(np.float64)
         loss_sum = every.sum()
@@ -162,12 +162,13 @@ class Evaluator:
                 self._add_up(tf.constant([loss_sum, *confusion.ravel()], tf.float64))
             )[0].numpy()
             loss_sum, confusion = sums[0], sums[1:].reshape(confusion.shape).astype(np.int64)
-        told = self._workers.union("worst mistakes", mistakes.to_facts(mistakes.worst_of(wrong)))
+        facts = mistakes.to_facts(mistakes.worst_of(wrong))
+        facts = self._workers.all_gather("worst mistakes", facts)
         evaluation = Evaluation(
             float(loss_sum / max(confusion.sum(), 1)),
             confusion,
             self._class_names,
-            tuple(mistakes.from_facts(told)),
+            tuple(mistakes.from_facts(facts)),
             self._in_order(kept) if kept else None,
         )
         if not evaluation.num_examples:

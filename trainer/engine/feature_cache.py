@@ -123,7 +123,7 @@ class FeatureCache:
                 store.prepare(facts, self.flag)
         cluster = workers.cluster
         compute([number for number in missing if number % cluster.num_workers == cluster.index])
-        workers.agree(f"features of {split} are computed")
+        workers.all_reduce_sum(f"features of {split} are computed")
         # The other workers' share, unless they keep it where this one does not see it.
         compute(read())
         bad = list(known.bad_images())

@@ -119,7 +119,7 @@ class Extraction:
                 # The first one alone, since it also traces; later ones while one more waits.
                 is_end = number in (0, num_steps - 1)
                 while ahead and (is_end or len(ahead) > _AT_ONCE):
-                    self.workers.progress()
+                    self.workers.record_progress()
                     yield ahead.popleft().result()
 
     def _part(

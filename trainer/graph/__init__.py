@@ -1,1 +1,1 @@
-"""TensorFlow graphs as files, and TensorFlow's errors in words."""
+"""TensorFlow graphs as files, and TensorFlow's errors as messages."""

@@ -1,4 +1,4 @@
-"""What TensorFlow's errors say, without where in its graph they say it."""
+"""Turn TensorFlow's errors into messages, without their graph locations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.process.errors import GraftError, StorageUnreachable, UserError
 
-_WHEREABOUTS = re.compile(r"Graph execution error|Detected at node|<stack traces|  File |\s*\[\[")
+_LOCATION = re.compile(r"Graph execution error|Detected at node|<stack traces|  File |\s*\[\[")
 _PREFIXES = re.compile(
     r"StringToNumberOp could not correctly convert string: "
     r"|Error in user-defined function passed to \S+ transformation with iterator: \S+: "
@@ -21,28 +21,28 @@ _NODES = re.compile(r"\{\{[^}]*\}\} ?|\[Op:[^]]*\]( name: )?")
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """The line of `error` that says what is wrong."""
+    """Return the line of `error` that states the cause."""
     lines = [line for line in error.message.splitlines() if line.strip()]
-    telling = [line for line in lines if not _WHEREABOUTS.match(line)]
-    text = _PREFIXES.sub("", _NODES.sub("", (telling or lines or [""])[0]))
+    causes = [line for line in lines if not _LOCATION.match(line)]
+    text = _PREFIXES.sub("", _NODES.sub("", (causes or lines or [""])[0]))
     return " ".join(text.split())
 
 
 def is_peer_error(error: tf.errors.OpError) -> bool:
-    """Whether `error` is what is seen of another worker that is gone."""
+    """Whether `error` indicates that another worker exited."""
     kinds = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError
-    telling = "Collective ops is aborted", "unhealthy", "Connection reset", "heartbeat"
-    return isinstance(error, kinds) or any(words in error.message for words in telling)
+    phrases = "Collective ops is aborted", "unhealthy", "Connection reset", "heartbeat"
+    return isinstance(error, kinds) or any(phrase in error.message for phrase in phrases)
 
 
 def peer(error: tf.errors.OpError) -> int | None:
-    """Which worker `error` of a peer is about, where it says so."""
+    """Return the index of the worker that `error` names, if any."""
     found = re.search(r"/job:worker/(?:replica:\d+/)?task:(\d+)", error.message)
     return int(found[1]) if found else None
 
 
 def machine_error(error: tf.errors.OpError) -> GraftError | None:
-    """A file gone or closed to us, a full disk or memory, a silent bucket, a kernel not there."""
+    """Return the cause of `error` outside the program, if any: a file, memory, bucket, kernel."""
     if "retry attempts failed" in error.message:
         return StorageUnreachable(reason(error))
     if found := _TOO_LARGE.search(error.message):
@@ -64,8 +64,8 @@ def machine_error(error: tf.errors.OpError) -> GraftError | None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """TensorFlow's errors within become what a user can act on, where they are of_the_machine."""
+def translating_errors() -> Iterator[None]:
+    """Replace TensorFlow errors raised within by the `machine_error` behind them, if any."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,4 +1,4 @@
-"""A graph that one process makes and later ones find in the cache."""
+"""Cache traced graphs for later processes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from trainer.storage import artifacts
 _FILE = "graph.pb"
 
 
-def same_of_all_processes(
+def load_or_trace(
     path: str,
     trace: Callable[[], tuple[SavedGraph, dict[str, Any]]],
     unused_secs: float = math.inf,
 ) -> tuple[SavedGraph, dict[str, Any]]:
-    """What `trace` returns, from the artifact at `path` where an earlier process has left it there.
+    """Load the graph cached at `path`, or `trace` and cache it.
 
-    Whatever stands in the artifact's way, a graph that is traced anew is right.
+    If the cache cannot be used, the graph is traced.
 
     Args:
         path: in a cache, KIND-DIGEST…, which changes with all that the graph depends on.
-        trace: makes the graph, and facts about it in JSON's types.
-        unused_secs: see artifacts.made.
+        trace: returns the graph, and facts about it in JSON types.
+        unused_secs: see artifacts.get_or_create.
     """
     begun, traced = [], []
 
@@ -40,12 +40,12 @@ def same_of_all_processes(
 
     cache_dir, name = os.path.split(path)
     try:
-        kept, facts = artifacts.made(
+        kept, facts = artifacts.get_or_create(
             cache_dir, name, write, is_checked=True, unused_secs=unused_secs
         )
         if not traced:
             return SavedGraph.from_bytes(Path(kept, _FILE).read_bytes()), facts
-    except (OSError, UserError):  # full, or only to be read; or swept just now
+    except (OSError, UserError):  # full, read-only, or swept just now
         if begun and not traced:
             raise
     return traced[0] if traced else trace()

@@ -1,8 +1,7 @@
-"""What tf.data and AutoGraph are kept from doing: a pipeline runs as it is written.
+"""Disable rewriting by tf.data and AutoGraph: a pipeline runs as written.
 
-The pipelines here are written out: their parallelism is that of the cores, nothing in them has a
-state, and no step needs Python translated. To look for what could be rewritten took most of the
-time in which an iterator starts, and found nothing.
+The pipelines set their own parallelism, have no stateful functions and need no AutoGraph.
+Searching them for rewrites took most of an iterator's startup time, and found none.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from collections.abc import Iterator
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-# For the functions of a data set: they need no AutoGraph, and translating them costs seconds.
-as_written = tf.autograph.experimental.do_not_convert
+# For dataset functions: they need no AutoGraph, and converting them takes seconds.
+do_not_convert = tf.autograph.experimental.do_not_convert
 
 
 def skip_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset`, neither tuned nor rewritten by tf.data.
+    """Disable tf.data's autotuning and rewriting of `dataset`.
 
-    An iterator that is tuned may take seconds to go, too, for TensorFlow waits for the thread that
-    tunes it.
+    Deleting an autotuned iterator may also take seconds, because TensorFlow joins the tuning
+    thread.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -34,10 +33,10 @@ def skip_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 @contextlib.contextmanager
 def skip_graph_optimizer() -> Iterator[None]:
-    """Where TensorFlow starts within this, the functions of data sets are not optimised.
+    """Disable graph optimization of dataset functions if TensorFlow starts within.
 
-    tf.data keeps the graph optimizer's options of the moment in which TensorFlow starts; any other
-    function has those of the moment in which it is first called.
+    tf.data uses the graph optimizer's options at TensorFlow's start; any other function uses
+    those of its first call.
     """
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
@@ -48,7 +47,7 @@ def skip_graph_optimizer() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministic_ops(enabled: bool) -> Iterator[None]:
-    """Within, the same operations give the same bits, if `enabled`; else as it was."""
+    """Enable op determinism within, if `enabled`."""
     was_enabled = tf_config.is_op_determinism_enabled()
     if enabled:
         tf.config.experimental.enable_op_determinism()
@@ -56,15 +55,15 @@ def deterministic_ops(enabled: bool) -> Iterator[None]:
         yield
     finally:
         if enabled and not was_enabled:
-            tf_config.disable_op_determinism()  # which has no public name
+            tf_config.disable_op_determinism()  # has no public name
 
 
 @contextlib.contextmanager
 def skip_determinism_check() -> Iterator[None]:
-    """Iterators are made within this without being searched for what is not deterministic.
+    """Create iterators within this without searching them for nondeterministic functions.
 
-    Under op determinism tf.data otherwise looks through every function of a data set, to take the
-    parallelism from those that have a state.
+    Under op determinism tf.data otherwise inspects every dataset function, to make the stateful
+    ones sequential.
     """
     if not tf_config.is_op_determinism_enabled():
         yield

@@ -1,6 +1,6 @@
-"""A function of tensors as a graph in a file: traced by one process, read by all others.
+"""Store a function of tensors as a graph: traced by one process, loaded by all others.
 
-To trace a graph is Python's work, a millisecond for two operations; to read it is not.
+Tracing a graph in Python takes a millisecond for two operations; loading it is fast.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _SIGNATURE, _OUTPUT = "function", "output"
 
 @dataclasses.dataclass(frozen=True)
 class SavedGraph:
-    """A graph that needs nothing but its inputs: no variables, no tables, no files.
+    """A self-contained graph: no variables, tables or files.
 
     Attributes:
-        graph: with the functions that it calls.
+        graph: includes the functions that it calls.
         inputs: the tensors' names, in the order of the arguments.
         output: the name of the result.
     """
@@ -29,8 +29,8 @@ class SavedGraph:
     output: str
 
     def __call__(self, *tensors: tf.Tensor) -> tf.Tensor:
-        """What it computes of `tensors`, as a part of the graph that is being built."""
-        for function in self.graph.library.function:  # which the import gives to the graph alone
+        """Apply the graph to `tensors` in the graph that is being built."""
+        for function in self.graph.library.function:  # the import adds them to the graph alone
             if not context.context().has_function(function.signature.name):
                 context.context().add_function_def(function)
         (result,) = tf.graph_util.import_graph_def(
@@ -43,10 +43,10 @@ class SavedGraph:
 
     @classmethod
     def of(cls, function: tf.types.experimental.ConcreteFunction) -> SavedGraph:
-        """The graph of a function of tensors to one tensor.
+        """Build the graph of a function of tensors to one tensor.
 
         Raises:
-            ValueError: it captures something.
+            ValueError: it captures tensors.
         """
         if function.captured_inputs:
             raise ValueError(f"{function} captures {len(function.captured_inputs)} tensors")
@@ -54,7 +54,7 @@ class SavedGraph:
         return cls(_renamed(function.graph.as_graph_def()), names, function.outputs[0].name)
 
     def to_bytes(self) -> bytes:
-        """A MetaGraphDef whose one signature names the ends."""
+        """Serialize as a MetaGraphDef whose one signature names inputs and output."""
         meta = tf.compat.v1.MetaGraphDef(graph_def=self.graph)
         signature = meta.signature_def[_SIGNATURE]
         for number, tensor in enumerate(self.inputs):
@@ -64,7 +64,7 @@ class SavedGraph:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> SavedGraph:
-        """The inverse of `to_bytes`."""
+        """Deserialize what `to_bytes` returned."""
         meta = tf.compat.v1.MetaGraphDef.FromString(content)
         signature = meta.signature_def[_SIGNATURE]
         inputs = tuple(signature.inputs[str(i)].name for i in range(len(signature.inputs)))
@@ -72,7 +72,7 @@ class SavedGraph:
 
 
 def _renamed(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """With names for its functions that no other process gives to one of another content."""
+    """Add a content digest to the functions' names, to make them unique across processes."""
     suffix = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()[:16]
     functions = graph.library.function
     names = {f.signature.name: f"{f.signature.name}_{suffix}" for f in functions}

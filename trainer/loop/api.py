@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainer.data.decode.image_files import find_images
 from trainer.process.console import Reporter, WarningsOnly, make_reporter
 from trainer.process.errors import UserError
-from trainer.process.tensorflow_import import import_tensorflow, uncollected
+from trainer.process.tensorflow_import import collector_paused, import_tensorflow
 from trainer.settings.config import Config
 from trainer.storage import api as storage
 from trainer.workdir import finished, paths, status
@@ -195,15 +195,15 @@ def run(config: Config, reporter: Reporter, started: float, owns_process: bool) 
         reporter.say(finished.already_finished_message(config, ended["global_step"]))
         return ended
     # Held from here on: the others see that this worker is coming.
-    held = None
+    port_socket = None
     if cluster.is_distributed:
-        held = rendezvous.hold_port(cluster, os.environ.get(rendezvous.LISTENING_FD, ""))
+        port_socket = rendezvous.reserve_port(cluster, os.environ.get(rendezvous.LISTENING_FD, ""))
     # TensorFlow takes seconds to import: a bad flag is named before.
-    with uncollected() if owns_process else contextlib.nullcontext():
+    with collector_paused() if owns_process else contextlib.nullcontext():
         import_tensorflow()
         from trainer.loop.start import train_and_evaluate
     try:
-        return train_and_evaluate(config, reporter, started, cluster, held, owns_process)
+        return train_and_evaluate(config, reporter, started, cluster, port_socket, owns_process)
     finally:
         reporter.close()
 
@@ -216,7 +216,7 @@ def result(config: Config, metrics: dict[str, Any]) -> Result:
         loss=metrics["eval"]["loss"],
         metrics=metrics,
         export=paths.part(config.workdir, "export") if config.export_formats else "",
-        report=finished.page(config, metrics),
+        report=finished.report_path(config, metrics),
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from trainer.engine import run as runs
 from trainer.engine.build import build
 from trainer.engine.evaluate import Evaluation
-from trainer.graph.errors import explained
+from trainer.graph.errors import translating_errors
 from trainer.process.console import WarningsOnly, make_reporter
 from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
@@ -16,7 +16,7 @@ from trainer.workdir.goodput import Ledger
 from trainer.workers.cluster import Cluster
 
 
-@explained()
+@translating_errors()
 def evaluate_best(config: Config, split: str) -> Evaluation:
     """Evaluate the best weights of the run that `config` describes; nothing is written.
 

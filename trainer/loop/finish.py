@@ -37,7 +37,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
     """
     config = run.config
     run.ledger.start_phase("export")
-    run.workers.agree("best weights")  # all checkpoints are published
+    run.workers.all_reduce_sum("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
     _gather_skipped(run, state)
@@ -140,13 +140,13 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
 def _gather_skipped(run: Run, state: RunState) -> None:
     """Take what all workers have found broken so far into the state."""
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    state.skipped = run.workers.union("broken images", state.skipped)
+    state.skipped = run.workers.all_gather("broken images", state.skipped)
 
 
 def _evaluate(run: Run, split: str, keep_scored: bool = False) -> Evaluation:
     with run.ledger.phase("evaluation"):
         evaluation = run.evaluator(split).run(keep_scored)
     if evaluation is None:
-        run.workers.leave()
+        run.workers.wait_for_all()
         raise run.stop.error("after the last step; the same command exports")
     return evaluation

@@ -40,11 +40,11 @@ def note_steps(
         step = state.global_step
         if step % config.log_every_steps == 0 or step == plan.num_steps:
             point = {
-                **state.take_recent(),
+                **state.pop_recent_means(),
                 "learning_rate": float(rate(step - 1)),
                 "examples_per_sec": state.examples_per_sec,
                 "input_wait": state.input_wait,
-                "goodput": run.ledger.share(),
+                "goodput": run.ledger.fraction(),
                 **strategies.device_memory(),
             }
             summary_writer.write("train", step, point)
@@ -54,11 +54,11 @@ def note_steps(
         with run.ledger.phase("evaluation"):
             images.show_training_images(run, summary_writer)
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
-    figures = state.running()
+    figures = state.epoch_means()
     if state.examples_per_sec:  # the first loop is not timed
         figures = {**figures, "images_per_sec": state.examples_per_sec}
     run.reporter.advance("training", state.global_step, plan.num_steps, **figures)
-    _report_to_kubeflow(run, state, state.running())
+    _report_to_kubeflow(run, state, state.epoch_means())
 
 
 def note_evaluation(

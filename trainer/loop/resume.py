@@ -17,7 +17,7 @@ def roll_back(run: Run, state: RunState) -> RunState:
             f"the loss after step {state.global_step:,} is not finite, again after going back to "
             "a checkpoint; a lower --learning_rate, or --gradient_clip_norm=1, may help"
         )
-    run.workers.agree("roll back")  # all checkpoints are published
+    run.workers.all_reduce_sum("roll back")  # all checkpoints are published
     restored = run.checkpoints.restore_newest()
     assert restored is not None, "a run saves step 0 before it trains"
     restored.rolled_back = True
@@ -32,7 +32,7 @@ def same_on_all(run: Run, state: RunState | None) -> None:
     """All workers go on from one step, before the chief publishes anything new."""
     step = -1 if state is None else state.global_step
     workers = run.workers.cluster
-    total = run.workers.agree("resume", step=step)["step"]
+    total = run.workers.all_reduce_sum("resume", step=step)["step"]
     if total != step * workers.num_workers:
         raise UserError(
             f"--workdir={run.config.workdir}: {workers.name(workers.index)} finds "

@@ -13,7 +13,7 @@ from trainer.engine import run as runs
 from trainer.engine import strategy as strategies
 from trainer.engine.build import build
 from trainer.engine.run import Run
-from trainer.graph.errors import explained, is_peer_error, machine_error, peer, reason
+from trainer.graph.errors import is_peer_error, machine_error, peer, reason, translating_errors
 from trainer.graph.plain_pipeline import deterministic_ops
 from trainer.loop import finish, resume
 from trainer.loop.train import train
@@ -31,13 +31,13 @@ from trainer.workdir.state import RunState
 from trainer.workers.cluster import Cluster
 
 
-@explained()
+@translating_errors()
 def train_and_evaluate(
     config: Config,
     reporter: Reporter,
     started: float,
     cluster: Cluster,
-    held: socket.socket | None = None,
+    port_socket: socket.socket | None = None,
     owns_process: bool = True,
 ) -> dict[str, Any]:
     """Train, or go on training, what `config` describes; export it, and check the export.
@@ -47,7 +47,7 @@ def train_and_evaluate(
         reporter: told what a person should know.
         started: `time.monotonic()` when the process, or this run in it, began.
         cluster: the workers of the run.
-        held: this worker's port where there are others; see rendezvous.hold_port.
+        port_socket: this worker's port where there are others; see rendezvous.reserve_port.
         owns_process: whether the process is there for this run alone; else what is process-wide
             is put back in the end.
 
@@ -61,7 +61,7 @@ def train_and_evaluate(
         PeerLost: another worker does not come, or is gone.
     """
     is_new = storage.ensure_directory(config.workdir, "workdir")
-    alone = lease.held(config.workdir, reporter.say, is_new)
+    alone = lease.hold(config.workdir, reporter.say, is_new)
     with contextlib.ExitStack() as stack:
         check_lease = stack.enter_context(alone) if cluster.is_chief else None
         ledger = open_ledger(config.workdir, started, cluster.is_chief)
@@ -72,12 +72,12 @@ def train_and_evaluate(
         stop = stack.enter_context(StopRequest(owns_process))
         if not owns_process:
             stack.callback(runs.release_batches)
-        run = build(config, reporter, cluster, held, ledger, stop)
+        run = build(config, reporter, cluster, port_socket, ledger, stop)
         if check_lease is not None:
-            run.upload_queue.must_hold = check_lease
-        with run.workers.together():
+            run.upload_queue.precondition = check_lease
+        with run.workers.propagating_errors():
             metrics = _train_and_evaluate(run, started)
-            run.workers.leave()
+            run.workers.wait_for_all()
             return metrics
 
 
@@ -116,7 +116,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
 
     try:
         # 5 data at the next step; 6 the summaries go on.
-        with run.upload_queue.draining(), run.ledger.until_stopped():
+        with run.upload_queue.draining(), run.ledger.recording_stop():
             with run.ledger.phase("extraction"):
                 run.open_features()
             if run.features is None:
@@ -126,7 +126,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
     except tf.errors.OpError as error:
         named = run.pipeline.bad_images.user_error(error) or machine_error(error)
         if named is None and run.workers.cluster.is_distributed and is_peer_error(error):
-            named = run.workers.lost(peer(error), reason(error))
+            named = run.workers.peer_lost(peer(error), reason(error))
         if named is None:
             raise
         raise named from error

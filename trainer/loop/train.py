@@ -70,13 +70,13 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
             _roll_back(run, loop, actions, wall_secs())
             continue
         # What a clock or a signal decides is decided by all workers, or one would wait for ever.
-        agreed = run.workers.agree(
+        agreed = run.workers.all_reduce_sum(
             f"after step {step}",
             stop=float(run.stop.requested),
             checkpoint=float(actions.timer.is_due(step)),
             loop_secs=loop.secs / run.workers.cluster.num_workers,
         )
-        actions.loop_length.took(loop.num_steps, agreed["loop_secs"])
+        actions.loop_length.update(loop.num_steps, agreed["loop_secs"])
         is_over = loop.state.is_over(run.plan.num_steps)
         is_due = is_over or loop.is_best or agreed["stop"] or agreed["checkpoint"]
         if is_due and loop.saved_step != step:
@@ -85,7 +85,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         if is_over or agreed["stop"]:
             actions.end_profile()
         if agreed["stop"]:
-            run.workers.leave()
+            run.workers.wait_for_all()
             raise run.stop.error(f"after step {step:,}; the same command resumes")
         if is_over:
             break
@@ -138,11 +138,11 @@ def _save(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: float)
     with run.ledger.phase("checkpoint_stall"):
         # The curves first: what a checkpoint has seen is never missing from them.
         actions.summary_writer.flush()
-        state.skipped = run.workers.union("broken images", state.skipped)
+        state.skipped = run.workers.all_gather("broken images", state.skipped)
         state.wall_secs = wall_secs
         run.checkpoints.save(state)
     run.ledger.write()
-    actions.timer.saved()
+    actions.timer.reset()
     loop.saved_step = state.global_step
 
 

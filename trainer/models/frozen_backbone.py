@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.graph.graph_cache import same_of_all_processes
+from trainer.graph.graph_cache import load_or_trace
 from trainer.graph.saved_graph import SavedGraph
 from trainer.models import backbone as backbones
 from trainer.models import handles, inference_graph
@@ -84,7 +84,7 @@ def load(
         return graph, {fact: getattr(backbone, fact) for fact in _FACTS}
 
     try:
-        graph, facts = same_of_all_processes(f"{cache_dir}/frozen-{asked[:16]}", fold)
+        graph, facts = load_or_trace(f"{cache_dir}/frozen-{asked[:16]}", fold)
     except _CannotBeFolded as error:
         return error.backbone
     values: Any = (tuple(v) if isinstance(v := facts[fact], list) else v for fact in _FACTS)

@@ -45,7 +45,7 @@ def resolve(handle: str, cache_dir: str) -> str:
     """
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
-        return artifacts.made(cache_dir, name, _write_embedded)[0]
+        return artifacts.get_or_create(cache_dir, name, _write_embedded)[0]
     if handle.startswith("gs://"):
         return _resolve_in_bucket(handle, cache_dir)
     if re.match(r"[a-z][a-z0-9+.-]*://", handle):
@@ -150,7 +150,7 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
     try:
         with open(path, "rb") as file:
             name = f"archive-{_sha256(file)[:16]}"
-        root, _ = artifacts.made(cache_dir, name, extract)
+        root, _ = artifacts.get_or_create(cache_dir, name, extract)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
             f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "

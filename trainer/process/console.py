@@ -1,7 +1,7 @@
-"""What a person, or a cluster's log collector, reads while a run goes on.
+"""Report a run's progress to a person or to a cluster's log collector.
 
-Three voices say the same things: a progress bar on a terminal, plain lines elsewhere, and one
-JSON object a line for clusters (Cloud Logging's `severity` and `message`, and the figures).
+Three formats carry the same messages: a progress bar on a terminal, plain lines elsewhere, and
+one JSON object a line for clusters (Cloud Logging's `severity` and `message`, and the fields).
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ _PROGRESS_SECS = 10.0  # between two lines
 
 
 class Reporter(Protocol):
-    """What the stages of a run may say."""
+    """The output of a run's stages."""
 
     def say(self, message: str, **figures: Any) -> None:
-        """One thing worth a line."""
+        """Log one line."""
 
     def warn(self, message: str) -> None:
-        """One thing that the user should act on."""
+        """Log something that the user should act on."""
 
     def show(self, table: Any, **figures: Any) -> None:
-        """A table of rich's for those who see, `figures` for those who count."""
+        """Print `table`, one of rich's; the JSON format logs `figures` instead."""
 
     def advance(self, task: str, done: int, total: int, **figures: float) -> None:
-        """`task` has come to `done` of `total`; `figures` are shown beside it."""
+        """Report that `task` is at `done` of `total`, with `figures` beside it."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 def make_reporter(
     log_format: str, stream: TextIO | None = None, progress_secs: float = _PROGRESS_SECS
 ) -> Reporter:
-    """Make the reporter for `--log_format`; `auto` asks whether `stream` (stdout) is a terminal."""
+    """Return the reporter for `--log_format`; `auto` checks whether `stream` is a terminal."""
     stream = sys.stdout if stream is None else stream
     if log_format == "json":
         return JsonReporter(stream, progress_secs=progress_secs)
@@ -52,17 +52,17 @@ def make_reporter(
 
 
 class WarningsOnly:
-    """Pass warnings on to `reporter`, and nothing else: the chief says the rest."""
+    """Forward only warnings to `reporter`: the chief reports the rest."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._voice = reporter
+        self._reporter = reporter
 
     def say(self, message: str, **figures: Any) -> None:
         """See Reporter."""
 
     def warn(self, message: str) -> None:
         """See Reporter."""
-        self._voice.warn(message)
+        self._reporter.warn(message)
 
     def show(self, table: Any, **figures: Any) -> None:
         """See Reporter."""
@@ -72,16 +72,16 @@ class WarningsOnly:
 
     def close(self) -> None:
         """See Reporter."""
-        self._voice.close()
+        self._reporter.close()
 
 
 class LineReporter:
-    """Plain lines; a task in progress gets one every few seconds.
+    """Writes plain lines; one every few seconds for a task in progress.
 
     Args:
-        stream: where to.
-        clock: seconds since some fixed time.
-        progress_secs: the least time between two lines of progress.
+        stream: destination.
+        clock: monotonic seconds.
+        progress_secs: minimum time between two progress lines.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class LineReporter:
         self.say(f"warning: {message}")
 
     def show(self, table: Any, **figures: Any) -> None:
-        """See Reporter. As wide as a terminal that nobody has changed, without colours."""
+        """See Reporter. 80 columns wide, without colors."""
         from rich.console import Console
 
         plain = Console(file=self._stream, width=80, color_system=None, emoji=False)
@@ -125,7 +125,7 @@ class LineReporter:
 
 
 class JsonReporter:
-    """One JSON object a line, as Cloud Logging reads it:
+    """Writes one JSON object a line for Cloud Logging:
     https://cloud.google.com/logging/docs/structured-logging. Arguments as LineReporter's.
     """
 
@@ -165,14 +165,14 @@ class JsonReporter:
 
     def _write(self, severity: str, message: str, figures: dict[str, Any]) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        # JSON knows no NaN: a collector would take the whole line for text.
+        # JSON has no NaN: a collector would treat the line as plain text.
         figures = {k: v if _is_json(v) else str(v) for k, v in figures.items()}
         line = {"severity": severity, "time": now, "message": message, **figures}
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
 
 
 class TerminalReporter:
-    """A progress bar for the task in hand, and lines above it."""
+    """Shows a progress bar for the current task, with log lines above it."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -210,7 +210,7 @@ class TerminalReporter:
                 transient=True,
             )
             self._progress.start()
-            # Started at `done`: a resumed run's speed is not that of the run before it.
+            # Start at `done`: the speed of a resumed run excludes earlier steps.
             self._task = task, self._progress.add_task(task, total=total, completed=done, shown="")
         self._progress.update(self._task[1], completed=done, total=total, shown=shown)
         if done >= total:
@@ -228,7 +228,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _formatted(figures: dict[str, float]) -> dict[str, str]:
-    """As they are read: a rate, which is never the same twice, with one decimal at the most."""
+    """Format for display: rates fluctuate, so they get at most one decimal."""
     return {
         name.replace("_", " "): f"{value:,.{_decimals(name, value)}f}"
         for name, value in figures.items()

@@ -1,4 +1,4 @@
-"""What can end a run, and the table of exit codes, which tell a scheduler what to restart."""
+"""Errors that end a run, and the exit codes that tell a scheduler what to restart."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import enum
 
 
 class Restart(enum.Enum):
-    """What a scheduler, or `graft launch`, does with a worker that has left with a code."""
+    """What a scheduler, or `graft launch`, does with a worker that exited with a code."""
 
-    NONE = "it is not started again"
-    USELESS = "no restart can help: the run has failed"
-    COUNTED = "it is started again, a limited number of times"
-    FREE = "it is started again: nothing is wrong with it"
+    NONE = "not restarted"
+    USELESS = "not restarted: a restart cannot help"
+    COUNTED = "restarted a limited number of times"
+    FREE = "always restarted: nothing is wrong with it"
 
 
 @dataclasses.dataclass(frozen=True)
 class ExitCode:
-    """A row of the table: a process's exit status, what it means, and what to do."""
+    """A row of the table: exit status, meaning, restart policy."""
 
     code: int
     meaning: str
@@ -35,10 +35,10 @@ EXIT_CODES = {
             Restart.USELESS,
         ),
         ExitCode(130, "stopped by Ctrl-C; the checkpoint is saved", Restart.NONE),
-        ExitCode(137, "killed: out of memory, or not gone in time after SIGTERM", Restart.COUNTED),
+        ExitCode(137, "killed: out of memory, or too slow to exit after SIGTERM", Restart.COUNTED),
         ExitCode(
             138,
-            "another worker was lost, a bucket no longer answers, or nothing moved",
+            "another worker was lost, a bucket stopped responding, or training stalled",
             Restart.FREE,
         ),
         ExitCode(143, "stopped by SIGTERM; the checkpoint is saved", Restart.FREE),
@@ -47,13 +47,13 @@ EXIT_CODES = {
 
 
 def meaning(code: int) -> str:
-    """What it means that a worker left with `code`."""
+    """Return the meaning of exit status `code`."""
     row = EXIT_CODES.get(code)
-    return "a crash; the log may say more" if row is None else row.meaning
+    return "a crash; see the log" if row is None else row.meaning
 
 
 class GraftError(Exception):
-    """The base of all errors that end a run with one message instead of a traceback.
+    """Base of all errors that end a run with one message instead of a traceback.
 
     Attributes:
         exit_code: the process's exit status; TFJob's `ExitCode` policy retries codes >= 128.
@@ -72,30 +72,30 @@ class UserError(GraftError):
 
 
 class Diverged(GraftError):
-    """The loss is not finite, again after one roll-back to a checkpoint."""
+    """The loss is not finite, again after one rollback to a checkpoint."""
 
     exit_code = 1
 
 
 class PeerLost(GraftError):
-    """Another worker is gone or nothing moves; nothing is wrong here. The whole gang restarts."""
+    """Another worker exited or training stalled; nothing is wrong here. All workers restart."""
 
     exit_code = 138
 
 
 class StorageUnreachable(GraftError):
-    """A bucket no longer answers; nothing is wrong here, and what is published is whole."""
+    """A bucket does not respond; nothing is wrong here, and published files are complete."""
 
     exit_code = 138
 
 
 class Preempted(GraftError):
-    """SIGTERM was received and the checkpoint is saved; resume when there is room again."""
+    """SIGTERM was received and the checkpoint is saved; resume when capacity is back."""
 
     exit_code = 143
 
 
 class ExportMismatch(GraftError):
-    """The exported model, loaded anew, does not score what the trained model scored."""
+    """The reloaded export does not reproduce the trained model's scores."""
 
     exit_code = 1

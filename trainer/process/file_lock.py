@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file that the system takes back from the dead."""
+"""Mutual exclusion by a lock file that the kernel releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _ATTEMPTS = 100
 def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]:
     """Hold the lock file at `path`.
 
-    The kernel lets go of an `flock` when its holder ends, however it ends: no lock is ever stale.
+    The kernel releases an `flock` when its holder exits for any reason: no lock is ever stale.
 
     Args:
-        path: made where it is missing.
-        refusal: what to say if another process of this machine holds it; empty waits for it.
-        is_kept: whether the file stays there afterwards.
+        path: created if missing.
+        refusal: error message if another process of this machine holds it; empty to wait.
+        is_kept: whether to keep the file afterwards.
 
     Raises:
-        UserError: another process holds it, and there is a refusal.
+        UserError: another process holds the lock and `refusal` is set.
     """
     failures = 0
     while True:
@@ -35,14 +35,14 @@ def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]
             failures += 1
             if failures == _ATTEMPTS:
                 raise
-            continue  # another process takes the directory away, or makes it, between the two
+            continue  # another process removed or created the directory between the two calls
         with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
             except BlockingIOError as error:
                 raise UserError(refusal) from error
             if not _is_at(path, stream.fileno()):
-                continue  # its last holder has taken it away meanwhile
+                continue  # its last holder removed it meanwhile
             try:
                 yield
             finally:
@@ -53,7 +53,7 @@ def locked(path: str, refusal: str = "", is_kept: bool = True) -> Iterator[None]
 
 
 def _is_at(path: str, file: int) -> bool:
-    """Whether the open `file` is the one that whoever opens `path` now gets."""
+    """Whether the open `file` is still the one at `path`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file))
     except OSError:

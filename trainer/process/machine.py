@@ -1,4 +1,4 @@
-"""What of this machine the process may use: a container's share, not the host's size.
+"""Cores and memory available to this process: the container's limits, not the host's size.
 
 Sources: cgroup v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html: cpu.max, memory.max,
 memory.current), cgroup v1 (cpu.cfs_quota_us, memory.limit_in_bytes), proc_meminfo(5).
@@ -15,7 +15,7 @@ _NO_LIMIT = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
 
 
 def num_cores(root: str = "/") -> int:
-    """Cores worth a thread each: those of the affinity mask, within the quota; 1 at least."""
+    """Return how many threads can run: affinity mask, limited by the CPU quota; at least 1."""
     cores: float = len(os.sched_getaffinity(0))
     for group in _groups(root, "cpu"):
         quota, period = _numbers(group / "cpu.max") or (None, None)
@@ -28,7 +28,7 @@ def num_cores(root: str = "/") -> int:
 
 
 def memory_limit(root: str = "/") -> int:
-    """Bytes that this process and its neighbours in the container may hold together."""
+    """Return the memory limit in bytes of the container, or of the machine."""
     limit = _meminfo(root, "MemTotal:")
     for group in _groups(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -38,7 +38,7 @@ def memory_limit(root: str = "/") -> int:
 
 
 def available_memory(root: str = "/") -> int:
-    """Bytes that can still be taken: what is free on the machine, within the container's limit."""
+    """Return the bytes that can still be allocated within the machine and the container."""
     available = _meminfo(root, "MemAvailable:")
     for group in _groups(root, "memory"):
         for limit_name, used_name in (
@@ -53,7 +53,7 @@ def available_memory(root: str = "/") -> int:
 
 
 def _meminfo(root: str, name: str) -> int:
-    """Bytes, by proc_meminfo(5)."""
+    """Return a /proc/meminfo value in bytes."""
     for line in _text(Path(root, "proc/meminfo")).splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024
@@ -61,7 +61,7 @@ def _meminfo(root: str, name: str) -> int:
 
 
 def _groups(root: str, controller: str) -> Iterator[Path]:
-    """The directories of this process's control group and of those above it, the root included."""
+    """Yield the directories of this process's control group and of its ancestors."""
     mount = Path(root, "sys/fs/cgroup")
     yield mount
     for line in _text(Path(root, "proc/self/cgroup")).splitlines():
@@ -76,9 +76,9 @@ def _groups(root: str, controller: str) -> Iterator[Path]:
 
 
 def _numbers(path: Path) -> tuple[int | None, ...] | None:
-    """The numbers in a file, None for `max`; None where there is no such file."""
-    words = _text(path).split()
-    return tuple(None if word == "max" else int(word) for word in words) or None
+    """Read the numbers in a file, None for `max`; return None if there is no such file."""
+    fields = _text(path).split()
+    return tuple(None if field == "max" else int(field) for field in fields) or None
 
 
 def _text(path: Path) -> str:

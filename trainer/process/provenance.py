@@ -1,4 +1,4 @@
-"""Which code, libraries and commit a run was made with."""
+"""Record the code, libraries and commit that produced a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIBRARIES = ("tensorflow", "tensorflow-cpu", "tf-keras", "tensorflow-hub", "ten
 
 
 def versions() -> dict[str, str]:
-    """Versions of Graft, of Python, and of the libraries that compute."""
+    """Return the versions of Graft, Python and the numerical libraries."""
     found = {"graft": trainer.__version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -25,20 +25,20 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None where it is no checkout.
+    """Return the commit of the checkout that this code runs from, None outside a checkout.
 
-    A container's image has none, and says it in GRAFT_GIT_COMMIT.
+    A container image has no checkout and sets GRAFT_GIT_COMMIT instead.
     """
     if os.environ.get("GRAFT_GIT_COMMIT"):
         return os.environ["GRAFT_GIT_COMMIT"]
     here = os.path.dirname(os.path.abspath(__file__))
-    # Installed into an environment inside of somebody's checkout, we are not what it tracks.
+    # An environment inside some other checkout is not tracked by it.
     tracked = _git(here, "ls-files", "--error-unmatch", os.path.basename(__file__))
     return _git(here, "rev-parse", "HEAD") if tracked else None
 
 
 def describe() -> dict[str, Any]:
-    """Both, as `config.json` holds them."""
+    """Return versions and commit, as stored in `config.json`."""
     return {"versions": versions(), "git_commit": git_commit()}
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C become a request that the loop reads where it can stop whole."""
+"""Turn SIGTERM and Ctrl-C into a stop request that the loop polls where it can save."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainer.process.errors import Preempted
 
 
 class StopRequest:
-    """Made by SIGTERM or SIGINT while it is entered; what was there before is put back then.
+    """Records SIGTERM or SIGINT; leaving the context restores the previous handlers.
 
-    Off the main thread no signal can be handled, and none is.
+    Off the main thread signals cannot be handled, so none are installed.
 
     Args:
-        owns_process: whether a second signal ends the process at once, wherever it is. A handler
-            of Python's runs when the main thread is back from what it waits for in TensorFlow,
-            such as a disk that does not answer; so a thread of its own listens, too. Else, in
-            somebody's notebook, a second signal raises KeyboardInterrupt.
+        owns_process: whether a second signal ends the process at once. A Python handler runs only
+            when the main thread returns from TensorFlow, which may wait for a dead disk; so a
+            thread listens, too. Otherwise, in a notebook, a second signal raises
+            KeyboardInterrupt.
     """
 
     def __init__(self, owns_process: bool = True) -> None:
@@ -45,31 +45,31 @@ class StopRequest:
         self._before = {}
         if self._wakeup is not None:
             signal.set_wakeup_fd(self._wakeup_before)
-            self._wakeup.close()  # which ends the thread that listens
+            self._wakeup.close()  # ends the listener thread
             self._wakeup = None
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal was received."""
         return bool(self._signal)
 
     @property
     def signal(self) -> int:
-        """The signal that came; 0 before any."""
+        """The signal received; 0 before any."""
         return self._signal
 
-    def note(self, number: int) -> None:
-        """Another worker was sent the signal `number`, which is meant for all."""
+    def record(self, number: int) -> None:
+        """Record signal `number`, received here or by another worker."""
         self._signal = self._signal or number
 
     def install(self) -> None:
-        """Take the signals over; again after TensorFlow, whose strategies replace the handlers."""
+        """Install the handlers; again after TensorFlow, whose strategies replace them."""
         if threading.current_thread() is not threading.main_thread():
             return
-        self._take(signal.SIGTERM)
-        # A shell starts its background jobs deaf to Ctrl-C, and so they stay.
+        self._handle(signal.SIGTERM)
+        # A shell starts background jobs with Ctrl-C ignored; keep that.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            self._take(signal.SIGINT)
+            self._handle(signal.SIGINT)
         if self._owns_process and self._wakeup is None:
             listening, self._wakeup = socket.socketpair()
             self._wakeup.setblocking(False)
@@ -77,29 +77,29 @@ class StopRequest:
             threading.Thread(target=self._listen, args=[listening], daemon=True).start()
 
     def error(self, where: str) -> Preempted:
-        """What to raise once all is saved; its exit code is the shell's for the signal."""
+        """Return the error to raise once saved; its exit code is the shell's for the signal."""
         name = "Ctrl-C" if self._signal == signal.SIGINT else "SIGTERM"
         preempted = Preempted(f"stopped by {name} {where}")
         preempted.exit_code = 128 + self._signal
         return preempted
 
-    def _take(self, number: int) -> None:
+    def _handle(self, number: int) -> None:
         before = signal.signal(number, self._on_signal)
         self._before.setdefault(number, before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal and not self._owns_process:
             raise KeyboardInterrupt
-        self.note(number)
+        self.record(number)
 
     def _listen(self, listening: socket.socket) -> None:
-        """Python writes a byte for each signal, whatever the main thread is at."""
+        """Read the byte that Python writes for each signal, even while the main thread blocks."""
         count = 0
         with listening:
-            while told := listening.recv(1):
-                if told[0] in (signal.SIGTERM, signal.SIGINT):
-                    self.note(told[0])
+            while received := listening.recv(1):
+                if received[0] in (signal.SIGTERM, signal.SIGINT):
+                    self.record(received[0])
                     count += 1
                 if count > 1:
-                    # Whatever is published is whole: an unfinished checkpoint has no manifest.
-                    os._exit(128 + told[0])
+                    # Safe at any moment: an unfinished checkpoint has no manifest.
+                    os._exit(128 + received[0])

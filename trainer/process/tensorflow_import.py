@@ -1,4 +1,4 @@
-"""Importing TensorFlow: its start-up messages kept off the screen, the garbage collector away."""
+"""Import TensorFlow without its startup messages and with the garbage collector paused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# How TensorFlow's own reader of gs:// tries again; by itself it takes minutes to give up.
+# Retries of TensorFlow's own gs:// reader; by default it takes minutes to give up.
 _GCS_RETRIES = {
     "GCS_RETRY_CONFIG_INIT_DELAY_TIME_US": "200000",
     "GCS_RETRY_CONFIG_MAX_DELAY_TIME_US": "5000000",
@@ -21,23 +21,23 @@ _GCS_RETRIES = {
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow in silence; what it says is shown only if it cannot be imported.
+    """Import TensorFlow silently; show its output only if the import fails.
 
     Its C++ code logs to file descriptor 2 before any level can be set, so the descriptor itself
-    is turned away meanwhile. From then on errors and warnings come through; a level that the user
-    has set in the environment is left alone.
+    is redirected meanwhile. Later errors and warnings come through; a log level set in the
+    environment is left alone.
     """
-    with uncollected():
+    with collector_paused():
         _import_in_silence()
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Within, no garbage is collected, and what is there in the end is never looked at again.
+def collector_paused() -> Iterator[None]:
+    """Pause garbage collection, then freeze the objects created meanwhile.
 
-    Modules live as long as the process. Python's collector goes through the 400,000 objects of
-    TensorFlow's a dozen times while they are imported (a quarter of the import's time), and
-    through all of them again whenever a graph is traced.
+    Modules live as long as the process. Python's collector would scan TensorFlow's 400,000
+    objects a dozen times during the import (a quarter of its time), and again whenever a graph
+    is traced.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -51,20 +51,20 @@ def uncollected() -> Iterator[None]:
 
 def _import_in_silence() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Keras 2 is what is used here; Keras 3 would be imported besides, for nothing.
+    # Only Keras 2 is used; Keras 3 would be imported in addition.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     for name, value in _GCS_RETRIES.items():
         os.environ.setdefault(name, value)
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
         except Exception:
-            said.seek(0)
-            os.write(kept, said.read())
+            output.seek(0)
+            os.write(stderr, output.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

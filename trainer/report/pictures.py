@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources.source import Example, Source
-from trainer.graph.plain_pipeline import as_written, skip_autotune
+from trainer.graph.plain_pipeline import do_not_convert, skip_autotune
 from trainer.report.evidence import ReportImage
 
 _SIDE, _QUALITY = 144, 80  # pixels, of JPEG: 4 to 8 KB each
@@ -81,7 +81,7 @@ def _identities(
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return example["id"], _fingerprint(example["encoded"])
 
-    mapped = examples.map(as_written(identity)).batch(256)
+    mapped = examples.map(do_not_convert(identity)).batch(256)
     ids: list[str] = []
     hashes_by_batch = [np.zeros(0, np.int64)]
     for names, hashes in skip_autotune(mapped.prefetch(2)).as_numpy_iterator():

@@ -13,7 +13,7 @@ from trainer.report import contents, page
 from trainer.report import gather as gathering
 from trainer.report.evidence import ReportData
 from trainer.storage import api as storage
-from trainer.workdir.finished import PAGE_FILE
+from trainer.workdir.finished import REPORT_FILE
 
 METRICS_FILE, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
 CONTENTS = "report/contents.json"
@@ -63,7 +63,7 @@ def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> boo
             METRICS_FILE: page.metrics_csv(evidence.curves),
             PREDICTIONS: page.predictions_csv(evidence),
             CONTENTS: json.dumps(shown, allow_nan=False) + "\n",
-            PAGE_FILE: page.report(shown),  # last: it refers to the others
+            REPORT_FILE: page.report(shown),  # last: it refers to the others
         }
         for name, text in files.items():
             content = text.encode("utf-8", "replace")
@@ -78,6 +78,6 @@ def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> boo
 
 def _warn(run: Run, error: Exception) -> None:
     run.reporter.warn(
-        f"no report in {storage.join(run.config.workdir, PAGE_FILE)}: "
+        f"no report in {storage.join(run.config.workdir, REPORT_FILE)}: "
         f"{type(error).__name__}: {error}"
     )

@@ -1,1 +1,1 @@
-"""What the user asked for: flags, configuration, choices, identity, the plan in steps."""
+"""The run's settings: flags, configuration, choices, identity, the plan in steps."""

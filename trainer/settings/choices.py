@@ -1,4 +1,4 @@
-"""The values that settings may have: names, and what is to be said of a value."""
+"""Allowed values of settings: names, and predicates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEDULES = ("cosine", "constant")
 ALL_REDUCE_ALGS = ("auto", "ring", "nccl")
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
-KEEPS_FEATURES = ("auto", "on", "off")
+FEATURE_CACHE_MODES = ("auto", "on", "off")
 MAX_UNITS = 2**16
 
 
@@ -28,10 +28,9 @@ def is_location(text: str) -> bool:
 
 
 def is_feature_cache(text: str) -> bool:
-    """Whether `text` says where features are kept; a bare word is a mistyped choice, unless it
-    is a directory already.
-    """
-    return text in KEEPS_FEATURES or (is_location(text) and ("/" in text or os.path.isdir(text)))
+    """Whether `text` is a mode or a directory; a bare name must be an existing directory."""
+    is_directory = is_location(text) and ("/" in text or os.path.isdir(text))
+    return text in FEATURE_CACHE_MODES or is_directory
 
 
 def is_range_of_steps(steps: tuple[int, ...]) -> bool:
@@ -40,12 +39,12 @@ def is_range_of_steps(steps: tuple[int, ...]) -> bool:
 
 
 def are_layer_sizes(sizes: tuple[int, ...]) -> bool:
-    """Whether each of `sizes` is one that a dense layer may have."""
+    """Whether each of `sizes` is a valid dense layer size."""
     return all(0 < size <= MAX_UNITS for size in sizes)
 
 
 def value_range(text: str) -> tuple[float, float] | None:
-    """Read `--image_range`: "auto" is None (ask the model), "LOW,HIGH" two numbers.
+    """Parse `--image_range`: "auto" is None (use the model's), "LOW,HIGH" two numbers.
 
     Raises:
         UserError: it is neither.

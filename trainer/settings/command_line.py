@@ -1,4 +1,4 @@
-"""How every command reads its words: absl flags in groups, a short help, one clear refusal."""
+"""Parse every command's arguments: absl flags in groups, a short help, one clear error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Flag:
 
     Attributes:
         name: as typed after `--`.
-        default: None where it has none.
-        text: what it does, in a line.
-        kind: str, int, float or bool; `list` for values separated by commas.
-        choices: the values it takes, if they are few.
+        default: None if there is none.
+        text: one-line help.
+        kind: str, int, float or bool; `list` for comma-separated values.
+        choices: the allowed values, if they are few.
     """
 
     name: str
@@ -43,62 +43,62 @@ Groups = dict[str, tuple[Flag, ...]]
 
 
 def parse(
-    argv: Sequence[str], groups: Groups, behind: Groups | None = None
+    argv: Sequence[str], groups: Groups, trainer_flags: Groups | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Read `argv` (without the program's name): values by flag name, and what is no flag.
+    """Parse `argv` (without the program's name): values by flag name, and positional arguments.
 
     `--flagfile=FILE` reads flags from a file, one a line.
 
     Args:
-        argv: the words.
-        groups: the flags that there are.
-        behind: those of `graft train`, where they come after `--`.
+        argv: the arguments.
+        groups: the flags of the command.
+        trainer_flags: those of `graft train`, if they may follow `--`.
 
     Raises:
-        UserError: an unknown flag, or a value that is not of the flag's kind.
+        UserError: an unknown flag, or a value of the wrong type.
     """
     values = flags.FlagValues()
-    values.set_gnu_getopt(True)  # flags may follow words
+    values.set_gnu_getopt(True)  # flags may follow positional arguments
     for flag in _by_name(groups).values():
         _define(flag, values)
     try:
-        words = values(["graft", *argv])[1:]
+        positional = values(["graft", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
-        raise UserError(_no_such_flag(error.flagname, groups, behind or {})) from error
+        raise UserError(_no_such_flag(error.flagname, groups, trainer_flags or {})) from error
     except flags.Error as error:
         raise UserError(f"{_reason(error, groups)} (--help lists the flags)") from error
-    except ValueError as error:  # absl's own, and a flag file that is no text
+    except ValueError as error:  # absl's own, or a flag file that is not text
         raise UserError(f"{error} (--help lists the flags)") from error
     except OSError as error:
         raise UserError(f"--flagfile={error.filename}: {error.strerror}") from error
-    return {name: values[name].value for name in _by_name(groups)}, list(words)
+    return {name: values[name].value for name in _by_name(groups)}, list(positional)
 
 
 def parse_flags(argv: Sequence[str], groups: Groups) -> dict[str, Any]:
-    """The values by flag name, for a command that takes nothing but flags.
+    """Return values by flag name, for a command without positional arguments.
 
     Raises:
-        UserError: as `parse` does, and for a word that is no flag.
+        UserError: see parse; also for a positional argument.
     """
-    values, words = parse(argv, groups)
-    if words:
-        raise UserError(f"{words[0]}: not a flag (--help lists the flags)")
+    values, positional = parse(argv, groups)
+    if positional:
+        raise UserError(f"{positional[0]}: not a flag (--help lists the flags)")
     return values
 
 
 def did_you_mean(given: str, known: Mapping[str, str]) -> str:
-    """The hint at what is nearest to a mistyped word; empty where nothing is near.
+    """Suggest the nearest of `known` for a mistyped name; empty if none is near.
 
     Args:
-        given: the word.
-        known: what it may have been meant to be, and how to write that to a person.
+        given: the name.
+        known: how to display each valid name.
     """
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.7)
     return f"; did you mean {known[near[0]]}?" if near else ""
 
 
 def usage(synopsis: str, purpose: str, groups: Groups) -> str:
-    """The text of `--help`: what the command does, and its flags by group."""
+    """Return the text of `--help`: what the command does, and its flags by group."""
     lines = [purpose, "", f"usage: {synopsis}"]
     for title, members in groups.items():
         lines += ["", title]
@@ -108,8 +108,8 @@ def usage(synopsis: str, purpose: str, groups: Groups) -> str:
     return "\n".join(lines)
 
 
-def word(flag: Flag, value: Any) -> str:
-    """`flag` with `value`, as it is typed."""
+def argument(flag: Flag, value: Any) -> str:
+    """Return the command-line argument that sets `flag` to `value`."""
     if flag.kind is bool:
         return f"--{'' if value else 'no'}{flag.name}"
     return f"--{flag.name}={','.join(value) if flag.kind is list else value}"
@@ -118,23 +118,23 @@ def word(flag: Flag, value: Any) -> str:
 def command(
     argv: Sequence[str] | None, main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
 ) -> int:
-    """A command from its words to its exit code: `--help` is answered, errors become messages."""
-    words = sys.argv[1:] if argv is None else argv
+    """Run a command and return its exit code: handle `--help`, turn errors into messages."""
+    arguments = sys.argv[1:] if argv is None else argv
 
-    def answer() -> int:
-        if set(HELP) & set(words):
+    def main_or_help() -> int:
+        if set(HELP) & set(arguments):
             print(help_text())
             code = 0
         else:
-            code = main(words)
-        sys.stdout.flush()  # here, where a reader that has gone is known for what it is
+            code = main(arguments)
+        sys.stdout.flush()  # here, where run handles a closed pipe
         return code
 
-    return run(answer)
+    return run(main_or_help)
 
 
 def run(main: Callable[[], int]) -> int:
-    """Call `main` and turn what it raises into one message on stderr and an exit code."""
+    """Call `main`; turn its errors into one message on stderr and an exit code."""
     try:
         return main()
     except GraftError as error:
@@ -144,7 +144,7 @@ def run(main: Callable[[], int]) -> int:
         print("graft: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # `graft … | head`: what is still buffered has no reader, and the exit must not try again.
+        # `graft … | head`: the interpreter must not flush the buffer to the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -154,10 +154,10 @@ def run(main: Callable[[], int]) -> int:
 
 
 def exit_process(code: int) -> NoReturn:
-    """End the process with `code`, now.
+    """End the process with `code` at once.
 
-    Whatever a command leaves behind is closed and flushed by then. TensorFlow's threads are not
-    waited for: taking its endless input pipelines down takes from two seconds to over ten.
+    All output files are closed by then. TensorFlow's threads are not joined: shutting its endless
+    input pipelines down takes from two seconds to over ten.
     """
     _remove_generated()
     for stream in (sys.stdout, sys.stderr):
@@ -167,9 +167,9 @@ def exit_process(code: int) -> NoReturn:
 
 
 def _remove_generated() -> None:
-    """Remove the source files of the functions that AutoGraph has rewritten.
+    """Remove AutoGraph's generated source files, each loaded as a module.
 
-    TensorFlow would do so in `atexit`, which `os._exit` leaves out; each is a module of its own.
+    TensorFlow does so in `atexit`, which `os._exit` skips.
     """
     for name, module in list(sys.modules.items()):
         if name.startswith("__autograph_generated_file") and module.__file__:
@@ -181,12 +181,12 @@ def _by_name(groups: Groups) -> dict[str, Flag]:
     return {flag.name: flag for group in groups.values() for flag in group}
 
 
-def _no_such_flag(name: str, groups: Groups, behind: Groups) -> str:
-    ours = {spelled: f"--{spelled}" for spelled in (*_spellings(groups), "flagfile", "help")}
-    theirs = {spelled: f"--{spelled} after --" for spelled in _spellings(behind)}
-    if name in theirs:
+def _no_such_flag(name: str, groups: Groups, trainer_flags: Groups) -> str:
+    own = {spelled: f"--{spelled}" for spelled in (*_spellings(groups), "flagfile", "help")}
+    trainer = {spelled: f"--{spelled} after --" for spelled in _spellings(trainer_flags)}
+    if name in trainer:
         return f"--{name}: flags of graft train come after -- (--help lists those before it)"
-    hint = did_you_mean(name, {**theirs, **ours})
+    hint = did_you_mean(name, {**trainer, **own})
     return f"--{name}: no such flag{hint} (--help lists the flags)"
 
 
@@ -196,7 +196,7 @@ def _spellings(groups: Groups) -> list[str]:
 
 
 def _reason(error: flags.Error, groups: Groups) -> str:
-    """What absl says; of a value that is not of its flag's kind, in Python's words, in ours."""
+    """Return absl's message; for a value of the wrong type, the flag's rule instead."""
     given = re.match(r"flag --(\w+)=(.*): (could not conv|invalid literal|\('Non-bool)", str(error))
     flag = _by_name(groups).get(given[1]) if given else None
     if given is None or flag is None or flag.kind not in _RULES:

@@ -1,4 +1,4 @@
-"""What a run is, as frozen facts, validated at birth. No TensorFlow here."""
+"""The validated, immutable configuration of a run. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 from trainer.process.errors import UserError
 from trainer.settings import locations
-from trainer.settings.choices import KEEPS_FEATURES, value_range
+from trainer.settings.choices import FEATURE_CACHE_MODES, value_range
 from trainer.settings.setting import Scope, check, converted, rows
 from trainer.settings.table import Settings
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Settings):
-    """A run's settings, checked; the fields are those of the table.
+    """A run's validated settings; the fields are those of the table.
 
-    Made by hand it means what the same flags mean: an empty `dataset`, `cache_dir` or `workdir`
-    is filled in, `~` is expanded, and what is not given has the flag's default.
+    Built in Python it means what the same flags mean: an empty `dataset`, `cache_dir` or
+    `workdir` is filled in, `~` is expanded, and other settings have the flag's default.
 
     Raises:
         UserError: a value breaks its rule; the message names the flag, the value and the rule.
     """
 
     is_local: dataclasses.InitVar[bool] = True
-    """Whether the run is on this machine, so that `~` is this user's home."""
+    """Whether the run is on this machine, where `~` is this user's home."""
 
     def __post_init__(self, is_local: bool) -> None:
         for name, row in rows(Config).items():
@@ -42,11 +42,11 @@ class Config(Settings):
 
     @property
     def logical_shards(self) -> int:
-        """How many shards the data are cut into; 0 on the flag lets the batch decide."""
+        """Number of logical shards; if the flag is 0, derived from the batch size."""
         if self.num_logical_shards:
             return self.num_logical_shards
         shards = math.gcd(self.global_batch_size, 8)
-        # Mixing needs two of a shard's examples in each step.
+        # Mixing needs two examples of a shard in each step.
         is_short = self.mixes and self.global_batch_size == shards > 1
         return shards // 2 if is_short else shards
 
@@ -57,48 +57,48 @@ class Config(Settings):
 
     @property
     def views_are_fixed(self) -> bool:
-        """Whether training sees the same views of an image in every epoch."""
+        """Whether every epoch uses the same views of an image."""
         return self.augment == "none" or self.feature_views > 0
 
     @property
     def caches_features(self) -> bool:
-        """Whether training reads features that are computed once, instead of images."""
+        """Whether training reads cached features instead of images."""
         is_wanted = self.feature_cache != "off"
         return is_wanted and self.freeze_backbone and not self.mixes and self.views_are_fixed
 
     @property
     def feature_cache_dir(self) -> str:
-        """Where features are kept: what the flag names, or a directory of the cache's."""
+        """The feature cache's directory: the flag's, or one inside `cache_dir`."""
         is_named = self.feature_cache_flag == "feature_cache"
         return self.feature_cache if is_named else f"{self.cache_dir}/features"
 
     @property
     def feature_cache_flag(self) -> str:
-        """The flag that named that directory, or the one that it is in."""
-        return "cache_dir" if self.feature_cache in KEEPS_FEATURES else "feature_cache"
+        """The flag that determines that directory."""
+        return "cache_dir" if self.feature_cache in FEATURE_CACHE_MODES else "feature_cache"
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting by its flag's name, in JSON's types."""
+        """Return every setting by its flag's name, in JSON types."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must share with the run that it resumes, by flag name."""
+        """Return the settings that a resumed run must share, by flag name."""
         shared = without(Scope.RESUMABLE, self.to_dict())
         return {**shared, "num_logical_shards": self.logical_shards}
 
 
 def names(scope: Scope) -> tuple[str, ...]:
-    """The names of the settings of `scope`, in the table's order."""
+    """Return the names of the settings of `scope`, in the table's order."""
     return tuple(name for name, row in rows(Config).items() if scope in row.scope)
 
 
 def without(scope: Scope, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` by setting's name, but those of `scope`."""
+    """Return `values`, by setting's name, without those of `scope`."""
     return {name: value for name, value in values.items() if name not in names(scope)}
 
 
 def _check_consistency(config: Config) -> None:
-    """Refuse settings that cannot go together."""
+    """Refuse settings that contradict each other."""
     _refuse_both(config, "num_epochs", "num_steps")
     _refuse_both(config, "checkpoint_every_steps", "checkpoint_every_secs")
     if config.global_batch_size % config.logical_shards:
@@ -124,13 +124,13 @@ def _check_feature_cache(config: Config) -> None:
         if config.augment == "none":
             raise UserError(f"{asked}: counts augmented views; --augment=none makes none")
         if config.feature_cache == "off":
-            raise UserError(f"{asked}: is kept in the cache that --feature_cache=off forbids")
+            raise UserError(f"{asked}: needs the feature cache; --feature_cache=off disables it")
     elif config.feature_cache in ("auto", "off"):
         return
     if not config.freeze_backbone:
         raise UserError(f"{asked}: needs --freeze_backbone; training changes the features")
     if config.mixes:
-        raise UserError(f"{asked}: --mixup_alpha and --cutmix_alpha mix images, anew in every step")
+        raise UserError(f"{asked}: --mixup_alpha and --cutmix_alpha mix images anew in every step")
     if not config.views_are_fixed:
         raise UserError(
             f"{asked}: --augment={config.augment} changes every image in every epoch; "

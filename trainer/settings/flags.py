@@ -28,21 +28,21 @@ TRAINER: Groups = {
 
 
 def config_from_argv(argv: Sequence[str], is_local: bool = True) -> Config:
-    """The run that the trainer's command line asks for.
+    """Build the Config from the trainer's command line.
 
     Args:
         argv: without the program's name.
-        is_local: whether it runs on this machine, so that `~` is this user's home.
+        is_local: whether it runs on this machine, where `~` is this user's home.
 
     Raises:
-        UserError: an unknown flag, a bad value, a missing --workdir, or a word that is no flag.
+        UserError: an unknown flag, a bad value, a missing --workdir, or a positional argument.
     """
     return config_from_values(parse_flags(argv, TRAINER), is_local)
 
 
 def config_from_values(values: dict[str, Any], is_local: bool = True) -> Config:
-    """`values` by flag name, as parsed, as a Config; see config_from_argv."""
-    numbers = {name: _numbers(name, words) for name, words in values.items() if _is_numbers(name)}
+    """Build the Config from parsed `values` by flag name; see config_from_argv."""
+    numbers = {name: _numbers(name, items) for name, items in values.items() if _is_numbers(name)}
     return Config(**{**values, **numbers}, is_local=is_local)
 
 
@@ -50,10 +50,10 @@ def _is_numbers(name: str) -> bool:
     return kind(Config, name) == (int, True)
 
 
-def _numbers(name: str, words: Sequence[str]) -> tuple[int, ...]:
+def _numbers(name: str, items: Sequence[str]) -> tuple[int, ...]:
     try:
-        return tuple(map(int, words))
+        return tuple(map(int, items))
     except ValueError as error:
         raise UserError(
-            f"--{name}={','.join(words)}: must be whole numbers, separated by commas"
+            f"--{name}={','.join(items)}: must be whole numbers, separated by commas"
         ) from error

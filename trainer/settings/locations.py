@@ -1,4 +1,4 @@
-"""Where things are that no setting names, and whose home `~` is."""
+"""Default locations, and expansion of `~`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from trainer.settings import vertex_env
 
 
 def expand_home(paths: str) -> str:
-    """A path, or several with commas between them, with the home of whom each `~` names.
-
-    Shells leave the `~` of `--flag=~/…` as it is.
-    """
+    """Expand `~` in comma-separated paths, because shells do not in `--flag=~/…`."""
     return ",".join(map(os.path.expanduser, paths.split(",")))
 
 
 def default_cache_dir() -> str:
-    """`GRAFT_CACHE_DIR`, or the user's cache directory (XDG Base Directory Specification)."""
+    """Return `GRAFT_CACHE_DIR`, or the user's cache directory (XDG Base Directory)."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return os.path.expanduser(os.environ.get("GRAFT_CACHE_DIR") or os.path.join(base, "graft"))
 
@@ -30,7 +27,7 @@ def _workdir() -> str:
     return found
 
 
-# By setting: what it is where it is empty.
+# The value of a setting that is empty.
 FALLBACKS: dict[str, Callable[[], str]] = {
     "workdir": _workdir,
     "dataset": lambda: vertex_env.dataset() or "leaves",

@@ -1,4 +1,4 @@
-"""Epochs and seconds become steps here, once; and the one answer to "is it time?"."""
+"""Convert epochs and seconds to steps, and decide when evaluations and checkpoints are due."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainer.settings.config import Config
 
 DEFAULT_EPOCHS = 10
 
-_FEW = 0.1  # the share of the training examples that may be left out without a word
+_MAX_UNUSED = 0.1  # fraction of the training examples left out without a warning
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long a run is and when things happen, all in steps.
+    """A run's length and evaluation interval in steps.
 
     Attributes:
         steps_per_epoch: full global batches in one pass over the training examples.
@@ -29,24 +29,24 @@ class Plan:
     eval_every_steps: int
 
     def is_evaluation(self, step: int) -> bool:
-        """Whether the weights after `step` steps are to be evaluated."""
+        """Whether to evaluate the weights after `step` steps."""
         return step > 0 and (step % self.eval_every_steps == 0 or step == self.num_steps)
 
     def next_evaluation(self, step: int) -> int:
-        """The first evaluation after `step`."""
+        """Return the step of the first evaluation after `step`."""
         return min(self.num_steps, (step // self.eval_every_steps + 1) * self.eval_every_steps)
 
     def epoch(self, step: int) -> float:
-        """The number of passes over the training examples that `step` steps make."""
+        """Return the number of epochs in `step` steps."""
         return step / self.steps_per_epoch
 
 
 def plan(config: Config, num_examples: int) -> Plan:
-    """Turn the run's length and cadence into steps.
+    """Convert the run's length and evaluation interval into steps.
 
     Args:
         config: the run.
-        num_examples: how many training examples there are.
+        num_examples: number of training examples.
 
     Raises:
         UserError: the examples do not fill one batch, or warm-up is longer than the run.
@@ -66,7 +66,7 @@ def plan(config: Config, num_examples: int) -> Plan:
 
 
 def _fitting(config: Config, num_examples: int) -> str:
-    """The remedy: the largest power of two that the examples fill and the other settings allow."""
+    """Suggest the largest power of two that the examples fill and the other settings allow."""
     for power in reversed(range(num_examples.bit_length())):
         with contextlib.suppress(UserError):
             dataclasses.replace(config, global_batch_size=2**power)
@@ -74,20 +74,20 @@ def _fitting(config: Config, num_examples: int) -> str:
     return ""
 
 
-def warning_of_unused(num_examples: int, global_batch_size: int) -> str:
-    """What to say of the examples that fill no batch, where they are many; empty where few.
+def unused_examples_warning(num_examples: int, global_batch_size: int) -> str:
+    """Return a warning if many examples fill no batch; empty if few.
 
     Args:
-        num_examples: how many training examples there are.
-        global_batch_size: how many of them a step takes.
+        num_examples: number of training examples.
+        global_batch_size: examples per step.
     """
     unused = num_examples % global_batch_size
-    if unused <= _FEW * num_examples:
+    if unused <= _MAX_UNUSED * num_examples:
         return ""
     return (
         f"--global_batch_size={global_batch_size}: leaves {unused:,} of {num_examples:,} training "
-        f"images ({unused / num_examples:.0%}) out of each epoch, others each time, because they "
-        "do not fill a batch; a smaller one leaves out fewer"
+        f"images ({unused / num_examples:.0%}) out of each epoch, different ones each time, "
+        "because they do not fill a batch; a smaller one leaves out fewer"
     )
 
 
@@ -95,12 +95,12 @@ DEFAULT_SECS = 30.0
 
 
 class CheckpointTimer:
-    """Says when a checkpoint is due: every so many steps, or every so many seconds.
+    """Decides when a checkpoint is due: every N steps, or every N seconds.
 
     Args:
         every_steps: steps between checkpoints, or None.
-        every_secs: seconds between checkpoints; DEFAULT_SECS where both are None.
-        clock: seconds since some fixed time; `time.monotonic` outside of tests.
+        every_secs: seconds between checkpoints; DEFAULT_SECS if both are None.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -112,31 +112,31 @@ class CheckpointTimer:
         self._last = clock()
 
     def next_step(self, step: int, last_step: int) -> int:
-        """The next step, `last_step` at most, that must be a loop boundary for checkpoints."""
+        """Return the next step, at most `last_step`, that must be a loop boundary."""
         if self._every_steps is None:
             return last_step
         return min(last_step, (step // self._every_steps + 1) * self._every_steps)
 
     def is_due(self, step: int) -> bool:
-        """Whether the loop boundary after `step` steps should save."""
+        """Whether to save at the loop boundary after `step` steps."""
         if self._every_steps is not None:
             return step % self._every_steps == 0
         return self._clock() - self._last >= self._every_secs
 
-    def saved(self) -> None:
-        """Note that a checkpoint was saved now, for whatever reason."""
+    def reset(self) -> None:
+        """Restart the interval, because a checkpoint was saved."""
         self._last = self._clock()
 
 
 class LoopLength:
-    """How many steps run between two loop boundaries, learnt from how long they take.
+    """Adapts the number of steps between two loop boundaries to their duration.
 
-    A boundary costs a host synchronisation, so it should be rare; a SIGTERM is answered at one,
-    so it must come every few seconds.
+    A boundary costs a host synchronization, so it should be rare; SIGTERM is handled there, so it
+    must come every few seconds.
 
     Args:
-        target_secs: what a loop should last.
-        limit: the most steps between two boundaries.
+        target_secs: target duration of a loop.
+        limit: maximum steps between two boundaries.
     """
 
     def __init__(self, target_secs: float = 1.0, limit: int = 1000) -> None:
@@ -144,10 +144,10 @@ class LoopLength:
         self._limit = limit
         self.steps = 1
 
-    def took(self, num_steps: int, secs: float) -> None:
-        """Learn from a loop of `num_steps` steps that lasted `secs` seconds; of none, nothing."""
+    def update(self, num_steps: int, secs: float) -> None:
+        """Adapt to a loop of `num_steps` steps that took `secs` seconds; ignore an empty one."""
         if not num_steps:
             return
         fitting = int(self._target_secs * num_steps / max(secs, 1e-9))
-        # At most doubled: the first loops carry tracing and cold caches.
+        # At most doubled: the first loops include tracing and cold caches.
         self.steps = max(1, min(fitting, 2 * self.steps, self._limit))

@@ -1,4 +1,4 @@
-"""One setting: a row of the table in table.py, from which flags, checks and docs are made."""
+"""A row of the table in table.py, from which flags, checks and docs are generated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from trainer.process.errors import UserError
 from trainer.settings.identity import quoted
 
-# By a field's annotation: the type of a value, or of a list's item, and what it must be in words.
+# By a field's annotation: the type of a value, or of a list's item, and its description.
 _KINDS: dict[str, tuple[type, str]] = {
     "str": (str, "text"),
     "int": (int, "a whole number"),
@@ -25,28 +25,28 @@ _KINDS: dict[str, tuple[type, str]] = {
 
 
 class Scope(enum.Flag):
-    """What a setting belongs to, beyond the weights of the run."""
+    """What a setting may vary with, and how it is used."""
 
     NONE = 0
     RESUMABLE = enum.auto()  # may change when a run is resumed: the weights do not depend on it
-    PROCESS = enum.auto()  # of one process or machine: says nothing of the run
-    WORKER = enum.auto()  # may differ from worker to worker
-    HYPERPARAMETER = enum.auto()  # what runs are compared by in TensorBoard's HPARAMS
+    PROCESS = enum.auto()  # of one process or machine, not of the run
+    WORKER = enum.auto()  # may differ between workers
+    HYPERPARAMETER = enum.auto()  # compared between runs in TensorBoard's HPARAMS
     PATH = enum.auto()  # `~` is expanded
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A row: what is known of a setting beside its name and type.
+    """A row of the table, without the setting's name and type.
 
     Attributes:
         group: the heading in `--help`.
         default: as in Config.
-        help: what it does, in a line.
-        scope: what it belongs to.
+        help: one-line help.
+        scope: see Scope.
         within: a number's range: at least the first, and below the second.
-        choices: the values it takes, if they are few.
-        rule: whether a value fits, and what it must be in words.
+        choices: the allowed values, if they are few.
+        rule: predicate of a value, and its description.
     """
 
     group: str
@@ -59,32 +59,32 @@ class Setting:
 
 
 def setting(group: str, default: Any, text: str, scope: Scope = Scope.NONE, /, **more: Any) -> Any:
-    """A dataclass field that carries its row; arguments as Setting's attributes."""
+    """Return a dataclass field that holds its row; arguments as Setting's attributes."""
     row = Setting(group, default, text, scope, **more)
     return dataclasses.field(default=default, metadata={"setting": row})
 
 
 def rows(config_class: Any) -> dict[str, Setting]:
-    """The table of a class by its settings' names."""
+    """Return the table of a class by setting name."""
     return {field.name: field.metadata["setting"] for field in dataclasses.fields(config_class)}
 
 
 def kind(config_class: Any, name: str) -> tuple[type, bool]:
-    """The type of a setting's value, or of its items, and whether it is a list."""
+    """Return the type of a setting's value, or of its items, and whether it is a list."""
     annotation = _annotation(config_class, name)
     return _KINDS[annotation][0], annotation.startswith("tuple")
 
 
 def converted(config_class: Any, name: str, value: Any) -> Any:
-    """`value` of Python as the setting's type: an int for a float, a Path for a str, a list.
+    """Convert `value` to the setting's type: an int to float, a Path to str, a list to tuple.
 
     Raises:
-        UserError: it is of another type.
+        UserError: it has another type.
     """
     annotation, row = _annotation(config_class, name), rows(config_class)[name]
     if value is None and row.default is None:
         return None
-    wanted, words = _KINDS[annotation]
+    wanted, description = _KINDS[annotation]
     if not annotation.startswith("tuple"):
         items = [value]
     elif isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
@@ -93,12 +93,12 @@ def converted(config_class: Any, name: str, value: Any) -> Any:
         items = list(value)
     found = [_convert(item, wanted) for item in items]
     if None in found:
-        raise UserError(f"--{name}={quoted(value)}: must be {words}")
+        raise UserError(f"--{name}={quoted(value)}: must be {description}")
     return tuple(found) if annotation.startswith("tuple") else found[0]
 
 
 def check(name: str, row: Setting, value: Any) -> None:
-    """Hold `value` against the row.
+    """Validate `value` against its row.
 
     Raises:
         UserError: it breaks a rule; the message names the flag, the value and the rule.
@@ -120,7 +120,7 @@ def _annotation(config_class: Any, name: str) -> str:
 
 
 def _convert(value: Any, wanted: type) -> Any:
-    """None where it cannot be."""
+    """Convert `value`, or return None if its type does not match."""
     if wanted is str and isinstance(value, (str, os.PathLike)):
         return os.fspath(value)
     if wanted is bool:

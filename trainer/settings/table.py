@@ -1,7 +1,7 @@
-"""The table of settings: each with its type, default, meaning, range and scope, once.
+"""The table of settings: each with its type, default, help, range and scope.
 
-The command line, `--help`, docs/flags.md, the identity that a resumed run must share, the
-comparison of the workers of a run, HPARAMS and the report's command are made from it.
+Flags, `--help`, docs/flags.md, the identity that a resumed run must share, the comparison of
+workers, HPARAMS and the report's command are generated from it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKER, PATH = Scope.WORKER, Scope.PATH
 PROCESS = Scope.PROCESS | Scope.RESUMABLE
 LOCATION = Scope.PATH | Scope.RESUMABLE
 
-COUNT, POSITIVE = (0, 2**31), (1, 2**31)  # what TensorFlow's int32 holds
+COUNT, POSITIVE = (0, 2**31), (1, 2**31)  # TensorFlow's int32
 NONNEGATIVE, AT_LEAST_ONE = (0, math.inf), (1, math.inf)
 
 
@@ -147,8 +147,8 @@ class Settings:
         LOCATION,
         rule=(
             c.is_feature_cache,
-            f"{', '.join(c.KEEPS_FEATURES)} or a directory, local or gs://, with a slash in it: "
-            "./features",
+            f"{', '.join(c.FEATURE_CACHE_MODES)} or a directory, local or gs://, with a slash in "
+            "it: ./features",
         ),
     )
     feature_views: int = setting(

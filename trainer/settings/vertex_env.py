@@ -1,4 +1,4 @@
-"""What Vertex AI tells a training job by its environment.
+"""Read what Vertex AI sets in a training job's environment.
 
 Vertex AI names three directories, AIP_MODEL_DIR=<base>/model/, AIP_CHECKPOINT_DIR=
 <base>/checkpoints/ and AIP_TENSORBOARD_LOG_DIR=<base>/logs/:
@@ -22,19 +22,19 @@ _DIRECTORIES = {
 
 
 def base_directory(environ: Mapping[str, str] = os.environ) -> str:
-    """The directory that holds the model's directory on Vertex AI; "" anywhere else."""
+    """Return the parent of the model's directory on Vertex AI, "" elsewhere."""
     return environ.get("AIP_MODEL_DIR", "").rstrip("/").rpartition("/")[0]
 
 
 def dataset(environ: Mapping[str, str] = os.environ) -> str:
-    """What --dataset is where Vertex AI brings a managed dataset; "" anywhere else.
+    """Return the --dataset of a Vertex AI job with a managed dataset, "" elsewhere.
 
     Returns:
-        The import files of training, validation and test, with a `*` in each name, and commas
-        between them.
+        The import files of training, validation and test, with a `*` in each name, separated by
+        commas.
 
     Raises:
-        UserError: the dataset is of another kind than pictures.
+        UserError: the dataset does not hold images.
     """
     uris = [environ.get(f"AIP_{use}_DATA_URI", "") for use in ("TRAINING", "VALIDATION", "TEST")]
     if not uris[0]:
@@ -49,5 +49,5 @@ def dataset(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def directory(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Where Vertex AI wants checkpoints, export or logs; "" anywhere else."""
+    """Return Vertex AI's directory for checkpoints, export or logs, "" elsewhere."""
     return environ.get(_DIRECTORIES[name], "").rstrip("/")

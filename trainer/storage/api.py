@@ -1,8 +1,8 @@
-"""Publish, read and list what a run leaves behind. What no manifest names does not exist.
+"""Publish, read and list a run's files, locally or in a bucket.
 
-A path is a local one or gs://bucket/…. Both keep one protocol: files are written first, under
-names that nothing else uses, and checked; the manifest comes last, in one atomic step, and no
-rename commits anything. A kill at any moment leaves either the whole or nothing that counts.
+Both backends follow one protocol: files are written and verified first, under unique names; the
+manifest is written last, in one atomic step, and no rename commits anything. A file that no
+manifest names does not count, so a kill at any moment leaves complete directories or none.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ def is_remote(path: str) -> bool:
 
 
 def join(directory: str, *names: str) -> str:
-    """The path of a file below `directory`."""
+    """Return the path of a file below `directory`."""
     return "/".join((str(directory).rstrip("/"), *names))
 
 
 def ensure_directory(path: str, flag: str) -> bool:
-    """Make `path` and prove that it can be written to.
+    """Create `path` and check that it is writable.
 
     Returns:
-        whether a local directory was made.
+        Whether a local directory was created.
 
     Raises:
-        UserError: it cannot; the message names `flag`, the path and the cause.
+        UserError: it is not writable; the message names `flag`, the path and the cause.
     """
     if "://" in path and not is_remote(path):
         raise UserError(f"--{flag}={path}: must be a local directory or gs://BUCKET/DIRECTORY")
@@ -45,12 +45,12 @@ def ensure_directory(path: str, flag: str) -> bool:
 
 
 def write_atomically(path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
-    """Replace the file at `path` as a whole: a reader sees the old content or the new.
+    """Replace the file at `path` atomically: a reader sees the old or the new content.
 
     Args:
         path: of the file.
         content: all of it.
-        metadata: kept with an object of a bucket, for list_metadata.
+        metadata: stored with an object of a bucket, for list_metadata.
     """
     if is_remote(path):
         gcs.write_atomically(path, content, metadata)
@@ -59,77 +59,76 @@ def write_atomically(path: str, content: bytes, metadata: Mapping[str, str] | No
 
 
 def write_json(path: str, value: Any) -> None:
-    """`write_atomically` for JSON, indented, with a final newline."""
+    """Write `value` as indented JSON; see write_atomically."""
     write_atomically(path, to_json(value))
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
-        OSError: there is none, or it cannot be read.
+        OSError: it does not exist or cannot be read.
     """
     return _backend(path).read_bytes(path)
 
 
 def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
-    """Make the files under `scratch` the complete content of `directory`.
+    """Publish the files under `scratch` as the complete content of `directory`.
 
     Args:
-        scratch: a local directory; it is left as it is.
-        directory: where to; whatever is there stops existing, its manifest first.
-        facts: kept in the manifest.
+        scratch: a local directory, left unchanged.
+        directory: destination; existing content is removed, its manifest first.
+        facts: stored in the manifest.
     """
     return _backend(directory).publish(scratch, directory, facts)
 
 
 def read_manifest(directory: str) -> Manifest | None:
-    """The manifest of `directory`; None where there is none that can be read."""
+    """Return the manifest of `directory`, None if it is missing or invalid."""
     return _backend(directory).read_manifest(directory)
 
 
 def verify(directory: str, manifest: Manifest) -> str | None:
-    """What is wrong with the published files, in words; None where all is as it was.
+    """Return a message about the first published file that does not match, None if all do.
 
-    A bucket answers for its checksums: nothing is downloaded.
+    A bucket reports its objects' checksums, so nothing is downloaded.
     """
     return _backend(directory).verify(directory, manifest)
 
 
 def local_copy(directory: str, manifest: Manifest) -> contextlib.AbstractContextManager[str]:
-    """A local directory, for the time of a `with`, that holds the published files, verified.
+    """Provide a local directory with the verified published files within a `with`.
 
     Raises:
-        Damaged: they are not what the manifest says.
+        ChecksumMismatch: they do not match the manifest.
     """
     return _backend(directory).local_copy(directory, manifest)
 
 
 def list_names(directory: str) -> list[str]:
-    """The names under `directory` in order, whether complete or not; empty where it is absent."""
+    """Return the sorted names under `directory`, complete or not; empty if it is missing."""
     return _backend(directory).list_names(directory)
 
 
 def list_metadata(directory: str) -> dict[str, dict[str, str]]:
-    """The metadata of every object of a bucket below `directory`, by its relative path."""
+    """Return the metadata of every object of a bucket below `directory`, by relative path."""
     return gcs.list_metadata(directory)
 
 
 def list_versions(directory: str) -> dict[str, tuple[float, int]]:
-    """The files that lie in `directory` itself, by name; empty where it is absent.
+    """Return the files directly in `directory` by name; empty if it is missing.
 
     Returns:
-        For each when it was written, in seconds by the store's own clock, and a number that no
-        later version of it has.
+        For each its modification time by the store's clock, and its version number.
     """
     return _backend(directory).list_versions(directory)
 
 
 def versions(paths: Sequence[str]) -> list[str]:
-    """For each file what changes when it is written again: a local one's size and time, a
-    bucket's generation; "" where it is gone, which reading it will tell, or anywhere else.
+    """Return each file's version: a local one's size and time, a bucket's generation; "" if
+    missing or elsewhere.
 
-    A bucket is asked by listing: a request for 1,000 files, more where they lie far apart.
+    Buckets are listed: one request per 1,000 files, more if they are far apart.
 
     Raises:
         UserError, StorageUnreachable: a bucket cannot be listed.
@@ -141,49 +140,49 @@ def versions(paths: Sequence[str]) -> list[str]:
     ]
 
 
-def remove_version(path: str, version: int, patience_secs: float | None = None) -> None:
-    """Remove a file that is still what `list_versions` saw: whoever wrote it anew needs it."""
-    _backend(path).remove_version(path, version, patience_secs)
+def remove_version(path: str, version: int, retry_secs: float | None = None) -> None:
+    """Remove a file if it still has the `version` that `list_versions` returned."""
+    _backend(path).remove_version(path, version, retry_secs)
 
 
 def replace_version(
-    path: str, content: bytes, version: int, patience_secs: float | None = None
+    path: str, content: bytes, version: int, retry_secs: float | None = None
 ) -> int | None:
-    """Write an object of a bucket if its newest version is still `version`; 0: if there is none.
+    """Write an object of a bucket if its version is still `version` (0: it does not exist).
 
-    The bucket compares, in one step with the write.
+    The bucket compares and writes atomically.
 
     Returns:
-        the version written; None where another has been written meanwhile.
+        The version written; None if another was written meanwhile.
     """
-    return gcs_versions.replace_version(path, content, version, patience_secs)
+    return gcs_versions.replace_version(path, content, version, retry_secs)
 
 
-def read_newest(path: str, patience_secs: float | None = None) -> tuple[bytes, int]:
-    """The content and the version of an object of a bucket.
+def read_newest(path: str, retry_secs: float | None = None) -> tuple[bytes, int]:
+    """Return the content and the version of an object of a bucket.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
     """
-    return gcs_versions.read_newest(path, patience_secs)
+    return gcs_versions.read_newest(path, retry_secs)
 
 
 def check_readable(path: str, flag: str) -> None:
-    """Ask a bucket for what is at `path`, or below it, once and within seconds.
+    """Check that a bucket has something at or below `path`, within seconds.
 
     Raises:
-        UserError: there is nothing, or the bucket refuses, or does not answer; `flag` is named.
+        UserError: it has nothing, refuses or does not respond; the message names `flag`.
     """
     gcs.check_readable(path, flag)
 
 
 def remove_file(path: str) -> None:
-    """Remove one file, if it is there."""
+    """Remove a file, if it exists."""
     _backend(path).remove_file(path)
 
 
 def remove(directory: str) -> None:
-    """Remove a published directory, its manifest first, so that a kill leaves no half."""
+    """Remove a published directory, its manifest first, so that a kill leaves it incomplete."""
     _backend(directory).remove(directory)
 
 

@@ -1,4 +1,4 @@
-"""Storage in a bucket; see api.py for what each function is for."""
+"""Storage in a bucket; api.py documents each function."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.storage import gcs_client
-from trainer.storage.gcs_client import bucket_and_name, call, calling
+from trainer.storage.gcs_client import bucket_and_name, call_options, translating_errors
 from trainer.storage.gcs_transfer import (
     TRIES,
     checksum,
+    checksum_error,
     create,
     download,
-    downloaded,
+    download_bytes,
     upload,
-    wrong_checksum,
 )
 from trainer.storage.manifest import MANIFEST, Manifest, crc32c, parse
 
@@ -30,26 +30,26 @@ def ensure_directory(path: str, flag: str) -> bool:
 
 
 def write_atomically(path: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
-    """See api. `metadata` is kept with the object and listed with it."""
+    """See api. `metadata` is stored with the object and listed with it."""
     blob = gcs_client.blob(path)
     blob.metadata = metadata
-    with calling(path, "write"):
+    with translating_errors(path, "write"):
         for _ in range(TRIES):
             blob.upload_from_string(
-                content, "application/octet-stream", checksum="crc32c", **call()
+                content, "application/octet-stream", checksum="crc32c", **call_options()
             )
             if checksum(blob) == crc32c(content):
                 return
-    raise wrong_checksum(path)
+    raise checksum_error(path)
 
 
 def read_bytes(path: str) -> bytes:
     """See api."""
     from google.api_core.exceptions import NotFound
 
-    with calling(path, "read"):
+    with translating_errors(path, "read"):
         try:
-            return downloaded(gcs_client.blob(path))
+            return download_bytes(gcs_client.blob(path))
         except NotFound as error:
             raise FileNotFoundError(2, "No such object", path) from error
 
@@ -77,17 +77,17 @@ def verify(directory: str, manifest: Manifest) -> str | None:
     for name, expected in manifest.files.items():
         blob = found.get(f"{prefix}/{name}")
         if blob is None:
-            return f"{directory}/{name}: is gone"
+            return f"{directory}/{name}: is missing"
         if int(blob.size) != expected["size"]:
             return f"{directory}/{name}: {blob.size} bytes instead of {expected['size']}"
         if checksum(blob) != expected["crc32c"]:
-            return f"{directory}/{name}: its checksum does not match"
+            return f"{directory}/{name}: checksum mismatch"
     return None
 
 
 @contextlib.contextmanager
 def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
-    """See api: downloaded by name and generation."""
+    """See api. Downloads by name and generation."""
     with tempfile.TemporaryDirectory(prefix="graft-fetched-") as scratch:
         download(directory, manifest, scratch)
         yield scratch
@@ -101,7 +101,7 @@ def list_names(directory: str) -> list[str]:
 
 
 def list_metadata(directory: str) -> dict[str, dict[str, str]]:
-    """The metadata of every object below `directory`, by its path relative to it."""
+    """See api."""
     _, prefix = bucket_and_name(directory)
     return {blob.name[len(prefix) + 1 :]: blob.metadata or {} for blob in _below(directory)}
 
@@ -114,7 +114,7 @@ def remove(directory: str) -> None:
 
 
 def list_versions(directory: str) -> dict[str, tuple[float, int]]:
-    """See api: the bucket's clock, and the object's generation."""
+    """See api. Uses the bucket's clock and the object's generation."""
     _, prefix = bucket_and_name(directory)
     found = ((blob.name[len(prefix) + 1 :], blob) for blob in _below(directory))
     return {
@@ -131,9 +131,9 @@ def check_readable(path: str, flag: str) -> None:
     gcs_check.check_readable(path, flag)
 
 
-def remove_version(path: str, version: int, patience_secs: float | None = None) -> None:
-    """See api. The bucket itself compares the generation."""
-    _delete(gcs_client.blob(path), patience_secs, if_generation_match=version)
+def remove_version(path: str, version: int, retry_secs: float | None = None) -> None:
+    """See api. The bucket compares the generation."""
+    _delete(gcs_client.blob(path), retry_secs, if_generation_match=version)
 
 
 def remove_file(path: str) -> None:
@@ -141,19 +141,19 @@ def remove_file(path: str) -> None:
     _delete(gcs_client.blob(path))
 
 
-def _delete(blob: Any, patience_secs: float | None = None, **condition: int) -> None:
+def _delete(blob: Any, retry_secs: float | None = None, **condition: int) -> None:
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
     path = f"gs://{blob.bucket.name}/{blob.name}"
-    with calling(path, "delete"), contextlib.suppress(NotFound, PreconditionFailed):
-        blob.delete(**condition, **call(patience_secs))
+    with translating_errors(path, "delete"), contextlib.suppress(NotFound, PreconditionFailed):
+        blob.delete(**condition, **call_options(retry_secs))
 
 
 def _below(directory: str) -> list[Any]:
     bucket, prefix = bucket_and_name(directory)
     fields = "items(name,generation,size,crc32c,metadata,updated),nextPageToken"
-    with calling(directory, "list"):
+    with translating_errors(directory, "list"):
         found = bucket.client.list_blobs(
-            bucket.name, prefix=f"{prefix}/" if prefix else None, fields=fields, **call()
+            bucket.name, prefix=f"{prefix}/" if prefix else None, fields=fields, **call_options()
         )
         return list(found)

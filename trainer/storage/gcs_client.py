@@ -1,6 +1,6 @@
-"""The client of Google Cloud Storage: made when first needed, patient for so long, explained.
+"""The Google Cloud Storage client: created on first use, with retries and clear errors.
 
-google-cloud-storage is imported only where a gs:// path is used.
+google-cloud-storage is imported only if a gs:// path is used.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from trainer.process.errors import GraftError, StorageUnreachable, UserError
 
-# How long one call is tried again: longer than a bucket's bad minute.
-PATIENCE_SECS = 120.0
+# How long to retry one call: longer than a typical outage of a bucket.
+RETRY_SECS = 120.0
 _CONNECT_SECS, _READ_SECS = 5.0, 30.0
 _PERMISSIONS = {
     "list": "storage.objects.list",
@@ -25,7 +25,7 @@ _PERMISSIONS = {
 
 
 def client() -> Any:
-    """The process's client; STORAGE_EMULATOR_HOST leads it to an emulator."""
+    """Return the process's client; STORAGE_EMULATOR_HOST selects an emulator."""
     return _client(os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
@@ -35,7 +35,7 @@ def _client(emulator_host: str | None) -> Any:
     from google.cloud import storage
 
     try:
-        # A project is only needed to make buckets.
+        # A project is only needed to create buckets.
         return storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "none"))
     except DefaultCredentialsError as error:
         raise UserError(
@@ -46,17 +46,17 @@ def _client(emulator_host: str | None) -> Any:
 
 
 def close() -> None:
-    """Let go of the client and its connections."""
+    """Close the client and its connections."""
     if _client.cache_info().currsize:
         client().close()
         _client.cache_clear()
 
 
 def bucket_and_name(path: str) -> tuple[Any, str]:
-    """The bucket's object, and the name in it without a slash at the end.
+    """Return the bucket, and the object name without a trailing slash.
 
     Raises:
-        UserError: `path` names no bucket, or one that cannot be.
+        UserError: `path` names no bucket, or an invalid one.
     """
     bucket, _, name = path.removeprefix("gs://").partition("/")
     if not bucket:
@@ -64,20 +64,20 @@ def bucket_and_name(path: str) -> tuple[Any, str]:
     try:
         return client().bucket(bucket), name.rstrip("/")
     except ValueError as error:
-        raise UserError(f"{path}: no name of a bucket ({_line(error)})") from error
+        raise UserError(f"{path}: not a bucket name ({_line(error)})") from error
 
 
 def blob(path: str, generation: int | None = None) -> Any:
-    """The object at `path`, of one generation or of the newest."""
+    """Return the object at `path`, of one generation or the newest."""
     bucket, name = bucket_and_name(path)
     return bucket.blob(name, generation=generation)
 
 
-def call(patience_secs: float | None = None) -> dict[str, Any]:
-    """Keyword arguments for every call of the library: what to try again, and for how long."""
+def call_options(retry_secs: float | None = None) -> dict[str, Any]:
+    """Return the retry and timeout arguments for a call of the library."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
-    secs = PATIENCE_SECS if patience_secs is None else patience_secs
+    secs = RETRY_SECS if retry_secs is None else retry_secs
     retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=10.0, multiplier=2.0)
     return {
         "retry": retry.with_timeout(secs),
@@ -86,7 +86,7 @@ def call(patience_secs: float | None = None) -> dict[str, Any]:
 
 
 def identity() -> str:
-    """Who asks, as far as the credentials say."""
+    """Return the account of the credentials, as far as known."""
     credentials = client()._credentials
     for name in ("service_account_email", "signer_email", "account"):
         who = getattr(credentials, name, "")
@@ -99,11 +99,11 @@ def identity() -> str:
 
 
 @contextlib.contextmanager
-def calling(path: str, act: str) -> Iterator[None]:
-    """What the library raises within becomes an error that names the path, who asked, and why.
+def translating_errors(path: str, act: str) -> Iterator[None]:
+    """Replace the library's errors by ones that name the path, the account and the cause.
 
     Args:
-        path: what is asked for.
+        path: the object or directory.
         act: list, read, write or delete.
     """
     import requests
@@ -121,11 +121,11 @@ def calling(path: str, act: str) -> Iterator[None]:
         requests.RequestException,
         ConnectionError,
     ) as error:
-        raise explained(error, path, act) from error
+        raise _translate(error, path, act) from error
 
 
-def explained(error: BaseException, path: str, act: str) -> GraftError:
-    """`error` of the library as what a user can act on."""
+def _translate(error: BaseException, path: str, act: str) -> GraftError:
+    """Convert an error of the library to one that a user can act on."""
     from google.api_core.exceptions import RetryError
     from google.auth.exceptions import RefreshError, TransportError
 
@@ -138,7 +138,7 @@ def explained(error: BaseException, path: str, act: str) -> GraftError:
     text = str(cause)
     bucket = "gs://" + path.removeprefix("gs://").partition("/")[0]
     if isinstance(cause, RefreshError) or code == 401:
-        if any(word in text for word in ("iat and exp", "clock", "time frame", "timeframe")):
+        if any(phrase in text for phrase in ("iat and exp", "clock", "time frame", "timeframe")):
             return UserError(
                 f"{path}: this machine's clock is wrong, so its credentials are refused; set it "
                 f"({_line(cause)})"
@@ -163,7 +163,7 @@ def explained(error: BaseException, path: str, act: str) -> GraftError:
         return UserError(f"{path}: not found; is there a bucket {bucket}? ({_line(cause)})")
     return StorageUnreachable(
         f"{path}: cannot be reached to {act}, asked as {identity()} ({_line(cause)}); "
-        "what is published is whole"
+        "published files are complete"
     )
 
 

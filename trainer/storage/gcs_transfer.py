@@ -1,8 +1,8 @@
-"""Objects in and out of a bucket, with their checksums.
+"""Upload and download objects of a bucket, with checksums.
 
-Every object is made with the condition that it is not there yet, so that a call may be repeated,
-and no two processes overwrite each other. When the answer to a call is lost, its repetition finds
-the object there: the checksum says whether it is ours.
+Every object is created on the condition that it does not exist, so that calls can be retried and
+processes cannot overwrite each other's objects. If a response is lost, the retry finds the
+object: its checksum tells whether it is ours.
 """
 
 from __future__ import annotations
@@ -14,70 +14,70 @@ from typing import Any
 
 from trainer.process.errors import StorageUnreachable
 from trainer.storage import gcs_client
-from trainer.storage.gcs_client import bucket_and_name, call, calling
-from trainer.storage.manifest import ChecksumMismatch, Manifest, crc32c, crc32c_of, described
+from trainer.storage.gcs_client import bucket_and_name, call_options, translating_errors
+from trainer.storage.manifest import ChecksumMismatch, Manifest, crc32c, crc32c_of, file_entries
 
 _NUM_THREADS = 8
-TRIES = 3  # of what arrives with a wrong checksum
+TRIES = 3  # of a transfer with a checksum mismatch
 
 
 def upload(scratch: str, directory: str) -> dict[str, dict[str, Any]]:
-    """Make an object of every file below `scratch`; returns what a manifest says of them."""
+    """Upload every file below `scratch`, and return the manifest's entries."""
     from google.cloud.storage import transfer_manager
 
     bucket, prefix = bucket_and_name(directory)
-    files = described(scratch)
-    waiting = list(files)
-    with calling(directory, "write"):
+    files = file_entries(scratch)
+    pending = list(files)
+    with translating_errors(directory, "write"):
         for _ in range(TRIES):
-            blobs = {name: bucket.blob(f"{prefix}/{name}") for name in waiting}
+            blobs = {name: bucket.blob(f"{prefix}/{name}") for name in pending}
             outcomes = transfer_manager.upload_many(
                 [(os.path.join(scratch, name), blob) for name, blob in blobs.items()],
-                upload_kwargs={"if_generation_match": 0, "checksum": "crc32c", **call()},
+                upload_kwargs={"if_generation_match": 0, "checksum": "crc32c", **call_options()},
                 worker_type=transfer_manager.THREAD,
                 max_workers=_NUM_THREADS,
             )
             for (name, blob), outcome in zip(blobs.items(), outcomes, strict=True):
-                generation = _settled(blob, outcome, **files[name])
+                generation = _committed_generation(blob, outcome, **files[name])
                 if generation is not None:
                     files[name]["generation"] = generation
-                    waiting.remove(name)
-            if not waiting:
+                    pending.remove(name)
+            if not pending:
                 return files
-    raise wrong_checksum(f"{directory}/{min(waiting)}")
+    raise checksum_error(f"{directory}/{min(pending)}")
 
 
 def create(path: str, content: bytes) -> int:
-    """Make an object that is not there; returns its generation.
+    """Create an object, and return its generation.
 
     Raises:
-        StorageUnreachable: another one is there.
+        StorageUnreachable: another process created it.
     """
     from google.api_core.exceptions import PreconditionFailed
 
     blob, outcome = gcs_client.blob(path), None
-    with calling(path, "write"):
+    with translating_errors(path, "write"):
         try:
             blob.upload_from_string(
                 content,
                 "application/json",
                 if_generation_match=0,
                 checksum="crc32c",
-                **call(),
+                **call_options(),
             )
         except PreconditionFailed as error:
             outcome = error
-        generation = _settled(blob, outcome, len(content), crc32c(content))
+        generation = _committed_generation(blob, outcome, len(content), crc32c(content))
     if generation is None:
-        raise wrong_checksum(path)
+        raise checksum_error(path)
     return generation
 
 
 def download(directory: str, manifest: Manifest, scratch: str) -> None:
-    """Fetch what `manifest` names, by name and generation, into `scratch`.
+    """Download the files of `manifest`, by name and generation, into `scratch`.
 
     Raises:
-        Damaged: it is gone, or not what the manifest says.
+        ChecksumMismatch: a file is missing, or does not match the manifest.
     """
     from google.cloud.storage import transfer_manager
 
@@ -87,68 +87,65 @@ def download(directory: str, manifest: Manifest, scratch: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         blob = gcs_client.blob(f"{directory}/{name}", generation=file["generation"])
         pairs.append((blob, target))
-    with calling(directory, "read"):
+    with translating_errors(directory, "read"):
         for _ in range(TRIES):
             outcomes = transfer_manager.download_many(
                 pairs,
-                download_kwargs={"checksum": "crc32c", **call()},
+                download_kwargs={"checksum": "crc32c", **call_options()},
                 worker_type=transfer_manager.THREAD,
                 max_workers=_NUM_THREADS,
             )
             failed = [(p, o) for p, o in zip(pairs, outcomes, strict=True) if o is not None]
             for (blob, _), outcome in failed:
                 if getattr(outcome, "code", None) == 404:
-                    raise ChecksumMismatch(f"gs://{blob.bucket.name}/{blob.name}: is gone")
-                if not isinstance(outcome, _arrived_badly()):
+                    raise ChecksumMismatch(f"gs://{blob.bucket.name}/{blob.name}: is missing")
+                if not isinstance(outcome, _retryable_errors()):
                     raise outcome
             pairs = [pair for pair, _ in failed]
     if pairs:
-        raise ChecksumMismatch(f"{directory}: {pairs[0][0].name} arrives with a wrong checksum")
+        raise ChecksumMismatch(f"{directory}: {pairs[0][0].name}: checksum mismatch in transfer")
     for name, file in manifest.files.items():
         path = Path(scratch, name)
         if (path.stat().st_size, crc32c_of(path)) != (file["size"], file["crc32c"]):
-            raise ChecksumMismatch(f"{directory}/{name}: its checksum does not match")
+            raise ChecksumMismatch(f"{directory}/{name}: checksum mismatch")
 
 
-def downloaded(blob: Any, patience: dict[str, Any] | None = None) -> bytes:
-    """The content of an object, which arrived with the right checksum.
+def download_bytes(blob: Any, options: dict[str, Any] | None = None) -> bytes:
+    """Return the content of an object, with its checksum verified.
 
     Args:
         blob: the object.
-        patience: what `call` gave, if not the usual.
+        options: from `call_options`; its defaults if None.
     """
     for attempt in range(TRIES):
         try:
-            return blob.download_as_bytes(checksum="crc32c", **(patience or call()))
-        except _arrived_badly():
+            return blob.download_as_bytes(checksum="crc32c", **(options or call_options()))
+        except _retryable_errors():
             if attempt == TRIES - 1:
                 raise
     raise AssertionError("not reached")
 
 
 def checksum(blob: Any) -> str:
-    """CRC-32C of an object as 8 hexadecimal digits, as the bucket says."""
+    """Return the bucket's CRC-32C of an object as 8 hexadecimal digits."""
     return base64.b64decode(blob.crc32c or "").hex()
 
 
-def wrong_checksum(path: str) -> StorageUnreachable:
-    """What to raise when bytes did not arrive as they were sent, time and again."""
-    return StorageUnreachable(f"{path}: arrives with a wrong checksum, {TRIES} times")
+def checksum_error(path: str) -> StorageUnreachable:
+    """Return the error for repeated checksum mismatches in transfer."""
+    return StorageUnreachable(f"{path}: checksum mismatch in {TRIES} transfers")
 
 
-def _arrived_badly() -> tuple[type[Exception], ...]:
-    """What the library does not try again: wrong bytes, and the body of a refusal cut short."""
+def _retryable_errors() -> tuple[type[Exception], ...]:
+    """Return errors that the library does not retry: corrupt data, and truncated responses."""
     from google.cloud.storage.exceptions import DataCorruption
     from requests.exceptions import ChunkedEncodingError
 
     return DataCorruption, ChunkedEncodingError
 
 
-def _settled(blob: Any, outcome: Any, size: int, crc32c: str) -> int | None:
-    """The generation of an upload that may have been committed without our hearing of it.
-
-    None where it must be sent again.
-    """
+def _committed_generation(blob: Any, outcome: Any, size: int, crc32c: str) -> int | None:
+    """Return the generation of an upload whose response may be lost, None to retry it."""
     from google.api_core.exceptions import NotFound, PreconditionFailed
     from google.cloud.storage.exceptions import DataCorruption
 
@@ -158,13 +155,13 @@ def _settled(blob: Any, outcome: Any, size: int, crc32c: str) -> int | None:
     for _ in range(TRIES):
         try:
             if not is_known:
-                blob.reload(**call())
-        except NotFound:  # the library removes what it takes for corrupt
+                blob.reload(**call_options())
+        except NotFound:  # the library removes corrupt objects
             return None
         if (int(blob.size), checksum(blob)) == (size, crc32c):
             return int(blob.generation)
         is_known = False
     raise StorageUnreachable(
-        f"gs://{blob.bucket.name}/{blob.name}: holds other bytes than were sent; does another "
+        f"gs://{blob.bucket.name}/{blob.name}: holds different bytes than were sent; does another "
         "process write here?"
     )

@@ -1,8 +1,4 @@
-"""Storage in a local directory; see api.py for what each function is for.
-
-Files are written first, under a directory of their own, and flushed; the manifest comes last, in
-one atomic step. A kill at any moment leaves either the whole or nothing that counts.
-"""
+"""Storage in a local directory; api.py documents each function and the protocol."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ def ensure_directory(path: str, flag: str) -> bool:
 def write_atomically(path: str, content: bytes) -> None:
     """See api."""
     directory = os.path.dirname(path) or "."
-    with _failing_as(path, len(content)):
+    with _translating_errors(path, len(content)):
         _write_atomically(path, directory, content)
 
 
@@ -71,7 +67,7 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
         relative = source.relative_to(scratch)
         content = source.read_bytes()
         destination = target / relative
-        with _failing_as(str(destination), len(content)):
+        with _translating_errors(str(destination), len(content)):
             destination.parent.mkdir(parents=True, exist_ok=True)
             with open(destination, "wb") as stream:
                 stream.write(content)
@@ -79,7 +75,7 @@ def publish(scratch: str, directory: str, facts: dict[str, Any]) -> Manifest:
                 os.fsync(stream.fileno())
         files[relative.as_posix()] = {"size": len(content), "crc32c": crc32c(content)}
     for below in {target.parent, *(target.joinpath(name).parent for name in files)}:
-        flush(str(below))  # or a power cut takes the names of files that are whole
+        flush(str(below))  # else a power failure may lose the names of complete files
     manifest = Manifest(files, facts)
     write_atomically(str(manifest_path), manifest.to_bytes())
     return manifest
@@ -95,7 +91,7 @@ def read_manifest(directory: str) -> Manifest | None:
 
 @contextlib.contextmanager
 def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
-    """See api: the directory itself."""
+    """See api. Yields the directory itself."""
     found = verify(directory, manifest)
     if found is not None:
         raise ChecksumMismatch(found)
@@ -103,7 +99,7 @@ def local_copy(directory: str, manifest: Manifest) -> Iterator[str]:
 
 
 def verify(directory: str, manifest: Manifest, is_checked: bool = True) -> str | None:
-    """See api. Every byte is read, or where it is not to be `is_checked`, the sizes alone."""
+    """See api. Unless `is_checked`, compares only the sizes."""
     for name, expected in manifest.files.items():
         path = Path(directory) / name
         try:
@@ -111,7 +107,7 @@ def verify(directory: str, manifest: Manifest, is_checked: bool = True) -> str |
             if size != expected["size"]:
                 return f"{path}: {size} bytes instead of {expected['size']}"
             if is_checked and crc32c_of(path) != expected["crc32c"]:
-                return f"{path}: its checksum does not match"
+                return f"{path}: checksum mismatch"
         except OSError as error:
             return f"{path}: {error.strerror}"
     return None
@@ -126,11 +122,11 @@ def list_names(directory: str) -> list[str]:
 
 
 def list_versions(directory: str) -> dict[str, tuple[float, int]]:
-    """See api: the file system's clock, which of a network's is the server's."""
+    """See api. Uses the file system's clock, on a network file system the server's."""
     versions = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
-            # What is gone by now, another process has replaced or swept.
+            # Another process may replace or sweep it meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False):
                     seen = entry.stat(follow_symlinks=False)
@@ -139,7 +135,7 @@ def list_versions(directory: str) -> dict[str, tuple[float, int]]:
 
 
 def version(path: str) -> str:
-    """See api.versions. Of a link, what it leads to."""
+    """See api.versions. Follows links."""
     with contextlib.suppress(OSError):
         status = os.stat(path)
         return f"{status.st_size} {status.st_mtime_ns}"
@@ -152,9 +148,9 @@ def remove_file(path: str) -> None:
         os.remove(path)
 
 
-def remove_version(path: str, version: int, patience_secs: float | None = None) -> None:
-    """See api. Between the look and the removal lie microseconds, which no call closes."""
-    with contextlib.suppress(OSError):  # gone already, or another user's to remove
+def remove_version(path: str, version: int, retry_secs: float | None = None) -> None:
+    """See api. A race of microseconds remains between stat and unlink."""
+    with contextlib.suppress(OSError):  # removed already, or another user's
         if os.stat(path, follow_symlinks=False).st_mtime_ns == version:
             os.unlink(path)
 
@@ -166,8 +162,8 @@ def remove(directory: str) -> None:
 
 
 @contextlib.contextmanager
-def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
-    """An OSError within becomes a UserError that names `path` and what it needs."""
+def _translating_errors(path: str, num_bytes: int) -> Iterator[None]:
+    """Replace an OSError by a UserError that names `path` and the bytes needed."""
     try:
         yield
     except OSError as error:
@@ -175,7 +171,7 @@ def _failing_as(path: str, num_bytes: int) -> Iterator[None]:
 
 
 def flush(path: str) -> None:
-    """Have the content of a file, or the names in a directory, written to the disk."""
+    """Flush the content of a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

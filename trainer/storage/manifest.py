@@ -1,4 +1,4 @@
-"""The file that makes a directory complete: what lies in it, with a checksum of each file."""
+"""The manifest, which marks a directory as complete and lists its files' checksums."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ MANIFEST = "MANIFEST.json"
 
 
 class ChecksumMismatch(Exception):
-    """What was published is not what is there; the message says which file, and how."""
+    """A published file does not match its manifest; the message names the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What makes a directory complete.
+    """The content of a complete directory.
 
     Attributes:
         files: path relative to the directory -> {"size": bytes, "crc32c": 8 hexadecimal digits},
             and in a bucket the "generation" of the object.
-        facts: what the publisher says of it (step, digest, ...), in JSON's types.
+        facts: the publisher's metadata (step, digest, ...), in JSON types.
     """
 
     files: dict[str, dict[str, Any]]
     facts: dict[str, Any]
 
     def to_bytes(self) -> bytes:
-        """As JSON, with a checksum of its own: facts are worth as much as files."""
+        """Serialize as JSON, with a checksum of the manifest itself."""
         content = dataclasses.asdict(self)
         return to_json({**content, "crc32c": _own_checksum(content)})
 
 
-def described(directory: str) -> dict[str, dict[str, Any]]:
-    """What a manifest says of each file below a local `directory`."""
+def file_entries(directory: str) -> dict[str, dict[str, Any]]:
+    """Return the manifest's entry of each file below a local `directory`."""
     return {
         p.relative_to(directory).as_posix(): {"size": p.stat().st_size, "crc32c": crc32c_of(p)}
         for p in sorted(Path(directory).rglob("*"))
@@ -45,7 +45,7 @@ def described(directory: str) -> dict[str, dict[str, Any]]:
 
 
 def parse(content: bytes) -> Manifest | None:
-    """The inverse of Manifest.to_bytes; None where `content` is not whole."""
+    """Parse what Manifest.to_bytes returned; None if `content` is corrupt."""
     try:
         values = json.loads(content)
         files, facts = values["files"], dict(values["facts"])
@@ -59,27 +59,27 @@ def parse(content: bytes) -> Manifest | None:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON as people read it: indented, with a final newline.
+    """Serialize as indented JSON with a final newline.
 
     Raises:
-        ValueError: it holds a number that is not finite.
+        ValueError: a number is not finite.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "surrogatepass")  # names of files may be any bytes
+    return (text + "\n").encode("utf-8", "surrogatepass")  # file names may be any bytes
 
 
 def crc32c(content: bytes) -> str:
-    """CRC-32C as 8 hexadecimal digits."""
+    """Return the CRC-32C of `content` as 8 hexadecimal digits."""
     return f"{google_crc32c.value(content):08x}"
 
 
 def crc32c_of(path: Path) -> str:
-    """CRC-32C of a file as 8 hexadecimal digits."""
-    whole = google_crc32c.Checksum()
+    """Return the CRC-32C of a file as 8 hexadecimal digits."""
+    checksum = google_crc32c.Checksum()
     with open(path, "rb") as stream:
-        for _ in whole.consume(stream, 1 << 20):
+        for _ in checksum.consume(stream, 1 << 20):
             pass
-    return whole.hexdigest().decode()
+    return checksum.hexdigest().decode()
 
 
 def _own_checksum(content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Uploads in the background, in order, few at a time; what fails is told at the next boundary."""
+"""Upload in the background, in order; errors surface at the next loop boundary."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _NICENESS = 10
 
 
 class UploadQueue:
-    """One thread that does jobs in the order in which they came, when training leaves it a core.
+    """Runs jobs in order in one low-priority thread.
 
-    After a job that failed no other is done: what comes later may rely on it.
+    A failed job stops the queue: later jobs may depend on it.
 
     Args:
-        max_waiting: jobs that may wait; `submit` waits when there are so many.
+        max_waiting: maximum queue length; `submit` blocks when it is reached.
 
     Attributes:
-        must_hold: asked before each job; raises where nothing may be written any more.
+        precondition: called before each job; raises if nothing may be written any more.
     """
 
     def __init__(self, max_waiting: int = 4) -> None:
-        self.must_hold: Callable[[], None] = lambda: None
+        self.precondition: Callable[[], None] = lambda: None
         self._max_waiting = max_waiting
         self._jobs: collections.deque[Callable[[], object]] = collections.deque()
         self._is_busy = False
@@ -39,7 +39,7 @@ class UploadQueue:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Have `job` done later, after all that were submitted before.
+        """Queue `job`.
 
         Raises:
             GraftError: an earlier job failed.
@@ -55,17 +55,17 @@ class UploadQueue:
             self._changed.notify_all()
 
     def check(self) -> None:
-        """Raise what a job has failed with, or why no other may be done."""
-        self.must_hold()
+        """Raise the error of a failed job, or of the precondition."""
+        self.precondition()
         with self._changed:
             self._raise()
 
     def flush(self, deadline_secs: float | None = None) -> None:
-        """Wait until all is done.
+        """Wait until the queue is empty.
 
         Raises:
             GraftError: a job failed.
-            StorageUnreachable: not all is done after `deadline_secs`.
+            StorageUnreachable: the queue is not empty after `deadline_secs`.
         """
         until = None if deadline_secs is None else time.monotonic() + deadline_secs
         with self._changed:
@@ -73,18 +73,18 @@ class UploadQueue:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     raise StorageUnreachable(
-                        f"uploads: not done within {deadline_secs:.0f} s; what is published is "
-                        "whole, and the same command goes on from there"
+                        f"uploads: not done within {deadline_secs:.0f} s; published files are "
+                        "complete, and the same command resumes from there"
                     )
                 self._changed.wait(left)
             self._raise()
 
     @contextlib.contextmanager
     def draining(self) -> Iterator[None]:
-        """Before the `with` is left, all is done; in a hurry after SIGTERM.
+        """Flush the queue when the `with` ends; with a short deadline after SIGTERM.
 
         Raises:
-            GraftError: a job failed, or there was no time for it.
+            GraftError: a job failed, or did not finish in time.
         """
         try:
             yield
@@ -102,9 +102,9 @@ class UploadQueue:
             raise self._error
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # where a thread and those it starts have their own priority
+        if sys.platform == "linux":  # there priorities are per thread, and inherited
             own = os.PRIO_PROCESS, threading.get_native_id()
-            with contextlib.suppress(OSError):  # a sandbox may forbid it; the uploads work
+            with contextlib.suppress(OSError):  # a sandbox may forbid it
                 os.setpriority(*own, max(os.getpriority(*own), _NICENESS))
         while True:
             with self._changed:
@@ -114,7 +114,7 @@ class UploadQueue:
                 self._is_busy = True
                 self._changed.notify_all()
             try:
-                self.must_hold()
+                self.precondition()
                 job()
             except BaseException as error:
                 self._fail(error)

@@ -1,1 +1,1 @@
-"""What a run leaves behind and others read of it: state, status, goodput, lease."""
+"""The files of a run: state, status, goodput, lease."""

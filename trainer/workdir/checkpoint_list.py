@@ -1,7 +1,7 @@
-"""Which checkpoints a directory holds, and which of them are complete.
+"""List the checkpoints of a directory.
 
-A checkpoint is a directory `step_<step>`, or `step_<step>_<attempt>` where an earlier attempt at
-the same step was cut short; it is complete once it has a manifest.
+A checkpoint is a directory `step_<step>`, or `step_<step>_<attempt>` if an earlier attempt at the
+same step was interrupted; it is complete once it has a manifest.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import trainer
 from trainer.process.errors import UserError
 from trainer.storage import api as storage
 
-# Of what a checkpoint holds: its variables and its RunState. docs/release.md says when it goes up.
+# Version of a checkpoint's variables and RunState. docs/release.md says when to increment it.
 FORMAT = 1
 
 _NAME = re.compile(r"step_(\d+)(?:_(\d+))?")
 
 
 def name_of(step: int, taken: Iterable[str]) -> str:
-    """The name for a checkpoint of `step` that is none of `taken`."""
+    """Return a name for a checkpoint of `step` that is not among `taken`."""
     name, attempt = f"step_{step:08d}", 0
     while name in taken:
         attempt += 1
@@ -30,12 +30,12 @@ def name_of(step: int, taken: Iterable[str]) -> str:
 
 
 def step_of(name: str) -> int:
-    """The steps done in the checkpoint of that name."""
+    """Return the step of a checkpoint by its name."""
     return _order(name)[0]
 
 
 def names(directory: str) -> list[str]:
-    """The names of the checkpoints in `directory`, complete or not; other names are not ours."""
+    """Return the names of the checkpoints in `directory`, complete or not."""
     return list(filter(_NAME.fullmatch, storage.list_names(directory)))
 
 
@@ -44,12 +44,12 @@ def complete(
     among: Iterable[str] | None = None,
     known: dict[str, storage.Manifest] | None = None,
 ) -> Iterator[tuple[str, storage.Manifest]]:
-    """Name and manifest of each complete checkpoint in `directory`, the newest first.
+    """Yield name and manifest of each complete checkpoint in `directory`, the newest first.
 
     Args:
         directory: of the checkpoints.
-        among: the names to look at; else all that are there.
-        known: manifests that need not be read again, by name; those read are added.
+        among: the names to consider; by default all.
+        known: cached manifests by name; those read are added.
 
     Raises:
         UserError: a newer version of the program wrote it.
@@ -66,7 +66,7 @@ def complete(
 
 
 def _check_format(directory: str, facts: Mapping[str, Any]) -> None:
-    """Refuse the checkpoint in `directory` if a newer version wrote it; `facts`: its manifest's.
+    """Refuse the checkpoint in `directory` if a newer version wrote it, by its manifest's `facts`.
 
     Raises:
         UserError: its format is above FORMAT.

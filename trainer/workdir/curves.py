@@ -1,23 +1,22 @@
-"""`logs/curves.jsonl`: what a run has measured over its steps, as data; no TensorFlow is needed.
+"""Read and write `logs/curves.jsonl`, a run's measurements by step, without TensorFlow.
 
-One JSON object a line, in the order in which they were measured; of a curve the steps rise:
+One JSON object a line, in order of measurement; the steps of a curve increase:
 
     {"curve": "train", "step": 10, "wall_time": 1790000000.123, "loss": 0.52, "accuracy": 0.81, …}
 
-    curve      "train": means over the steps since the point before; "eval": one evaluation
+    curve      "train": means over the steps since the previous point; "eval": one evaluation
     step       training steps done, from 1
     wall_time  seconds since 1970, to the millisecond
-    the rest   scalars by the tags that they have in TensorBoard, in double precision: `loss` in
+    the rest   scalars by their TensorBoard tags, in double precision: `loss` in
                nats; `accuracy`, `recall/CLASS`, `precision/CLASS`, `mean_recall`,
                `mean_precision`, `input_wait` and `goodput` in [0, 1]; `learning_rate`;
                `gradient_norm`; `examples_per_sec`; `device_memory_gb` in 1e9 bytes, on a GPU.
                null: not finite, since JSON has neither NaN nor infinity
 
-A point is there for each `--log_every_steps`. Past MOST_POINTS of them every second one is left
-out, past twice as many three of four, and so on, but for the newest: the file is written, and
-uploaded, as a whole, and stays small. Which are left depends on the step alone. The "eval" curve
-has all its points. A workdir of an earlier version has no such file; where its run is resumed, the
-curves begin there.
+There is a point every `--log_every_steps`. Beyond MOST_POINTS every second one is dropped, beyond
+twice as many three of four, and so on, except the newest: the file is rewritten and uploaded each
+time, and must stay small. Which are kept depends on the step alone. The "eval" curve keeps all its
+points. A workdir of an earlier version has no such file; if resumed, its curves begin there.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ FILE = "curves.jsonl"
 NAMES = ("train", "eval")
 MOST_POINTS = 4096
 
-# By curve and tag: points (step, value), in the order of the steps; NaN where FILE says null.
+# By curve and tag: points (step, value), ordered by step; NaN where FILE has null.
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
 
 
@@ -46,7 +45,7 @@ class _Point(NamedTuple):
 
 
 class CurvesFile:
-    """Adds points to FILE, and takes back those beyond the step that training goes on from.
+    """Adds points to FILE, after removing those beyond the step that training resumes from.
 
     Args:
         directory: `logs` of the workdir, local or gs://.
@@ -75,13 +74,13 @@ class CurvesFile:
         self._points = [point for point in found if point and point.step <= resumed_step]
 
     def add(self, curve: str, step: int, scalars: Mapping[str, float]) -> None:
-        """Add the point of `step`, to be written by the next `write`."""
+        """Add the point of `step`; `write` publishes it."""
         point: dict[str, Any] = {"curve": curve, "step": step, "wall_time": round(self._clock(), 3)}
         point |= {tag: float(v) if math.isfinite(v) else None for tag, v in scalars.items()}
         self._points.append(_Point(curve, step, scalars, json.dumps(point).encode() + b"\n"))
 
     def write(self) -> None:
-        """Publish all points, if that changes the file."""
+        """Publish all points, if the file changes."""
         newest = max((point.step for point in self._points if point.curve == "train"), default=0)
         full = max(newest - self._every_steps, 0) // (self._every_steps * MOST_POINTS)
         if full:
@@ -94,7 +93,7 @@ class CurvesFile:
 
 
 def read(logs: str) -> tuple[Curves, str]:
-    """The curves under `logs`, local or gs://; and what was left out, "" where all was read."""
+    """Return the curves under `logs`, local or gs://, and a message about unreadable parts."""
     found: Curves = {name: {} for name in NAMES}
     try:
         points = _points(storage.read_bytes(storage.join(logs, FILE)))
@@ -103,9 +102,9 @@ def read(logs: str) -> tuple[Curves, str]:
     for point in sorted(filter(None, points), key=lambda point: point.step):
         for tag, value in point.scalars.items():
             found[point.curve].setdefault(tag, []).append((point.step, value))
-    damaged = points.count(None)
-    left_out = f"Left out: {damaged:,} of {len(points):,} lines of {FILE} (damaged)."
-    return found, left_out if damaged else ""
+    corrupt = points.count(None)
+    left_out = f"Left out: {corrupt:,} of {len(points):,} lines of {FILE} (corrupt)."
+    return found, left_out if corrupt else ""
 
 
 def _points(content: bytes) -> list[_Point | None]:
@@ -113,12 +112,12 @@ def _points(content: bytes) -> list[_Point | None]:
 
 
 def _parse(line: bytes) -> _Point | None:
-    """None of a line that is damaged, as the last one of a copy that was cut short."""
+    """Parse a line; None if it is corrupt, such as the last one of a truncated copy."""
     try:
         values = json.loads(line)
         curve, step, _ = (values.pop(key) for key in ("curve", "step", "wall_time"))
         scalars = {tag: math.nan if v is None else float(v) for tag, v in values.items()}
-        whole = line.strip() + b"\n"
-        return _Point(curve, int(step), scalars, whole) if curve in NAMES else None
+        line = line.strip() + b"\n"
+        return _Point(curve, int(step), scalars, line) if curve in NAMES else None
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Whether a run has ended: what its workdir holds is all that is asked for."""
+"""Decide from its workdir whether a run has finished."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from trainer.storage import api as storage
 from trainer.workdir import paths, status
 from trainer.workdir.state import RunState
 
-METRICS_FILE, PAGE_FILE = "metrics.json", "report/index.html"
+METRICS_FILE, REPORT_FILE = "metrics.json", "report/index.html"
 
 
 def read(config: Config, state: RunState) -> dict[str, Any] | None:
-    """`metrics.json` of a run that ended as `state` stands, with all that `config` asks for."""
+    """Return `metrics.json` if the run finished at `state` with all outputs of `config`."""
     metrics = _read(config, state)
-    return None if metrics and config.report and not has_page(config, metrics) else metrics
+    return None if metrics and config.report and not _has_report(config, metrics) else metrics
 
 
 def already_finished_message(config: Config, step: int) -> str:
-    """What to say of it."""
+    """Return the message for a run that finished at `step`."""
     length = "num_steps" if config.num_steps else "num_epochs"
     return f"finished   already at step {step:,}; a longer --{length} trains on"
 
 
-def has_page(config: Config, metrics: dict[str, Any]) -> bool:
-    """Whether the report that belongs to `metrics` is there."""
+def _has_report(config: Config, metrics: dict[str, Any]) -> bool:
+    """Whether the report that belongs to `metrics` exists."""
     if not metrics.get("report"):
         return False
-    directory, _, name = storage.join(config.workdir, PAGE_FILE).rpartition("/")
+    directory, _, name = storage.join(config.workdir, REPORT_FILE).rpartition("/")
     return name in storage.list_names(directory)
 
 
@@ -47,10 +47,10 @@ def _read(config: Config, state: RunState) -> dict[str, Any] | None:
 
 
 def metrics_if_finished(config: Config) -> dict[str, Any] | None:
-    """The same, for a worker that may be the only one left; None if in any doubt.
+    """Return `metrics.json` for a restarted worker that may be the only one left, None if unsure.
 
-    A Job never starts a worker again that has left with 0. One that is killed between the end of
-    the run and its own would wait for the others in vain, for the sake of a report, too.
+    A Job never restarts a worker that exited with 0, so a worker killed after the end of the run
+    would wait forever for the other workers, even if only the report is missing.
     """
     settings = status.settings(config.workdir)
     earlier = without(Scope.PROCESS, settings.get("config", {}))
@@ -61,18 +61,18 @@ def metrics_if_finished(config: Config) -> dict[str, Any] | None:
 
 
 def has_ended(config: Config) -> bool:
-    """Whether the training that `config` describes has come to its end, exported or not."""
+    """Whether the training of `config` has ended, exported or not."""
     return _end(config) is not None
 
 
-def page(config: Config, metrics: dict[str, Any]) -> str:
-    """The path of the report that belongs to `metrics`; "" where there is none."""
-    is_there = config.report and has_page(config, metrics)
-    return storage.join(config.workdir, PAGE_FILE) if is_there else ""
+def report_path(config: Config, metrics: dict[str, Any]) -> str:
+    """Return the path of the report that belongs to `metrics`, "" if there is none."""
+    has_report = config.report and _has_report(config, metrics)
+    return storage.join(config.workdir, REPORT_FILE) if has_report else ""
 
 
 def _end(config: Config) -> RunState | None:
-    """The state of the newest checkpoint, if it is the last one of the run in the workdir."""
+    """Return the state of the newest checkpoint, if it is the run's last one."""
     num_steps = status.num_steps(status.settings(config.workdir))
     step, values = status.newest_checkpoint(config.workdir)
     if step is None or num_steps is None:

@@ -1,10 +1,10 @@
-"""Where the wall time of a run goes, from its first start to now, over all restarts.
+"""Account for the wall time of a run since its first start, over all restarts.
 
 Every microsecond is in exactly one category. `goodput.jsonl` in the workdir has a line for each
 process, `{"began", "until", "step", "secs"}`: seconds since 1970, the most steps done by then, and
-seconds by category, which add up to the time since the line before. The last line has
-`"stopped": true` if a signal has ended its process. The file is written anew as a whole; what a
-killed process did after it last wrote is `down` to the next one.
+seconds by category, which add up to the time since the previous line. The last line has
+`"stopped": true` if a signal ended its process. The file is rewritten each time; the time of a
+killed process after its last write counts as `down`.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from trainer.storage import api as storage
 FILE = "goodput.jsonl"
 CATEGORIES = (
     "startup",  # of the process, TensorFlow, data, model; reading the checkpoint
-    "preflight",  # waiting for the other workers
+    "preflight",  # the rendezvous: waiting for the other workers
     "tracing",  # the first steps of a process, which build the graph
-    "extraction",  # computing, or reading, a frozen backbone's features
+    "extraction",  # computing or reading a frozen backbone's features
     "step",  # training, and what the loop does between steps
-    "input_wait",  # steps that wait for their batches
-    "checkpoint_stall",  # the loop waits for a checkpoint to be written
+    "input_wait",  # steps waiting for their batches
+    "checkpoint_stall",  # the loop waiting for a checkpoint to be written
     "evaluation",
-    "export",  # and its check
-    "lost_work",  # steps done again, which were done and not saved
-    "down",  # no process, or one that was killed before it could write this
+    "export",  # including its check
+    "lost_work",  # steps repeated because no checkpoint had saved them
+    "down",  # no process, or a killed one after its last write
 )
 WRITE_EVERY_SECS = 5.0
 
 
 def steady_clock() -> Callable[[], float]:
-    """Seconds since 1970 by this machine, which never go back while the process lives."""
+    """Return a clock of seconds since 1970 that is monotonic within the process."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
 
 
 def open_ledger(workdir: str, started: float, is_chief: bool) -> Ledger:
-    """The ledger of the run in `workdir`, continued; one that is written nowhere but by the chief.
+    """Open the ledger of the run in `workdir`; only the chief's is written.
 
     Args:
         workdir: local or gs://.
         started: `time.monotonic()` when the process began.
-        is_chief: whether this worker keeps it.
+        is_chief: whether this worker is the chief.
     """
     clock = steady_clock()
     began = clock() - (time.monotonic() - started)
@@ -62,12 +62,12 @@ def open_ledger(workdir: str, started: float, is_chief: bool) -> Ledger:
 
 
 class Ledger:
-    """Counts the time of this process on top of that of the run's earlier ones.
+    """Adds the time of this process to that of the run's earlier ones.
 
     Args:
         clock: seconds since 1970.
-        began: when the process did, by the same clock; None for now.
-        earlier: what FILE holds; a line that cannot be read is left out, and its time is `down`.
+        began: start of the process by the same clock; None for now.
+        earlier: content of FILE; corrupt lines are skipped, and their time counts as `down`.
         publish: replaces the content of FILE.
 
     Attributes:
@@ -86,7 +86,7 @@ class Ledger:
         self._earlier = _lines(earlier)
         self._began = _micros(clock() if began is None else began)
         last = _micros(self._earlier[-1]["until"]) if self._earlier else self._began
-        # Another machine's clock may have been ahead: time then goes on from there.
+        # Another machine's clock may have been ahead: continue from its time.
         self._ahead = max(0, last - self._began)
         self._began += self._ahead
         self._spent = dict.fromkeys(CATEGORIES, 0)
@@ -97,7 +97,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def phase(self, category: str) -> Iterator[None]:
-        """The time within belongs to `category`, and not to the one around it."""
+        """Count the time within as `category`."""
         outer = self._category
         self.start_phase(category)
         try:
@@ -106,19 +106,19 @@ class Ledger:
             self.start_phase(outer)
 
     def start_phase(self, category: str) -> None:
-        """The time from here on belongs to `category`, one of CATEGORIES."""
+        """Count the time from here on as `category`, one of CATEGORIES."""
         now = self._now()
         self._spent[self._category] += now - self._since
         self._category, self._since = category, now
 
     def add_steps(self, step: int, num_steps: int, took_secs: float, waited_secs: float) -> None:
-        """Of the time in `step` a part was something else.
+        """Move repeated steps and input waits out of the category `step`.
 
         Args:
-            step: the steps done by now.
-            num_steps: of them, in the loop that ends here.
-            took_secs: by that loop.
-            waited_secs: by that loop, for its batches.
+            step: the steps done so far.
+            num_steps: steps of the loop that ends here.
+            took_secs: duration of that loop.
+            waited_secs: its time waiting for batches.
         """
         self.start_phase(self._category)
         repeated = min(max(self._step - (step - num_steps), 0), num_steps) / max(num_steps, 1)
@@ -127,8 +127,8 @@ class Ledger:
         self._step = max(self._step, step)
 
     @contextlib.contextmanager
-    def until_stopped(self) -> Iterator[None]:
-        """If what is within is stopped, FILE says so."""
+    def recording_stop(self) -> Iterator[None]:
+        """Record in FILE if the block is stopped by a signal."""
         try:
             yield
         except Preempted:
@@ -136,7 +136,7 @@ class Ledger:
             raise
 
     def write(self, is_stopped: bool = False) -> None:
-        """Publish what is known by now; with `is_stopped`, that it is this process's last word."""
+        """Publish the ledger; `is_stopped` if a signal ends this process."""
         with self.phase("checkpoint_stall"):
             self._written_at = self._since
             own: dict[str, Any] = {
@@ -150,17 +150,17 @@ class Ledger:
             self.publish(b"".join(json.dumps(x).encode() + b"\n" for x in [*self._earlier, own]))
 
     def write_if_due(self) -> None:
-        """`write`, every few seconds: what is not written when a process is killed is `down`."""
+        """Write every few seconds, because unwritten time of a killed process becomes `down`."""
         if self._now() - self._written_at >= _micros(WRITE_EVERY_SECS):
             self.write()
 
-    def share(self, category: str = "step") -> float:
-        """The part of all the time since the first start that is in `category`, in [0, 1]."""
+    def fraction(self, category: str = "step") -> float:
+        """Return the fraction of the time since the first start in `category`, in [0, 1]."""
         micros = self._totals()
         return micros[category] / max(sum(micros.values()), 1)
 
     def summary(self) -> dict[str, Any]:
-        """{"wall_secs", "in_steps", "secs"}: all time, the share of `step`, and by category."""
+        """Return {"wall_secs", "in_steps", "secs"}: total, fraction in `step`, and by category."""
         micros = self._totals()
         wall = sum(micros.values())
         return {
@@ -170,7 +170,7 @@ class Ledger:
         }
 
     def describe(self) -> str:
-        """The summary in a line, the largest shares first, without those below half a percent."""
+        """Return the summary in a line, the largest first, without those below half a percent."""
         micros = self._totals()
         wall = max(sum(micros.values()), 1)
         others = sorted((-n, name) for name, n in micros.items() if name != "step")
@@ -188,11 +188,11 @@ class Ledger:
         self._spent[target] += moved
 
     def _totals(self) -> dict[str, int]:
-        """Microseconds by category, of all processes, up to now."""
+        """Return microseconds by category, of all processes, up to now."""
         self.start_phase(self._category)
         totals = dict(self._spent)
         at = self._began - totals["down"]
-        for line in reversed(self._earlier):  # a line that was left out leaves a gap
+        for line in reversed(self._earlier):  # a skipped line leaves a gap
             until, spent = _micros(line["until"]), line["secs"]
             totals["down"] += at - until
             for name, secs in spent.items():
@@ -202,12 +202,12 @@ class Ledger:
 
 
 def _micros(secs: float) -> int:
-    """Whole microseconds: sums of them are exact, and a float holds those since 1970."""
+    """Convert to integer microseconds, whose sums are exact; a float holds those since 1970."""
     return round(secs * 1e6)
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    """What can be read of FILE, in order of time."""
+    """Parse the valid lines of FILE, in order of time."""
     found: list[dict[str, Any]] = []
     for text in content.splitlines():
         try:

@@ -1,8 +1,8 @@
-"""One process at a time in a workdir: a lock on a file, or in a bucket an object that is renewed.
+"""Mutual exclusion in a workdir: a local lock file, or a renewed lease in a bucket.
 
-The object `.lease` says who holds the workdir. Its holder writes it anew every few seconds, always
-with the condition that nobody else has; who comes later and sees it renewed is refused, and who
-sees it unchanged for STALE_SECS takes it over. Clocks of different machines are never compared.
+The object `.lease` names the holder of the workdir, which renews it every RENEW_SECS with a
+conditional write. A later process is refused if it sees a renewal, and takes the lease over if it
+sees none for STALE_SECS. Clocks of different machines are never compared.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from trainer.process.errors import GraftError, UserError
 from trainer.process.file_lock import locked
 from trainer.storage import api as storage
 
-HEARTBEAT_SECS = 15.0
+RENEW_SECS = 15.0
 STALE_SECS = 45.0
-_LOOK_SECS = 1.0
-_REQUEST_SECS = 15.0  # no longer than a heartbeat, or two would be under way
+_POLL_SECS = 1.0
+_REQUEST_SECS = 15.0  # at most RENEW_SECS, or two renewals would overlap
 
 
 @contextlib.contextmanager
-def held(
+def hold(
     workdir: str, say: Callable[[str], None], is_new: bool = False
 ) -> Iterator[Callable[[], None]]:
-    """Hold `workdir`; gives a function that raises if it was lost meanwhile.
+    """Hold `workdir` within a `with`; yields a function that raises if the lease was lost.
 
     Args:
         workdir: local or gs://.
-        say: told that a lease is waited for.
-        is_new: whether a local one was made for this: if nothing is in it in the end, it goes.
+        say: called with a message while waiting for a lease.
+        is_new: whether a local workdir was just created: if still empty at the end, remove it.
 
     Raises:
         UserError: another process holds it.
@@ -49,7 +49,7 @@ def held(
         finally:
             if is_new:
                 with contextlib.suppress(OSError):
-                    os.rmdir(workdir)  # of a run that was refused: where anything is, it stays
+                    os.rmdir(workdir)  # of a refused run; fails unless it is empty
         return
     lease = Lease(f"{workdir.rstrip('/')}/.lease", refusal, say)
     lease.acquire()
@@ -60,12 +60,12 @@ def held(
 
 
 class Lease:
-    """The object at `path`, held by one process.
+    """A lease on the object at `path`, held by one process.
 
     Args:
         path: gs://BUCKET/NAME.
-        refusal: what to say if another process holds it.
-        say: told that it is waited for.
+        refusal: error message if another process holds it.
+        say: called with a message while waiting.
     """
 
     def __init__(self, path: str, refusal: str, say: Callable[[str], None]) -> None:
@@ -76,27 +76,27 @@ class Lease:
         self._generation = 0
         self._error: GraftError | None = None
         self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take it, or wait until it is stale.
+        """Acquire the lease, if necessary once it is stale.
 
         Raises:
-            UserError: its holder lives.
+            UserError: its holder renewed it.
         """
         began, seen = time.monotonic(), None
         while not self._write(self._generation):
             holder, generation = self._read()
             if generation is None:
-                self._generation = 0  # let go of, just now; or renewed, and the next look tells
+                self._generation = 0  # just released; or renewed, which the next poll finds
                 continue
             if _is_dead(holder):
                 self._generation = generation
                 continue
             if seen is None:
                 self._say(
-                    f"waiting    {self._path} is held by {holder.get('host', 'somebody')}; taken "
-                    f"over if it is not renewed within {STALE_SECS:.0f} s"
+                    f"waiting    {self._path} is held by {holder.get('host', 'another process')}; "
+                    f"taken over if it is not renewed within {STALE_SECS:.0f} s"
                 )
                 began, seen = time.monotonic(), generation
             elif generation != seen:
@@ -104,24 +104,24 @@ class Lease:
             elif time.monotonic() - began >= STALE_SECS:
                 self._generation = generation
                 continue
-            time.sleep(_LOOK_SECS)
-        self._heart.start()
+            time.sleep(_POLL_SECS)
+        self._thread.start()
 
     def check(self) -> None:
-        """Raise what ended the lease, if anything did."""
+        """Raise the error that ended the lease, if any."""
         if self._error is not None:
             raise self._error
 
     def release(self) -> None:
-        """Let go of it, so that the next process need not wait."""
+        """Release the lease, so that the next process need not wait."""
         self._ended.set()
-        self._heart.join()
+        self._thread.join()
         if self._error is None:
             with contextlib.suppress(GraftError):
-                storage.remove_version(self._path, self._generation, patience_secs=5.0)
+                storage.remove_version(self._path, self._generation, retry_secs=5.0)
 
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECS):
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_SECS):
             try:
                 if not self._write(self._generation):
                     self._error = UserError(
@@ -130,16 +130,16 @@ class Lease:
             except UserError as error:
                 self._error = error
             except GraftError:
-                continue  # unreachable for now; who takes it over meanwhile is found out then
+                continue  # unreachable for now; a later renewal detects a takeover
             if self._error is not None:
                 return
 
     def _write(self, generation: int) -> bool:
-        """Write it if it is still of `generation` (0: not there); False if it is not."""
+        """Write the lease if its generation is still `generation` (0: missing); else False."""
         content = json.dumps({**self._holder, "beat": uuid.uuid4().hex}).encode()
         written = storage.replace_version(self._path, content, generation, _REQUEST_SECS)
         if written is None:
-            # An answer may have been lost after the commit: is it ours that is there?
+            # The response may have been lost after the commit: check whether the lease is ours.
             holder, written = self._read()
             if written is None or holder.get("id") != self._holder["id"]:
                 return False
@@ -150,7 +150,7 @@ class Lease:
         try:
             content, generation = storage.read_newest(self._path, _REQUEST_SECS)
         except FileNotFoundError:
-            return {}, None  # or renewed just now: the next look will tell
+            return {}, None  # or renewed just now, which the next poll finds
         try:
             return json.loads(content), generation
         except ValueError:
@@ -158,7 +158,7 @@ class Lease:
 
 
 def _process(pid: int) -> dict[str, Any]:
-    """What tells a process from every other one, on any machine."""
+    """Return what identifies a process uniquely across machines."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
             fields = stream.read().rpartition(")")[2].split()
@@ -168,13 +168,13 @@ def _process(pid: int) -> dict[str, Any]:
         machine = f"{boot}-{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return {"host": socket.gethostname(), "pid": pid, "machine": "", "started": ""}
-    if state in "ZX":  # ended, and not yet waited for
+    if state in "ZX":  # ended, not yet reaped
         started = ""
     return {"host": socket.gethostname(), "pid": pid, "machine": machine, "started": started}
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether `holder` was a process of this machine that no longer is; False if in doubt."""
+    """Whether `holder` was a process of this machine that has ended; False if unsure."""
     ours = _process(os.getpid())
     if not ours["machine"] or holder.get("machine") != ours["machine"]:
         return False

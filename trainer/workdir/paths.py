@@ -1,4 +1,4 @@
-"""Where the parts of a run are: below its workdir, or where Vertex AI wants them."""
+"""Locations of a run's parts: below its workdir, or in Vertex AI's directories."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trainer.storage import api as storage
 
 
 def part(workdir: str, name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The directory of checkpoints, export or logs of the run in `workdir`.
+    """Return the directory of checkpoints, export or logs of the run in `workdir`.
 
-    A --workdir of one's own wins over what Vertex AI says.
+    An explicit --workdir takes precedence over Vertex AI's directories.
     """
     on_vertex = workdir.rstrip("/") == vertex_env.base_directory(environ)
     given = vertex_env.directory(name, environ) if on_vertex else ""
@@ -21,7 +21,7 @@ def part(workdir: str, name: str, environ: Mapping[str, str] = os.environ) -> st
 
 
 def find_export(model: str) -> str:
-    """The directory of the export that `model`, itself or as a workdir, means.
+    """Return the directory of the export `model`, or of the workdir `model`.
 
     Raises:
         UserError: there is none.

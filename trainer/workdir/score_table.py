@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 MOST_IN_MATRIX = 12
 _WEAKEST = 10
 _NUM_CONFUSIONS = 2
-_MOST_WITH_ROOM = 6  # so many classes leave room between the columns
-_WIDTH, _NUMBER, _SHARE = 80, 2, 6
+_MOST_PADDED = 6  # up to so many classes the columns are padded
+_WIDTH, _NUMBER, _PERCENT = 80, 2, 6
 
 
 def table(evaluation: Mapping[str, Any]) -> Table:
-    """Return the confusion matrix with each class's recall; of many classes the weakest.
+    """Return the confusion matrix with each class's recall; of many classes, the weakest.
 
     Args:
         evaluation: as `metrics.json` holds it; see Evaluation.to_dict.
@@ -26,9 +26,9 @@ def table(evaluation: Mapping[str, Any]) -> Table:
 
 
 def worst_confusions(evaluation: Mapping[str, Any]) -> list[str]:
-    """Describe the (at most) two most often confused pairs of classes.
+    """Describe the two most frequent confusions, if there are so many.
 
-    Ordered by the number of images; of equally many the larger fraction of its class comes first.
+    Ordered by the number of images, then by the fraction of the class.
     """
     names = list(evaluation["per_class"])
     pairs = []
@@ -38,29 +38,29 @@ def worst_confusions(evaluation: Mapping[str, Any]) -> list[str]:
             if count and prediction != label:
                 pairs.append((-count, -count / total, row, label, prediction, total))
     return [
-        f"{label} predicted as {prediction}: {-count:,} of {total:,} images ({-share:.1%})"
-        for count, share, _, label, prediction, total in sorted(pairs)[:_NUM_CONFUSIONS]
+        f"{label} predicted as {prediction}: {-count:,} of {total:,} images ({-fraction:.1%})"
+        for count, fraction, _, label, prediction, total in sorted(pairs)[:_NUM_CONFUSIONS]
     ] or ["no mistakes"]
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recall of each class and the two worst confusions, for JSON logs."""
+    """Return each class's recall and the worst confusions, for structured logs."""
     recall = {name: known["recall"] for name, known in evaluation["per_class"].items()}
     return {"recall": recall, "worst_confusions": worst_confusions(evaluation)}
 
 
 def _matrix(evaluation: Mapping[str, Any]) -> Table:
     per_class = evaluation["per_class"]
-    is_tight = len(per_class) > _MOST_WITH_ROOM
+    is_tight = len(per_class) > _MOST_PADDED
     columns = zip(*evaluation["confusion_matrix"], strict=True)
     widths = [max(2, *(len(_short(count)) for count in column)) for column in columns]
-    taken = _NUMBER + _SHARE + sum(widths) + (1 if is_tight else 3) * (len(widths) + 2) + 2
+    taken = _NUMBER + _PERCENT + sum(widths) + (1 if is_tight else 3) * (len(widths) + 2) + 2
     found = _table(is_tight)
     found.add_column("", justify="right", style="dim", no_wrap=True, min_width=_NUMBER)
     found.add_column("label", no_wrap=True, overflow="ellipsis", max_width=_WIDTH - taken)
     for number, width in enumerate(widths, start=1):
         found.add_column(str(number), justify="right", no_wrap=True, min_width=width)
-    found.add_column("recall", justify="right", no_wrap=True, min_width=_SHARE)
+    found.add_column("recall", justify="right", no_wrap=True, min_width=_PERCENT)
     rows = zip(per_class.items(), evaluation["confusion_matrix"], strict=True)
     for number, ((name, known), counts) in enumerate(rows):
         cells = [_cell(count, i == number, sum(counts)) for i, count in enumerate(counts)]
@@ -96,22 +96,22 @@ def _cell(count: int, is_correct: bool, total: int) -> Any:
 
     if is_correct:
         return Text(_short(count), "bold blue")
-    # For readers who cannot tell the colors apart: mistakes are never bold.
+    # For color-blind readers, only correct predictions are bold.
     return Text(_short(count), ("yellow" if count * 20 >= total else "") or "dim")
 
 
 def _short(count: int) -> str:
-    """Format `count` in four characters: twelve must fit on a line."""
+    """Format in at most four characters, so that twelve columns fit."""
     if count >= 10_000:
         return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.0f}M"
     return str(count) if count else "·"
 
 
 def _text(name: str) -> Any:
-    from rich.text import Text  # a class name is no markup, whatever brackets it holds
+    from rich.text import Text  # brackets in a class name are not markup
 
     return Text(name)
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.1%}"

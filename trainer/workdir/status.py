@@ -1,4 +1,4 @@
-"""How a run goes, read from its workdir alone: what `graft watch` shows of it."""
+"""Read a run's status from its workdir, for `graft watch`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainer.settings.config import Config
 from trainer.storage import api as storage
 from trainer.workdir import checkpoint_list, goodput, paths
 
-# The ledger is written every few seconds, but not while features are computed or a model exported.
+# The ledger is written every few seconds, except during feature extraction and export.
 SILENT_SECS = 60.0
 
 
 def read(workdir: str, now: float) -> dict[str, Any]:
-    """The state of the run in `workdir`, in JSON's types; what is not known yet is None.
+    """Return the status of the run in `workdir`, in JSON types; unknown values are None.
 
     Args:
         workdir: local or gs://.
@@ -26,7 +26,7 @@ def read(workdir: str, now: float) -> dict[str, Any]:
         {"workdir", "phase", "global_step", "num_steps", "train", "best", "examples_per_sec",
         "secs_left", "last_checkpoint", "restarts", "wall_secs", "in_steps", "silent_secs"}.
         `phase` is `absent`, `running`, `stopped` (by a signal), `silent` (for SILENT_SECS: killed,
-        or at work on what has no steps) or `finished`; `in_steps` is the share of the wall time.
+        or busy outside of steps) or `finished`; `in_steps` is the fraction of the wall time.
     """
     asked = settings(workdir)
     finished = _json(workdir, "metrics.json")
@@ -68,12 +68,12 @@ def read(workdir: str, now: float) -> dict[str, Any]:
 
 
 def settings(workdir: str) -> dict[str, Any]:
-    """`config.json` of the run in `workdir`; empty where there is none that can be read."""
+    """Return `config.json` of the run in `workdir`; empty if missing or invalid."""
     return _json(workdir, "config.json")
 
 
 def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
-    """Step and state, as RunState.to_dict, of the newest complete checkpoint; None before any.
+    """Return step and state (RunState.to_dict) of the newest complete checkpoint, if any.
 
     Raises:
         UserError: a newer version of the program wrote it.
@@ -84,7 +84,7 @@ def newest_checkpoint(workdir: str) -> tuple[int | None, dict[str, Any]]:
 
 
 def num_steps(settings: dict[str, Any]) -> int | None:
-    """The steps that a run with these settings has in all; None where they do not tell."""
+    """Return the total steps of a run with these settings, None if unknown."""
     try:
         asked = settings["config"]
         names = ("workdir", "num_epochs", "num_steps", "global_batch_size")
@@ -95,7 +95,7 @@ def num_steps(settings: dict[str, Any]) -> int | None:
 
 
 def describe(status: dict[str, Any]) -> list[str]:
-    """The same in lines for a person."""
+    """Format what `read` returned as lines of text."""
     phase, step, total = status["phase"], status["global_step"], status["num_steps"]
     if phase == "absent":
         return [f"run        nothing in {status['workdir']} yet"]
@@ -103,7 +103,7 @@ def describe(status: dict[str, Any]) -> list[str]:
         phase = "stopped; the same command resumes it"
     if phase == "silent":
         phase = (
-            f"no sign for {_span(status['silent_secs'])}: killed, or busy with features or export"
+            f"no update for {_span(status['silent_secs'])}: killed, or busy with features or export"
         )
     lines = [f"run        {phase}; {status['workdir']}"]
     left = f", {_span(status['secs_left'])} left" if status["secs_left"] else ""

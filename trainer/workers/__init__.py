@@ -1,1 +1,1 @@
-"""Who trains, and whether they are alive: cluster, rendezvous, heartbeat."""
+"""The workers of a run and their liveness: cluster, rendezvous, heartbeat."""

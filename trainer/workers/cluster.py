@@ -1,6 +1,6 @@
-"""Who takes part in a run: read once, from the flags or the environment. Pure.
+"""Read the workers of a run from the flags or the environment. Pure.
 
-The sources, the first that speaks wins:
+The first source that is set wins:
 
     1 --worker_hosts and --task_index
     2 TF_CONFIG: Kubeflow's TFJob, Vertex AI, and everything made for TensorFlow
@@ -34,12 +34,12 @@ _REFUSED_ROLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The processes of a run, and which of them this is.
+    """The workers of a run, and the index of this one.
 
     Attributes:
         workers: "host:port" of each, the chief first.
         index: of this process.
-        source: where this was read: a flag's or a variable's name.
+        source: the flag or variable that this was read from.
 
     Raises:
         UserError: an address or the index is wrong; the message names the source.
@@ -55,7 +55,7 @@ class Cluster:
                 _check_address(worker, self.source)
         twice = sorted({w for w in self.workers if self.workers.count(w) > 1})
         if twice:
-            raise UserError(f"{self.source}: {twice[0]} is there twice; each worker has its own")
+            raise UserError(f"{self.source}: {twice[0]} is listed twice; each worker has its own")
         if not 0 <= self.index < len(self.workers):
             raise UserError(
                 f"{self.source}: the index {self.index} is not one of {len(self.workers)} "
@@ -64,22 +64,22 @@ class Cluster:
 
     @property
     def num_workers(self) -> int:
-        """How many processes train."""
+        """Number of training processes."""
         return len(self.workers)
 
     @property
     def is_distributed(self) -> bool:
-        """Whether there are others."""
+        """Whether there is more than one worker."""
         return self.num_workers > 1
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process publishes what the run makes."""
+        """Whether this process publishes the run's outputs."""
         return self.index == 0
 
     @property
     def is_kubernetes_job(self) -> bool:
-        """Whether Kubernetes starts the workers, which starts none again that has left with 0."""
+        """Whether Kubernetes starts the workers; it never restarts one that exited with 0."""
         return self.source in ("JOB_COMPLETION_INDEX", "JOBSET_NAME")
 
     @property
@@ -88,12 +88,12 @@ class Cluster:
         return self.workers[self.index]
 
     def name(self, index: int) -> str:
-        """A worker as messages name it."""
+        """Return the name of a worker in messages."""
         role = "worker 0, the chief" if index == 0 else f"worker {index}"
         return f"{role} ({self.workers[index]})"
 
     def to_tf_config(self) -> str:
-        """The TF_CONFIG that TensorFlow reads; worker 0 is the chief there too."""
+        """Return the TF_CONFIG for TensorFlow, where worker 0 is the chief, too."""
         task = {"type": "worker", "index": self.index}
         return json.dumps({"cluster": {"worker": list(self.workers)}, "task": task})
 
@@ -101,15 +101,15 @@ class Cluster:
 def read(
     environment: Mapping[str, str], worker_hosts: Sequence[str] = (), task_index: int | None = None
 ) -> Cluster:
-    """The cluster that the flags, or else the environment, describe.
+    """Read the cluster from the flags, or else from the environment.
 
     Args:
         environment: `os.environ`, outside of tests.
         worker_hosts: `--worker_hosts`, "host:port" of each worker, the chief first.
-        task_index: `--task_index`, which of them this is; None where it is not given.
+        task_index: `--task_index`, the index of this one; None if not given.
 
     Raises:
-        UserError: what is described is half or contradicts itself; the message names the part.
+        UserError: the description is incomplete or contradictory; the message names the part.
     """
     if worker_hosts or task_index is not None:
         if task_index is None:
@@ -126,7 +126,7 @@ def read(
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """Host and port of an address; an IPv6 host is written in brackets there.
+    """Split an address into host and port; an IPv6 host is written in brackets.
 
     Raises:
         ValueError: it has no host, or no port from 1 to 65535.
@@ -150,30 +150,30 @@ def _from_tf_config(text: str) -> Cluster:
         )
     cluster = _part("TF_CONFIG", config, "cluster", dict)
     if not cluster:
-        return Cluster()  # as TensorFlow reads it: `{}` is a single process
+        return Cluster()  # as in TensorFlow, `{}` is a single process
     task = _part("TF_CONFIG", config, "task", dict)
     role = _part("TF_CONFIG", task, "type", str, "task.")
     for refused, reason in _REFUSED_ROLES.items():
         if role == refused or cluster.get(refused):
             raise UserError(f"TF_CONFIG: has a task of type {refused!r}; {reason}")
-    odd = sorted({*cluster, role} - {"chief", "master", "worker", *_REFUSED_ROLES})
-    if odd:
-        raise UserError(f"TF_CONFIG: type {odd[0]!r}: must be 'chief' or 'worker'")
+    unknown = sorted({*cluster, role} - {"chief", "master", "worker", *_REFUSED_ROLES})
+    if unknown:
+        raise UserError(f"TF_CONFIG: type {unknown[0]!r}: must be 'chief' or 'worker'")
     index = _index("TF_CONFIG", task)
     addresses: list[str] = []
-    place = None
+    worker_index = None
     for kind in ("chief", "master", "worker"):
         tasks = _tasks("TF_CONFIG", kind, cluster.get(kind, []))
         if kind != "worker" and len(tasks) > 1:
             raise UserError(f"TF_CONFIG: {len(tasks)} tasks of type {kind!r}; there must be one")
         if kind == role and index in tasks:
-            place = len(addresses) + list(tasks).index(index)
+            worker_index = len(addresses) + list(tasks).index(index)
         addresses += tasks.values()
-    if place is None:
-        raise UserError(f"TF_CONFIG: the task is {role} {index}, and cluster.{role} has no such")
+    if worker_index is None:
+        raise UserError(f"TF_CONFIG: task {role} {index} is not in cluster.{role}")
     if list(_tasks("TF_CONFIG", "worker", cluster.get("worker", []))) == [index] != [0]:
         raise UserError(f"TF_CONFIG: cluster.worker names worker {index} alone; it must name all")
-    return Cluster(tuple(addresses), place, "TF_CONFIG")
+    return Cluster(tuple(addresses), worker_index, "TF_CONFIG")
 
 
 def _from_cluster_spec(text: str) -> Cluster:
@@ -186,7 +186,7 @@ def _from_cluster_spec(text: str) -> Cluster:
         raise UserError(
             f"CLUSTER_SPEC: has a workerpool3, of evaluators; {_REFUSED_ROLES['evaluator']}"
         )
-    # A pool 2 of reduction servers runs an image of its own, and concerns no worker.
+    # A pool 2 of reduction servers runs another image and does not concern workers.
     if pool == "workerpool2":
         raise UserError(f"CLUSTER_SPEC: this is workerpool2; {_REFUSED_ROLES['ps']}")
     primary = _tasks("CLUSTER_SPEC", "workerpool0", cluster.get("workerpool0", []))
@@ -197,9 +197,9 @@ def _from_cluster_spec(text: str) -> Cluster:
         )
     tasks = {"workerpool0": primary, "workerpool1": others}.get(pool, {})
     if index not in tasks:
-        raise UserError(f"CLUSTER_SPEC: the task is {pool} {index}, and cluster.{pool} has no such")
-    place = list(tasks).index(index) + (pool == "workerpool1")
-    return Cluster((*primary.values(), *others.values()), place, "CLUSTER_SPEC")
+        raise UserError(f"CLUSTER_SPEC: task {pool} {index} is not in cluster.{pool}")
+    worker_index = list(tasks).index(index) + (pool == "workerpool1")
+    return Cluster((*primary.values(), *others.values()), worker_index, "CLUSTER_SPEC")
 
 
 def _json_object(source: str, text: str) -> dict[str, Any]:
@@ -212,10 +212,10 @@ def _json_object(source: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _part(source: str, whole: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
-    if name not in whole and name != "cluster":
+def _part(source: str, parent: dict[str, Any], name: str, kind: type, path: str = "") -> Any:
+    if name not in parent and name != "cluster":
         raise UserError(f"{source}: {path}{name} is missing")
-    value = whole.get(name, {})
+    value = parent.get(name, {})
     if not isinstance(value, kind):
         wanted = "an object" if kind is dict else "text"
         raise UserError(f"{source}: {path}{name} must be {wanted}, not {json.dumps(value)}")
@@ -235,7 +235,7 @@ def _index(source: str, task: dict[str, Any]) -> int:
 
 
 def _tasks(source: str, kind: str, value: Any) -> dict[int, str]:
-    """Addresses by index, in order: a list counts from 0, a sparse map names its indices."""
+    """Return addresses by index, in order; a sparse map gives its indices explicitly."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value or [])
     try:
         return dict(sorted((int(key), str(address)) for key, address in pairs))

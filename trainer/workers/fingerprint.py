@@ -1,4 +1,4 @@
-"""What all workers of a run must have in common, and which of them has it not. Pure."""
+"""Compare what all workers of a run must have in common. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _MOST_NAMED = 5
 
 
 def shortened(fingerprint: Fingerprint) -> dict[str, str]:
-    """`fingerprint` with long values cut, and told apart by a digest of the whole."""
+    """Truncate the long values of `fingerprint`, and add a digest to distinguish them."""
     return {name: _shortened(value) for name, value in fingerprint.items()}
 
 
 def differences(fingerprints: Sequence[Fingerprint], names: Sequence[str]) -> list[str]:
-    """One line per entry in which the workers differ: the odd ones, and what the others have.
+    """Return a line per differing entry: the workers that deviate, and the majority's value.
 
     Args:
-        fingerprints: of each worker, the chief's first; of two equally common values the chief's
-            side is right.
-        names: of the workers, as messages name them.
+        fingerprints: of each worker, the chief's first; on a tie the chief's value counts as the
+            majority's.
+        names: of the workers in messages.
     """
     lines = []
     for key in sorted({key for fingerprint in fingerprints for key in fingerprint}):
         values = [fingerprint.get(key, "nothing") for fingerprint in fingerprints]
-        # Of equal counts the first seen comes first.
+        # Equal counts keep their order.
         (common, count), *others = collections.Counter(values).most_common()
         if not others:
             continue

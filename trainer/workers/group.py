@@ -1,4 +1,4 @@
-"""All workers of a run as one: what they agree on, and how they come and go together."""
+"""The group of all workers of a run: collectives, and starting and ending together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trainer.workers.heartbeat import Heartbeat
 
 @dataclasses.dataclass
 class WorkerGroup:
-    """Those who train, and the connection to them; alone, this process agrees with itself.
+    """The workers and the connections to them; collectives of a single worker are local.
 
     Attributes:
-        cluster: who they are.
-        heartbeat: None where there is one worker.
+        cluster: the workers.
+        heartbeat: None if there is one worker.
     """
 
     cluster: Cluster = dataclasses.field(default_factory=Cluster)
@@ -32,95 +32,95 @@ class WorkerGroup:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this worker publishes what the run makes."""
+        """Whether this worker publishes the run's outputs."""
         return self.cluster.is_chief
 
     def owned_shards(self, num_logical_shards: int) -> range:
-        """The logical shards that this worker reads in training."""
+        """Return the logical shards that this worker trains on."""
         return sharding.owned_shards(
             num_logical_shards, self.cluster.num_workers, self.cluster.index
         )
 
     def owned_replicas(self, num_replicas: int) -> range:
-        """Which of all replicas are this worker's."""
+        """Return the replicas of this worker."""
         return sharding.owned_replicas(num_replicas // self.cluster.num_workers, self.cluster.index)
 
-    def agree(self, about: str, **values: float) -> dict[str, float]:
-        """The sums of `values` over all workers, which must all have come here."""
-        return values if self.heartbeat is None else self.heartbeat.agree(about, **values)
+    def all_reduce_sum(self, tag: str, **values: float) -> dict[str, float]:
+        """Return the sums of `values` over all workers, which must all call this."""
+        return values if self.heartbeat is None else self.heartbeat.all_reduce_sum(tag, **values)
 
-    def union(self, about: str, facts: Mapping[str, str]) -> dict[str, str]:
-        """The `facts` of all workers, which must all have come here."""
-        return dict(facts) if self.heartbeat is None else self.heartbeat.union(about, facts)
+    def all_gather(self, tag: str, facts: Mapping[str, str]) -> dict[str, str]:
+        """Return the merged `facts` of all workers, which must all call this."""
+        return dict(facts) if self.heartbeat is None else self.heartbeat.all_gather(tag, facts)
 
-    def progress(self) -> None:
-        """Something was done: the watchdog's time begins anew."""
+    def record_progress(self) -> None:
+        """Reset the stall timeout."""
         if self.heartbeat is not None:
-            self.heartbeat.progress()
+            self.heartbeat.record_progress()
 
     def expect_progress(self, is_expected: bool) -> None:
-        """Whether from here on the lack of progress means that something is stuck."""
+        """Enable or disable the stall timeout."""
         if self.heartbeat is not None:
             self.heartbeat.expect_progress(is_expected)
 
-    def lost(self, index: int | None, reason: str) -> PeerLost:
-        """What to raise where TensorFlow has lost worker `index`, or None: it does not say which.
+    def peer_lost(self, index: int | None, reason: str) -> PeerLost:
+        """Return the error for worker `index`, None if unknown, that TensorFlow lost.
 
-        Writes the stacks of all threads to the log.
+        Logs the stacks of all threads.
         """
         faulthandler.dump_traceback(all_threads=True)
         who = "another worker" if index is None else self.cluster.name(index)
-        return PeerLost(f"{who}: is gone or frozen, or the network between us is cut ({reason})")
+        return PeerLost(f"{who}: lost or frozen, or the network is down ({reason})")
 
-    def leave(self) -> None:
-        """Wait until all workers have come to their end."""
+    def wait_for_all(self) -> None:
+        """Wait at the final barrier until all workers are done."""
         if self.heartbeat is not None:
-            self.heartbeat.leave()
+            self.heartbeat.close()
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """What ends this worker within ends the others, too, with the same code and message."""
+    def propagating_errors(self) -> Iterator[None]:
+        """End the other workers with the code and message of an error raised within."""
         try:
             yield
         except Exception as error:
             if self.heartbeat is not None:
                 code = error.exit_code if isinstance(error, GraftError) else 1
-                self.heartbeat.end(code, str(error) or type(error).__name__)
+                self.heartbeat.abort_all(code, str(error) or type(error).__name__)
             raise
 
 
 def join_workers(
     config: Config,
     cluster: Cluster,
-    held: socket.socket | None,
+    port_socket: socket.socket | None,
     data: Mapping[str, str],
     stop: StopRequest,
     say: Callable[[str], None],
 ) -> WorkerGroup:
-    """All workers, met and compared; at once where there is one.
+    """Connect all workers and compare their fingerprints; returns at once if there is one.
 
     Args:
-        config: the run, most of which must be the same on all.
-        cluster: who they are.
-        held: this worker's port, see preflight.hold_port; None where it is alone.
-        data: more that must be the same, by name: digests, counts, class names.
-        stop: asked while this waits.
-        say: told for whom it waits.
+        config: the run; most settings must be the same on all workers.
+        cluster: the workers.
+        port_socket: from rendezvous.reserve_port; None for a single worker.
+        data: further fingerprint entries by name: digests, counts, class names.
+        stop: polled while waiting.
+        say: called with a message about the workers waited for.
 
     Raises:
-        PeerLost: a worker does not come.
+        PeerLost: a worker did not join in time.
         UserError: the workers differ.
-        Preempted: SIGTERM or Ctrl-C came meanwhile.
+        Preempted: SIGTERM or Ctrl-C was received meanwhile.
     """
-    if held is None:
+    if port_socket is None:
         return WorkerGroup(cluster)
     settings = {
         f"--{name}": str(value) for name, value in without(Scope.WORKER, config.to_dict()).items()
     }
     versions = {**provenance.versions(), "git_commit": str(provenance.git_commit())}
-    heartbeat = rendezvous.meet(
+    heartbeat = rendezvous.join(
         cluster,
-        held,
+        port_socket,
         {**settings, **versions, **data},
         stop,
         say,

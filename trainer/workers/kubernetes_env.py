@@ -1,6 +1,6 @@
-"""Workers that Kubernetes numbers: an Indexed Job, or the Jobs of a JobSet. Pure.
+"""Read the workers of an Indexed Job, or of a JobSet, from the environment. Pure.
 
-Kubernetes sets JOB_COMPLETION_INDEX alone; the manifest says the rest. A pod is found as
+Kubernetes sets only JOB_COMPLETION_INDEX; the manifest sets the rest. A pod's address is
 `<job>-<index>.<service>`, in a JobSet as `<jobset>-<replicated job>-<job>-<pod>.<subdomain>`:
 https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication/,
 https://jobset.sigs.k8s.io/docs/concepts/.
@@ -18,20 +18,20 @@ _INDEX = "JOB_COMPLETION_INDEX"
 _COUNT = "GRAFT_NUM_WORKERS"
 _INDEXED_JOB = ("GRAFT_JOB_NAME", "GRAFT_SERVICE")
 _JOBSET = ("JOBSET_NAME", "REPLICATED_JOB_NAME", "JOB_INDEX")
-# The JobSet's own names are set by other people's manifests too.
+# Other JobSets, too, set the variables of _JOBSET.
 _OURS = (_COUNT, *_INDEXED_JOB, "GRAFT_PORT", "GRAFT_NUM_JOBS")
 
 
 def from_job(environment: Mapping[str, str]) -> tuple[tuple[str, ...], int, str] | None:
-    """Addresses, index and source, as `environment` has them; None outside of any such Job.
+    """Return addresses, index and source from `environment`, None outside such a Job.
 
-    Variables: JOB_COMPLETION_INDEX; GRAFT_NUM_WORKERS, in all (1: each pod is a run of its own);
+    Variables: JOB_COMPLETION_INDEX; GRAFT_NUM_WORKERS, in total (1: each pod is a separate run);
     GRAFT_PORT (2222). An Indexed Job: GRAFT_JOB_NAME, GRAFT_SERVICE (its headless Service). A
     JobSet: JOBSET_NAME, REPLICATED_JOB_NAME, JOB_INDEX, GRAFT_NUM_JOBS (1), GRAFT_SERVICE (its
     subdomain; the JobSet's name).
 
     Raises:
-        UserError: a variable is missing, is no number, or contradicts another.
+        UserError: a variable is missing, is not a number, or contradicts another.
     """
     has_index = bool(environment.get(_INDEX))
     if not has_index and not any(environment.get(name) for name in _OURS):
@@ -78,9 +78,9 @@ def from_job(environment: Mapping[str, str]) -> tuple[tuple[str, ...], int, str]
 def _require_all(environment: Mapping[str, str], names: tuple[str, ...]) -> None:
     missing = [name for name in names if not environment.get(name)]
     if missing:
-        there = [name for name in (*names, *_OURS) if environment.get(name)]
+        present = [name for name in (*names, *_OURS) if environment.get(name)]
         raise UserError(
-            f"{', '.join(dict.fromkeys(there))} set, and {', '.join(missing)} not: a Job of many "
+            f"{', '.join(dict.fromkeys(present))} set, and {', '.join(missing)} not: a Job of many "
             f"workers needs all of {', '.join(names)}; for runs of one process set {_COUNT}=1"
         )
 

@@ -1,4 +1,4 @@
-"""JSON objects over TCP, one a line; whoever sends anything else is shown out."""
+"""JSON objects over TCP, one a line; a connection that sends anything else is closed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 Message = dict[str, Any]
 
 MAX_LINE_BYTES = 256 * 1024
-# Connections that have not said anything yet: more than any cluster's workers, and a bound.
+# Bound of connections that have sent nothing yet: more than any cluster's workers.
 _MAX_SILENT = 1024
-_FAREWELL_SECS = 2.0
+_CLOSE_SECS = 2.0
 
 
 class MessageStream:
     """One connection.
 
     Args:
-        connection: connected; owned from here on.
+        connection: connected; owned by this object.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -33,19 +33,19 @@ class MessageStream:
         self._received = b""
 
     def send(self, message: Message) -> bool:
-        """Send it; False where the other side is gone, or has long not read."""
+        """Send `message`; return False if the peer closed the connection or does not read."""
         try:
-            # Small enough for the kernel to take it as a whole.
+            # Small enough for the kernel's send buffer.
             self.connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             return False
         return True
 
     def receive(self) -> list[Message]:
-        """What has come, without waiting.
+        """Return the received messages without blocking.
 
         Raises:
-            ConnectionError: the other side has closed, or sends what is no message.
+            ConnectionError: the peer closed the connection, or sent an invalid message.
         """
         try:
             data = self.connection.recv(MAX_LINE_BYTES)
@@ -66,49 +66,49 @@ class MessageStream:
 
 
 class MessageServer:
-    """All connections of one process, and the port on which new ones come in.
+    """All connections of one process, and its listening port.
 
     Args:
-        held: the listening socket; owned from here on.
+        port_socket: the listening socket; owned by this object.
     """
 
-    def __init__(self, held: socket.socket) -> None:
-        held.setblocking(False)
-        self._held = held
-        self._streams: dict[MessageStream, bool] = {}  # whether it has ever said something
+    def __init__(self, port_socket: socket.socket) -> None:
+        port_socket.setblocking(False)
+        self._port_socket = port_socket
+        self._streams: dict[MessageStream, bool] = {}  # whether it has sent anything
         self._received: collections.deque[tuple[MessageStream, Message | None]]
         self._received = collections.deque()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(held, selectors.EVENT_READ)
+        self._selector.register(port_socket, selectors.EVENT_READ)
 
     def add(self, stream: MessageStream) -> None:
-        """Listen to `stream`, too."""
+        """Poll `stream`, too."""
         self._streams[stream] = True
         self._selector.register(stream.connection, selectors.EVENT_READ, stream)
 
     def poll(self, secs: float) -> Iterator[tuple[MessageStream, Message | None]]:
-        """What comes within `secs` seconds, by stream; None where one is closed, and forgotten.
+        """Yield messages received within `secs` seconds, by stream; None if it was closed.
 
-        Whoever stops in the middle finds the rest at the next poll.
+        A partially consumed poll continues at the next one.
         """
         if not self._received:
             self._receive(secs)
         while self._received:
             yield self._received.popleft()
 
-    def farewell(self, streams: Iterable[MessageStream]) -> None:
-        """Say no more, and hear the others to their end before hanging up.
+    def close_gracefully(self, streams: Iterable[MessageStream]) -> None:
+        """Stop sending, and read `streams` to their end before closing them.
 
-        To close with something unread unsays what was sent.
+        Closing a connection with unread data would discard what was sent.
         """
-        waiting = set(streams) & self._streams.keys()
-        for stream in waiting:
-            with contextlib.suppress(OSError):  # it is gone by itself
+        pending = set(streams) & self._streams.keys()
+        for stream in pending:
+            with contextlib.suppress(OSError):  # closed already
                 stream.connection.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _FAREWELL_SECS
-        while waiting and time.monotonic() < deadline:
-            waiting -= {stream for stream, message in self.poll(0.05) if message is None}
-        for stream in waiting:
+        deadline = time.monotonic() + _CLOSE_SECS
+        while pending and time.monotonic() < deadline:
+            pending -= {stream for stream, message in self.poll(0.05) if message is None}
+        for stream in pending:
             self.drop(stream)
 
     def drop(self, stream: MessageStream) -> None:
@@ -118,10 +118,10 @@ class MessageServer:
             stream.close()
 
     def release_port(self) -> None:
-        """Close the listening socket: from here on the port is free for another."""
-        if self._held.fileno() >= 0:
-            self._selector.unregister(self._held)
-            self._held.close()
+        """Close the listening socket, to free the port."""
+        if self._port_socket.fileno() >= 0:
+            self._selector.unregister(self._port_socket)
+            self._port_socket.close()
 
     def close(self, kept: AbstractSet[MessageStream] = frozenset()) -> None:
         """Close everything but the streams `kept`."""
@@ -149,11 +149,11 @@ class MessageServer:
             self._received += [(stream, message) for message in messages]
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it may have gone again
-            stream = MessageStream(self._held.accept()[0])
+        with contextlib.suppress(OSError):  # the peer may have closed it already
+            stream = MessageStream(self._port_socket.accept()[0])
             self.add(stream)
             self._streams[stream] = False
-        silent = [stream for stream, has_spoken in self._streams.items() if not has_spoken]
+        silent = [stream for stream, has_sent in self._streams.items() if not has_sent]
         if len(silent) > _MAX_SILENT:
             self.drop(silent[0])
 

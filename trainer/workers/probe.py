@@ -1,4 +1,4 @@
-"""Whether another worker's port answers, tried again and again in the background."""
+"""Probe another worker's port in the background until it accepts a connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PAUSE_SECS = 0.25
 
 
 class PeerProbe:
-    """Resolves `address` and connects to it until that succeeds.
+    """Resolves `address` and connects to it, with retries.
 
-    In a thread of its own: looking up a name may block for longer than a signal may wait.
+    Runs in a thread, because name resolution may block for longer than a signal may wait.
 
     Args:
         address: "host:port".
@@ -25,17 +25,17 @@ class PeerProbe:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
-        self.reason = "not reached yet"  # why not; empty once it has answered
+        self.reason = "not reached yet"  # of the last failure; empty once connected
         threading.Thread(target=self._run, daemon=True).start()
 
     def take(self) -> socket.socket | None:
-        """The connection that succeeded, once; it is the caller's from there on."""
+        """Return the connection, once; the caller owns it."""
         with self._lock:
             connection, self._connection = self._connection, None
             return connection
 
     def cancel(self) -> None:
-        """Try no more, and close what was not taken."""
+        """Stop probing, and close a connection that was not taken."""
         self._cancelled.set()
         connection = self.take()
         if connection is not None:
@@ -45,7 +45,7 @@ class PeerProbe:
         while not self._cancelled.is_set():
             try:
                 connection = socket.create_connection(self._address, _CONNECT_SECS)
-                # On one machine a port that nobody listens on may be given to our own end.
+                # A connection to a free local port may connect to itself.
                 if connection.getsockname() == connection.getpeername():
                     connection.close()
                     raise ConnectionRefusedError

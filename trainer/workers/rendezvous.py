@@ -1,19 +1,18 @@
-"""All workers meet, and compare what they are about to do, before TensorFlow waits for anyone.
+"""Rendezvous: connect all workers and compare their fingerprints before TensorFlow starts.
 
-TensorFlow waits in silence, and for ever, for a worker that does not come. So each worker first
-listens on its own port, by plain sockets; TensorFlow's server takes the port over afterwards:
+TensorFlow waits silently and forever for a missing worker. So each worker first listens on its
+port with plain sockets; TensorFlow's server takes the port over afterwards:
 
     worker -> chief   {"worker", "num_workers", "fingerprint", "unreached"}, every 2 s
-    chief -> worker   {"waiting": [...]}                          whom it waits for
-                      {"end": "lost" | "refused", "message"}      all leave, and say the same
-                      {"close": true}    all have met and agree: give your port free
+    chief -> worker   {"waiting": [...]}                          the workers it waits for
+                      {"end": "lost" | "refused", "message"}      all exit with this message
+                      {"close": true}    all have joined and agree: release your port
     worker -> chief   {"closed": true}
-    chief -> worker   {"start": true}    no port is held any more: start TensorFlow
-    any -> any        {"stop": signal}   SIGTERM or Ctrl-C has come
+    chief -> worker   {"start": true}    all ports are released: start TensorFlow
+    any -> any        {"stop": signal}   SIGTERM or Ctrl-C was received
 
-Before `close` whoever is stopped leaves, and the others wait for it; after, all stop with it.
-
-Nobody gets as far as `start` before everybody has got as far as `closed`.
+A worker stopped before `close` exits, and the others wait for it; after `close`, all stop.
+No worker receives `start` before all have sent `closed`.
 """
 
 from __future__ import annotations
@@ -30,29 +29,29 @@ from trainer.workers.cluster import Cluster, host_and_port
 from trainer.workers.fingerprint import Fingerprint, shortened
 from trainer.workers.heartbeat import Heartbeat
 from trainer.workers.messages import MessageServer, MessageStream
-from trainer.workers.rendezvous_chief import lead
-from trainer.workers.rendezvous_room import RendezvousContext
-from trainer.workers.rendezvous_worker import follow
+from trainer.workers.rendezvous_chief import run_chief
+from trainer.workers.rendezvous_context import RendezvousContext
+from trainer.workers.rendezvous_worker import run_worker
 
 LISTENING_FD = "GRAFT_LISTENING_FD"  # set by `graft launch` beside TF_CONFIG
 TIMEOUT_SECS = 300.0
 STALL_TIMEOUT_SECS = 120.0
-_BACKLOG = 1024  # the kernel answers for a worker that is still opening its data
+_BACKLOG = 1024  # the kernel accepts connections while a worker is still opening its data
 
 
-def hold_port(cluster: Cluster, listening_fd: str = "") -> socket.socket:
-    """Listen on this worker's port, so that the others see it; as early as can be.
+def reserve_port(cluster: Cluster, listening_fd: str = "") -> socket.socket:
+    """Listen on this worker's port early, so that the other workers can reach it.
 
     Args:
         cluster: with other workers.
-        listening_fd: what LISTENING_FD says: the number of a socket that `graft launch` has
-            handed down, which is taken over, so that nobody could take its port meanwhile.
+        listening_fd: the value of LISTENING_FD: a socket inherited from `graft launch`, which
+            reserves the port without a gap.
 
     Returns:
-        The listening socket, for `meet`. To leave without meeting, close it.
+        The listening socket, for `join`.
 
     Raises:
-        UserError: the port is taken, or may not be listened on.
+        UserError: the port is in use, or listening is not permitted.
     """
     _, port = host_and_port(cluster.address)
     inherited = _inherited(listening_fd, port)
@@ -69,9 +68,9 @@ def hold_port(cluster: Cluster, listening_fd: str = "") -> socket.socket:
         ) from error
 
 
-def meet(
+def join(
     cluster: Cluster,
-    held: socket.socket,
+    port_socket: socket.socket,
     fingerprint: Fingerprint,
     stop: StopRequest,
     say: Callable[[str], None],
@@ -79,54 +78,54 @@ def meet(
     stall_timeout_secs: float = STALL_TIMEOUT_SECS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Heartbeat:
-    """Return once all workers are there, reach each other, agree, and have their ports free.
+    """Wait until all workers have joined, reach each other, agree, and have released their ports.
 
     Args:
         cluster: with other workers.
-        held: what `hold_port` returned; closed on return, and on every error.
+        port_socket: from `reserve_port`; closed on return, and on every error.
         fingerprint: what must be the same on all workers, by name.
-        stop: asked several times a second.
-        say: told every 10 s for whom this waits.
-        timeout_secs: how long to wait for the others.
-        stall_timeout_secs: how long another may be silent afterwards.
-        clock: seconds since some fixed time.
+        stop: polled several times a second.
+        say: called every 10 s with a message about the workers waited for.
+        timeout_secs: how long to wait for the other workers.
+        stall_timeout_secs: how long a worker may be silent afterwards.
+        clock: monotonic seconds.
 
     Returns:
-        The connections between the workers, watched from here on.
+        The monitored connections between the workers.
 
     Raises:
-        PeerLost: a worker did not come in time, or left; the message names each and why.
-        UserError: the fingerprints differ; the message names the odd ones and both values.
-        Preempted: SIGTERM or Ctrl-C came meanwhile.
+        PeerLost: a worker did not join in time, or exited; the message names each and why.
+        UserError: the fingerprints differ; the message names the workers and the values.
+        Preempted: SIGTERM or Ctrl-C was received meanwhile.
     """
-    board = MessageServer(held)
-    room = RendezvousContext(cluster, board, stop, say, timeout_secs, clock)
-    mine = shortened({"workers": ",".join(cluster.workers), **fingerprint})
+    server = MessageServer(port_socket)
+    context = RendezvousContext(cluster, server, stop, say, timeout_secs, clock)
+    own = shortened({"workers": ",".join(cluster.workers), **fingerprint})
     streams: dict[int, MessageStream] = {}
     try:
-        streams = (lead if cluster.is_chief else follow)(room, mine)
+        streams = (run_chief if cluster.is_chief else run_worker)(context, own)
     finally:
-        room.leave(streams.values())
-    return Heartbeat(cluster, board, streams, stop, stall_timeout_secs, clock)
+        context.close(streams.values())
+    return Heartbeat(cluster, server, streams, stop, stall_timeout_secs, clock)
 
 
 def _inherited(descriptor: str, port: int) -> socket.socket | None:
-    """The socket behind `descriptor`, if it listens on `port`: the variable may be an old one."""
+    """Return the socket behind `descriptor`, if it listens on `port`: it may be outdated."""
     if not descriptor.isdecimal():
         return None
-    with contextlib.suppress(OSError):  # closed, or no socket
+    with contextlib.suppress(OSError):  # closed, or not a socket
         found = socket.socket(fileno=int(descriptor))
         is_listening = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         is_tcp = found.family in (socket.AF_INET, socket.AF_INET6)
         if is_listening and is_tcp and found.getsockname()[1] == port:
             found.set_inheritable(False)
             return found
-        found.detach()  # somebody else's
+        found.detach()  # not ours to close
     return None
 
 
 def listen(port: int) -> socket.socket:
-    """On all addresses, as TensorFlow's server will; IPv4 alone where a machine has no IPv6."""
+    """Listen on all addresses, as TensorFlow's server will; on IPv4 only without IPv6."""
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(

@@ -1,4 +1,4 @@
-"""Which part of the work is whose: logical shards in training, parts in evaluation. Pure."""
+"""Assign logical shards (training) and replicas (evaluation) to workers. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from trainer.process.errors import UserError
 
 
 def owned_shards(num_logical_shards: int, num_workers: int, index: int) -> range:
-    """The logical shards that worker `index` reads: contiguous, in the order of the workers."""
+    """Return the logical shards that worker `index` reads: contiguous, in worker order."""
     each = num_logical_shards // num_workers
     return range(index * each, (index + 1) * each)
 
 
 def owned_replicas(replicas_per_worker: int, index: int) -> range:
-    """Which of all replicas are worker `index`'s; each evaluates a part of its own."""
+    """Return the replicas of worker `index`; each evaluates its own part."""
     return range(index * replicas_per_worker, (index + 1) * replicas_per_worker)
 
 
@@ -21,17 +21,17 @@ def check(
 ) -> None:
     """Refuse a cluster whose work cannot be divided evenly.
 
-    Every replica takes as many whole logical shards as every other, and each logical shard as
-    many examples a step as every other.
+    All replicas must have equally many logical shards, and all shards equally many examples a
+    step.
 
     Args:
-        num_workers: processes that train.
-        num_logical_shards: parts the data are cut into, fixed for the run.
+        num_workers: number of training processes.
+        num_logical_shards: parts of a split, fixed for the run.
         global_batch_size: examples a step, over all workers.
         replicas_per_worker: devices of each worker.
 
     Raises:
-        UserError: it cannot; the message names the nearest values that work.
+        UserError: it cannot; the message suggests the nearest valid values.
     """
     replicas = num_workers * replicas_per_worker
     if num_logical_shards % replicas == 0 and global_batch_size % num_logical_shards == 0:
@@ -61,5 +61,5 @@ def check(
 
 
 def _nearest_multiple(number: int, of: int) -> int:
-    """The multiple of `of`, not 0, that is nearest to `number`; the larger one of two."""
+    """Return the positive multiple of `of` nearest to `number`; of two, the larger."""
     return max(1, (number + of // 2) // of) * of

@@ -56,7 +56,7 @@ def _batches(config: Config, num_train: int) -> list[Finding]:
     except UserError as error:
         cost, fix = "the run does not start", "change the setting in the message"
         return [Finding("data", "batches", ERROR, str(error), cost, fix)]
-    unused = plan.warning_of_unused(num_train, config.global_batch_size)
+    unused = plan.unused_examples_warning(num_train, config.global_batch_size)
     if not unused:
         return []
     fix = "use a smaller --global_batch_size, or one that divides the number of training images"

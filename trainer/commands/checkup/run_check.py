@@ -42,7 +42,7 @@ def check_cluster(config: Config, environment: Mapping[str, str]) -> list[Findin
         Finding("cluster", "cluster", OK, f"{cluster.num_workers} workers, by {cluster.source}")
     ]
     try:
-        rendezvous.hold_port(cluster).close()
+        rendezvous.reserve_port(cluster).close()
         found.append(Finding("cluster", "port", OK, f"the port of {me} is free"))
     except UserError as error:
         found.append(_refused("cluster", "port", error))

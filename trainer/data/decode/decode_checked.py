@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainer.data.decode.decode_image import decode_and_resize
 from trainer.graph.errors import reason
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process.errors import UserError
 
 Example = dict[str, tf.Tensor]
@@ -120,13 +120,13 @@ def load_images(
             problems.append(_describe(name, problem))
         return np.bytes_(problems[0].encode())
 
-    @as_written
+    @do_not_convert
     def load_group(group: Example) -> tf.data.Dataset:
         # Padding at the end: something is left of a group in which every image is broken.
         ids = tf.concat([group["id"], [b""]], 0)
         size = tf.size(ids, tf.int64)
 
-        @as_written
+        @do_not_convert
         def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def decoded() -> tf.Tensor:
                 example = {key: column[index] for key, column in group.items()}
@@ -137,7 +137,7 @@ def load_images(
             image = tf.cond(is_padding, lambda: tf.zeros([*image_size, 3]), decoded)
             return index, tf.ensure_shape(image, [*image_size, 3])
 
-        @as_written
+        @do_not_convert
         def complete(indices: tf.Tensor, images: tf.Tensor) -> Example:
             is_there = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.bool), [size])
             images = tf.cond(

@@ -31,7 +31,7 @@ from trainer.data.decode.image_formats import (
     is_deep_png,
 )
 from trainer.graph import saved_graph
-from trainer.graph.graph_cache import same_of_all_processes
+from trainer.graph.graph_cache import load_or_trace
 
 __all__ = ["MAX_PIXELS", "decode_and_resize", "exif_orientation"]
 
@@ -113,7 +113,7 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> A
         if not _kept_as:
             return noinline_function(decode).get_concrete_function(*specs)
         height, width = image_size
-        graph, _ = same_of_all_processes(
+        graph, _ = load_or_trace(
             f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}",
             lambda: (
                 saved_graph.SavedGraph.of(noinline_function(decode).get_concrete_function(*specs)),

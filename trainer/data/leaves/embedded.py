@@ -53,7 +53,7 @@ def prepare(cache_dir: str, progress: Callable[[int, int], None] | None = None) 
         with _drawings() as drawings:  # in the background, and TensorFlow is imported meanwhile
             _write(directory, drawings, progress)
 
-    return artifacts.made(cache_dir, os.path.join("leaves", VERSION), write, waits=True)[0]
+    return artifacts.get_or_create(cache_dir, os.path.join("leaves", VERSION), write, waits=True)[0]
 
 
 def _write(

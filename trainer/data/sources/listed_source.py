@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.sources.source import Example, Index, Order, shard_bounds, version_digest
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process.errors import UserError
 
 # Places that one call of a function permutes: a call costs more than a place.
@@ -76,7 +76,7 @@ class ListedSource:
         """See Source."""
         paths, labels, ids = self._table(split)
 
-        @as_written
+        @do_not_convert
         def read(ordered: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             index = ordered["index"]
             encoded = tf.io.read_file(paths[index])
@@ -90,7 +90,7 @@ class ListedSource:
         wanted = Order(**order)
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
 
-        @as_written
+        @do_not_convert
         def ordered(turns: tf.Tensor) -> dict[str, tf.Tensor]:
             if wanted.shuffle:
                 key = tf.stack([tf.cast(n, tf.int64) for n in (wanted.seed, wanted.epoch)])

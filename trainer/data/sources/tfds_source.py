@@ -20,7 +20,7 @@ from trainer.data.sources import tfds_features, tfrecord_runs
 from trainer.data.sources.source import Example, Index, Order, shard_bounds, version_digest
 from trainer.data.sources.tfrecord_runs import Run
 from trainer.data.windowed_shuffle import shuffle_in_windows
-from trainer.graph.plain_pipeline import as_written
+from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process.errors import UserError
 
 # A second or two from a disk. TFRecords carry checksums of their own.
@@ -115,7 +115,7 @@ class TfdsSource:
         first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
         seed = self._order_seed(order, shard, num_shards)
 
-        @as_written
+        @do_not_convert
         def read_in_turn(turn: tf.Tensor) -> tf.data.Dataset:
             if order.shuffle:
                 turn = tf.random.experimental.index_shuffle(turn, tf.stack([seed, 0]), num_runs - 1)
@@ -185,7 +185,7 @@ class TfdsSource:
         pair = tf.stack([tf.cast(order.seed, tf.int64), number])
         return tf.random.stateless_uniform([], pair, 1, 2**31 - 1, tf.int64)
 
-    @as_written
+    @do_not_convert
     def _parse(self, path: tf.Tensor, index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         wanted = {
             self._image_key: tf.io.FixedLenFeature([], tf.string),

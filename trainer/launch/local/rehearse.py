@@ -17,9 +17,9 @@ from trainer.settings import flags
 from trainer.settings.command_line import (
     Flag,
     Groups,
+    argument,
     parse,
     parse_flags,
-    word,
 )
 from trainer.storage import api as storage
 from trainer.workers import sharding
@@ -135,7 +135,7 @@ def short_argv(values: dict[str, Any], given: dict[str, Any], workdir: str) -> l
         log_progress_secs=0.0,
     )
     return [
-        word(flag, changed[flag.name])
+        argument(flag, changed[flag.name])
         for group in flags.TRAINER.values()
         for flag in group
         if changed[flag.name] not in (None, flag.default)

@@ -17,7 +17,7 @@ from trainer.launch.request import Request
 from trainer.launch.vertex.machines import check_flex_start, machine_spec
 from trainer.process.errors import UserError
 from trainer.settings import flags
-from trainer.settings.command_line import parse, word
+from trainer.settings.command_line import argument, parse
 
 SCHEDULING = {"standard": "STANDARD", "spot": "SPOT", "flex_start": "FLEX_START"}
 LONGEST_SECS = 7 * 24 * 3600
@@ -132,7 +132,7 @@ def trainer_args(request: Request) -> list[str]:
     if given["log_format"] == "auto":
         given["log_format"] = "json"
     return [
-        word(flag, given[flag.name])
+        argument(flag, given[flag.name])
         for group in flags.TRAINER.values()
         for flag in group
         if flag.name != "workdir" and given[flag.name] not in (None, flag.default)
