@@ -9,7 +9,7 @@ from benchmarks.setting import NUM_TRAIN, NUM_VALIDATION, Setting
 
 ABOUT = """\
 Batches of 32 that lie in memory, the median of 20 calls. The peer is the SavedModel as `hub.load`
-returns it, in float32; Graft's is the graph with the batch normalisations folded. The lower bound
+returns it, in float32; Graft's is the graph with the batch normalizations folded. The lower bound
 of a cold run is 1,034 images in bfloat16 and 133 in float32 through that graph, as a run computes
 them (all in float32 on a processor without bfloat16), and `import tensorflow`: no decoding, no
 training, no export."""

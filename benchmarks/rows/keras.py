@@ -12,7 +12,7 @@ ABOUT = """\
 prefetching input pipeline that keeps decoded images in memory when the head alone is trained.
 Fine-tuning is counted between two training steps, without start, tracing, validation or export,
 in float32 on both sides but for the row that says otherwise. `fit` updates the statistics of the
-batch normalisations; Graft does so with `--nofreeze_batch_norm` and keeps them by default."""
+batch normalizations; Graft does so with `--nofreeze_batch_norm` and keeps them by default."""
 
 _PEER = "`tf_keras` `fit`"
 _STEPS = 24

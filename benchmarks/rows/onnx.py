@@ -10,7 +10,7 @@ from benchmarks.setting import Setting
 NEEDS_PEERS = True
 ABOUT = """\
 `benchmarks/scripts/onnx_forward.py`: the same weights as PyTorch exports them, with ONNX Runtime's
-graph optimisations on (it folds batch normalisation and ReLU6 into the convolutions, too), in
+graph optimizations on (it folds batch normalization and ReLU6 into the convolutions, too), in
 float32 on batches of 32, a thread for each core. Both give the same features on the same batch, or
 there is no row."""
 

@@ -31,7 +31,7 @@ def export(path: str) -> None:
 
 
 def measure(path: str) -> None:
-    """Time the file with a thread for each core; every graph optimisation is on by default."""
+    """Time the file with a thread for each core; every graph optimization is on by default."""
     import numpy as np
     import onnxruntime
 

@@ -1,4 +1,4 @@
-"""What TensorFlow optimises in a run, by its own log: the steps, and nothing of the pipelines."""
+"""What TensorFlow optimizes in a run, by its own log: the steps, and nothing of the pipelines."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """Folders of plain JPEGs for pipelines in the test's own process, and TensorFlow to run them.
 
 Each iterator makes the decoder of all other formats anew unless every image is a plain JPEG, and
-optimises every function of the pipeline unless TensorFlow starts as a run starts it.
+optimizes every function of the pipeline unless TensorFlow starts as a run starts it.
 """
 
 from __future__ import annotations

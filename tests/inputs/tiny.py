@@ -33,7 +33,7 @@ def write_folder(root: Path, train: int = 24, validation: int = 8) -> Path:
 
 
 def write_backbone(directory: Path, size: int = 32) -> Path:
-    """A reusable SavedModel: convolution, batch normalisation, average pool; 8 features."""
+    """A reusable SavedModel: convolution, batch normalization, average pool; 8 features."""
     import tensorflow as tf
     import tf_keras
 
@@ -44,7 +44,7 @@ def write_backbone(directory: Path, size: int = 32) -> Path:
                 3,
                 strides=2,
                 input_shape=(size, size, 3),
-                use_bias=False,  # as in every network whose normalisations can be folded
+                use_bias=False,  # as in every network whose normalizations can be folded
                 kernel_initializer=tf_keras.initializers.GlorotUniform(0),
             ),
             tf_keras.layers.BatchNormalization(),

@@ -12,7 +12,7 @@ BATCH_NORM = tf_keras.layers.BatchNormalization
 
 
 def load(path, network, **options) -> backbone.Backbone:
-    """The network, its batch normalisations far from the identity, as a trainable backbone."""
+    """The network, its batch normalizations far from the identity, as a trainable backbone."""
     rng = np.random.default_rng(1)
     for layer in network.layers:
         low = 0.5 if isinstance(layer, BATCH_NORM) else -1

@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(3).uniform(size=[5, 16, 16, 3]).astype(np.float32
 
 
 def load(path, network, *, trainable: bool = False) -> backbone.Backbone:
-    """The network, its batch normalisations far from the identity, as a backbone."""
+    """The network, its batch normalizations far from the identity, as a backbone."""
     rng = np.random.default_rng(1)
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
@@ -42,7 +42,7 @@ def operations(function) -> list[str]:
     ],
     ids=["plain", "depthwise", "depthwise twice"],
 )
-def test_a_normalised_convolution_is_folded(tmp_path, convolution):
+def test_a_normalized_convolution_is_folded(tmp_path, convolution):
     network = load(
         tmp_path,
         sequential(

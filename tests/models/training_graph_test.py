@@ -36,7 +36,7 @@ def operations(network) -> list[str]:
     ("padding", "strides", "size"), [("same", 1, 15), ("same", 2, 16), ("valid", 2, 15)]
 )
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_normalised_convolution(tmp_path, layer, padding, strides, size):
+def test_a_normalized_convolution(tmp_path, layer, padding, strides, size):
     assert_folded(tmp_path, layer, padding, strides, size)
 
 
@@ -82,7 +82,7 @@ def assert_one_pixel(tmp_path, padding, strides, size):
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_normalisation_without_scale_and_one_that_cannot_be_folded(tmp_path):
+def test_a_normalization_without_scale_and_one_that_cannot_be_folded(tmp_path):
     inputs = tf_keras.Input([16, 16, 3])
     shared = tf_keras.layers.Conv2D(4, 3, dilation_rate=2, use_bias=False)(inputs)
     x = BATCH_NORM()(shared)
@@ -112,7 +112,7 @@ def test_in_training_mode_the_backbone_runs_as_it_came(tmp_path):
 
 
 def test_a_graph_that_computes_something_else_is_given_up(tmp_path, caplog):
-    """Large numbers that cancel: the normalisation, once folded, rounds at another place."""
+    """Large numbers that cancel: the normalization, once folded, rounds at another place."""
     kernel = tf.Variable(tf.random.stateless_uniform([1, 1, 3, 4], [5, 6]))
     scale, offset, variance = (tf.Variable(tf.fill([4], x)) for x in (0.7, 0.0, 0.3))
     mean = tf.Variable(1e6 * tf.reduce_sum(kernel, [0, 1, 2]))

@@ -9,7 +9,7 @@ from tests.models.training_graph_test import LAYERS, assert_folded, assert_one_p
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("layer", [*LAYERS, "1x1"])
-def test_a_normalised_convolution(tmp_path, layer, padding, strides, size):
+def test_a_normalized_convolution(tmp_path, layer, padding, strides, size):
     if layer == "1x1":
         assert_one_pixel(tmp_path, padding, strides, size)
     else:

@@ -77,7 +77,7 @@ class Evaluator:
         should_stop: asked before each batch; True gives the evaluation up.
         workers: each of them scores the examples of its own replicas.
         indices: int64 [num_steps, rows], of this worker's examples in the split; see
-            OrderedBatches.evaluation_places. Without, nothing is said of single examples.
+            OrderedBatches.evaluation_indices. Without, nothing is said of single examples.
         num_examples: of the split, for the same.
     """
 
