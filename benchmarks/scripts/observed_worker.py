@@ -25,15 +25,15 @@ def main(argv: list[str]) -> int:
     from trainer.loop import train
     from trainer.workers.heartbeat import Heartbeat
 
-    parts = Extraction.parts
+    shards = Extraction.shards
 
-    def observed_parts(self: Any, split: str, *arguments: Any) -> Iterator[Any]:
-        for number, part in parts(self, split, *arguments):
-            yield number, part
-            _tell("part", split=split, images=len(part.labels))
+    def observed_shards(self: Any, split: str, *arguments: Any) -> Iterator[Any]:
+        for number, shard in shards(self, split, *arguments):
+            yield number, shard
+            _tell("part", split=split, images=len(shard.labels))
 
     holder: Any = Extraction
-    holder.parts = observed_parts
+    holder.shards = observed_shards
     _time(train, "_save", "checkpoint")
     _time(Heartbeat, "agree", "agreement", lambda arguments, _: {"about": arguments[1]})
     _time(TrainStep, "run", "loop", lambda _, result: {"steps": len(result[0])})

@@ -139,7 +139,7 @@ def test_an_image_that_is_gone(folder, tmp_path):
         (["--dataset=d", "--output_dir=o", "more"], "graft: more: not a flag"),
         (
             ["--dataset=/nowhere", "--output_dir={new}"],
-            "graft: --dataset=/nowhere: nothing is there",
+            "graft: --dataset=/nowhere: no such path",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.feature_store import FeatureShard, FeatureStore
 from trainer.process.errors import UserError
 
 ROWS, WIDTH = 5, 3
@@ -19,7 +19,7 @@ def part(seed=0, rows=ROWS):
     features = rng.normal(size=(rows, WIDTH)).astype(np.float32)
     features[0] = np.array([1e-45, -0.0, np.finfo(np.float32).max], np.float32)
     bad = {2: ("rot/größe 1.png", "an empty file"), 3: ("rot/2.png", 'not a "JPEG"\n')}
-    return Part(features, np.arange(rows) % 3, bad)
+    return FeatureShard(features, np.arange(rows) % 3, bad)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_written_is_read(store):
 
 
 def test_a_part_without_bad_images(store):
-    plain = Part(part().features, part().labels, {})
+    plain = FeatureShard(part().features, part().labels, {})
     store.write(0, plain)
     assert_equal(read(store)[0], plain)
 
@@ -140,7 +140,7 @@ def test_every_flipped_bit_and_every_cut_of_the_manifest_is_seen(store):
 )
 def test_what_is_no_manifest_is_named(store, content):
     manifest(store).write_bytes(content)
-    refused(store, manifest(store), "not whole")
+    refused(store, manifest(store), "incomplete")
 
 
 def test_swapped_data_are_seen(store):
@@ -180,7 +180,7 @@ def test_a_part_of_another_shape_is_seen(store, shape):
 
 def test_a_manifest_with_fewer_labels_than_rows_is_seen(store):
     whole = part()
-    store.write(0, Part(whole.features, whole.labels[:-1], {}))
+    store.write(0, FeatureShard(whole.features, whole.labels[:-1], {}))
     refused(store, manifest(store))
 
 

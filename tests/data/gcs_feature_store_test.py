@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.feature_store import FeatureShard, FeatureStore
 from trainer.storage import api as storage
 
 DIRECTORY = "gs://bucket/features/30-abc"
@@ -10,7 +10,7 @@ DIRECTORY = "gs://bucket/features/30-abc"
 
 def part(seed):
     features = np.random.default_rng(seed).normal(size=(5, 3)).astype(np.float32)
-    return Part(features, np.arange(5) % 3, {2: ("rot/größe 1.png", "an empty file")})
+    return FeatureShard(features, np.arange(5) % 3, {2: ("rot/größe 1.png", "an empty file")})
 
 
 def test_what_is_written_is_read_and_nothing_else(gcs):

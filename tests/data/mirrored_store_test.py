@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.feature_store import FeatureShard, FeatureStore
 from trainer.data.mirrored_store import MirroredStore
 from trainer.process.errors import UserError
 
@@ -25,7 +25,7 @@ def fetched(gcs):
 
 def stored(seed, n=5):
     features = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
-    return Part(features, np.arange(n) % 3, {2: ("rot/größe 1.png", "an empty file")})
+    return FeatureShard(features, np.arange(n) % 3, {2: ("rot/größe 1.png", "an empty file")})
 
 
 def test_the_part_of_the_bucket_counts(gcs, tmp_path):
@@ -49,7 +49,7 @@ def test_of_several_processes_of_a_machine_one_fetches(gcs, tmp_path):
     for number in range(16):
         remote.write(number, stored(number))
     gcs.proxy.reset()
-    found: dict[int, list[Part | None]] = {}
+    found: dict[int, list[FeatureShard | None]] = {}
 
     def read(worker):
         store = MirroredStore(remote.directory, 16, str(tmp_path))

@@ -106,7 +106,7 @@ def test_a_damaged_one_is_passed_over(world):
     data = world.spoil("step_00000002")
     assert world.open(Model(seed=9)).restore_newest() == state_of(1)
     assert world.model.numbers() == older
-    assert world.warnings == [f"passing over a damaged checkpoint: {data}: checksum mismatch"]
+    assert world.warnings == [f"skipping a corrupt checkpoint: {data}: checksum mismatch"]
 
 
 def test_an_unfinished_one_is_none(world):
@@ -201,7 +201,7 @@ def test_restore_best(world):
     checkpoints.restore_best(state_of(3, best=2))
     assert world.model.numbers() == best
     world.spoil("step_00000002")
-    with pytest.raises(UserError, match="the best checkpoint, of step 2, is gone"):
+    with pytest.raises(UserError, match="the best checkpoint, of step 2, is missing"):
         world.open().restore_best(state_of(3, best=2))
 
 

@@ -21,7 +21,7 @@ from tests.processes.feature_caches import (
     parts_of,
     rows,
 )
-from trainer.data import known_parts
+from trainer.data import feature_shards
 from trainer.data.sources.tfds_open import open_prepared
 from trainer.engine import feature_cache
 from trainer.process.errors import Preempted, UserError
@@ -103,7 +103,7 @@ def test_larger_than_the_memory_that_is_made_small_here_reads_from_disk(
     settings = {"augment": "light"} if views else {}
     expected = open_cache(tmp_path / "a", folder, **settings).table("train", views, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(known_parts, "_from_memory", None)
+    monkeypatch.setattr(feature_shards, "_from_memory", None)
     for _ in range(2):  # computed, and read
         cache = open_cache(tmp_path / "b", folder, **settings)
         table = cache.table("train", views, "float32")

@@ -23,7 +23,7 @@ from tests.processes.feature_caches import (
     rows,
     said,
 )
-from trainer.data.feature_store import Part
+from trainer.data.feature_store import FeatureShard
 from trainer.data.sources.tfds_open import open_prepared
 from trainer.engine.feature_extraction import Extraction
 
@@ -120,7 +120,7 @@ def test_a_damaged_part_is_said_and_computed_anew(suffix, damage, folder, filled
     # A manifest that is gone says nothing: so it is after a kill.
     is_silent = (damage, suffix) == ("remove data", ".json")
     assert len(warnings) == (0 if is_silent else 1)
-    assert all(str(damaged) in w and w.endswith("computing it anew") for w in warnings)
+    assert all(str(damaged) in w and w.endswith("recomputing it") for w in warnings)
     assert {path: path.read_bytes() for path in parts_of(tmp_path)} == before
 
 
@@ -136,9 +136,12 @@ def test_an_image_replaced_in_place_is_seen(copy, tmp_path):
 def test_what_features_depend_on_is_told_apart(folder, tmp_path, monkeypatch):
     def zeros(self, split, sizes, num_parts, precision):  # where they lie is not theirs to say
         for number, size in sizes.items():
-            yield number, Part(np.zeros([size, WIDTH], np.float32), np.zeros(size, np.int64), {})
+            yield (
+                number,
+                FeatureShard(np.zeros([size, WIDTH], np.float32), np.zeros(size, np.int64), {}),
+            )
 
-    monkeypatch.setattr(Extraction, "parts", zeros)
+    monkeypatch.setattr(Extraction, "shards", zeros)
 
     def directories(*tables, **changes):
         before = set(os.listdir(tmp_path))

@@ -46,7 +46,7 @@ def extraction(tmp_path_factory):
 
 
 def side_by_side(extraction, precision):
-    parts = dict(extraction.parts("train", SIZES, NUM_PARTS, precision))
+    parts = dict(extraction.shards("train", SIZES, NUM_PARTS, precision))
     assert list(parts) == [0, 1, 2, 3]
     return [np.concatenate([getattr(part, name) for part in parts.values()]) for name in NAMES]
 
@@ -80,7 +80,7 @@ def test_every_batch_is_computed_in_the_arithmetic_that_is_asked_for(extraction,
 
 
 def test_a_stop_is_answered_before_the_next_batch(extraction):
-    parts = extraction.parts("train", SIZES, NUM_PARTS, "float32")
+    parts = extraction.shards("train", SIZES, NUM_PARTS, "float32")
     assert next(parts)[0] == 0
     extraction.stop.record(15)
     with pytest.raises(Preempted, match="while computing features"):

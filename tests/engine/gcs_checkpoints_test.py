@@ -86,7 +86,7 @@ def test_a_damaged_one_is_passed_over(gcs, world):
     gcs.write(data, gcs.read(data)[:-1] + b"x")
     assert world.open(Model(seed=9)).restore_newest() == state_of(1)
     assert world.model.numbers() == older
-    assert world.warnings == [f"passing over a damaged checkpoint: gs://bucket/{data}: is missing"]
+    assert world.warnings == [f"skipping a corrupt checkpoint: gs://bucket/{data}: is missing"]
 
 
 def test_a_manifest_cut_short_is_none(gcs, world):

@@ -23,7 +23,7 @@ from tests.processes.feature_caches import (
     said,
 )
 from tests.processes.settings import Setting
-from trainer.data import known_parts
+from trainer.data import feature_shards
 from trainer.data.feature_pipeline import FeaturePipeline
 from trainer.engine import feature_cache
 from trainer.process.errors import Preempted, UserError
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def small_memory(monkeypatch):
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(known_parts, "_from_memory", None)
+    monkeypatch.setattr(feature_shards, "_from_memory", None)
 
 
 def data_files(directory):
@@ -69,7 +69,7 @@ def test_as_in_memory_whether_computed_fetched_or_found(views, gcs, folder, tmp_
     num_parts = 8 * max(views, 1)
     expected = open_cache(tmp_path / "a", folder, **settings).table("train", views, "float32")
     monkeypatch.setattr(feature_cache, "_MEMORY_SHARE", 0.0)
-    monkeypatch.setattr(known_parts, "_from_memory", None)
+    monkeypatch.setattr(feature_shards, "_from_memory", None)
     # Computed here; of another machine, which fetches each part once; and again there.
     for copies, computes, fetches in ((1, num_parts, 0), (2, 0, num_parts), (2, 0, 0)):
         gcs.proxy.reset()
@@ -130,7 +130,7 @@ def test_a_part_that_is_damaged_in_the_bucket_is_computed_anew(gcs, folder, tmp_
     assert_same(cache.table("train", 0, "float32"), expected)
     assert counts(cache) == [(7, 1)]
     (warning,) = [line["message"] for line in said(cache) if line["severity"] == "WARNING"]
-    assert f"gs://bucket/{path}: checksum mismatch; computing it anew" in warning
+    assert f"gs://bucket/{path}: checksum mismatch; recomputing it" in warning
 
 
 def test_one_part_at_a_time_is_in_memory(gcs, folder, tmp_path, small_memory):

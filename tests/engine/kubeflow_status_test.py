@@ -81,7 +81,7 @@ def test_a_status_with_the_token_of_the_moment_by_the_authority_that_is_named(tm
     token.write_text("first\n")
     with serve(authority=authority) as (server, url):
         told = told_by(url, TOKEN=token, CA_CERT=tmp_path / "ca.pem")
-        told.note(1, 3, 7.2, {"loss": 0.25, "accuracy": float("nan")})
+        told.update(1, 3, 7.2, {"loss": 0.25, "accuracy": float("nan")})
         path, authorization, body = server.posted.get(timeout=DEADLINE_SECS)
         assert (path, authorization) == ("/apis/job", "Bearer first")
         time = body["trainerStatus"].pop("lastUpdatedTime")
@@ -94,7 +94,7 @@ def test_a_status_with_the_token_of_the_moment_by_the_authority_that_is_named(tm
             }
         }
         token.write_text("second")
-        told.note(3, 3, float("inf"), {"accuracy": 1.0})
+        told.update(3, 3, float("inf"), {"accuracy": 1.0})
         _, authorization, body = server.posted.get(timeout=DEADLINE_SECS)
         assert authorization == "Bearer second"
         assert body["trainerStatus"]["progressPercentage"] == 99
@@ -111,7 +111,7 @@ def test_a_status_with_the_token_of_the_moment_by_the_authority_that_is_named(tm
 def test_the_first_problem_is_kept_and_the_run_goes_on(quick):
     with serve(status=404) as (server, url):
         told = told_by(url)
-        told.note(1, 2, 1.0, {})
+        told.update(1, 2, 1.0, {})
         server.posted.get(timeout=DEADLINE_SECS)
         told.end({})
         assert server.posted.get_nowait()[2]["trainerStatus"]["progressPercentage"] == 100
@@ -160,5 +160,5 @@ def test_a_server_that_is_away_is_said_once(arguments, tmp_path):
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/apis/job"
         process = graft("train", f"--workdir={tmp_path / 'run'}", *arguments, **environment(url))
     assert process.returncode == 0
-    assert process.stdout.count("Kubeflow does not learn how the run goes: ") == 1
+    assert process.stdout.count("cannot report progress to Kubeflow: ") == 1
     assert "Connection refused" in process.stdout

@@ -98,8 +98,8 @@ def test_a_kept_decoder_gives_the_same_pixels(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, [40, 30, 3], np.uint8)
     files = [tf.io.encode_png(pixels), b"GIF8, and no more"]
     plain = decode_image._any_decoder.__wrapped__((32, 32), False, True)
-    monkeypatch.setattr(decode_image, "_kept_as", "")
-    decode_image.keep_graphs_in(str(tmp_path))
+    monkeypatch.setattr(decode_image, "_cache_prefix", "")
+    decode_image.cache_graphs_in(str(tmp_path))
     for _ in range(2):  # traced and kept, then read
         kept = decode_image._any_decoder.__wrapped__((32, 32), False, True)
         np.testing.assert_array_equal(kept(files[0]), plain(files[0]))
@@ -112,8 +112,8 @@ def test_a_kept_decoder_gives_the_same_pixels(tmp_path, monkeypatch):
 @pytest.mark.integration
 def test_a_kept_decoder_of_another_shape_is_not_taken(tmp_path, monkeypatch):
     png = tf.io.encode_png(np.random.default_rng(0).integers(0, 256, [40, 30, 3], np.uint8))
-    monkeypatch.setattr(decode_image, "_kept_as", "")
-    decode_image.keep_graphs_in(str(tmp_path))
+    monkeypatch.setattr(decode_image, "_cache_prefix", "")
+    decode_image.cache_graphs_in(str(tmp_path))
     expected = decode_image._any_decoder.__wrapped__((32, 32), False, True)(png)
     (path,) = tmp_path.iterdir()
     for other in (((48, 32), False, True), ((32, 32), True, True)):

@@ -154,5 +154,5 @@ def test_a_version_costs_no_import():
 
 def test_there_are_no_mistakes_to_read_without_a_report():
     result = trainer.Result("run", 0.5, 1.0, {}, export="run/export", report="")
-    with pytest.raises(trainer.UserError, match="run: has no report, which report=True writes"):
+    with pytest.raises(trainer.UserError, match="run: has no report; train with report=True"):
         result.mistakes()

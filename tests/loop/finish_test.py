@@ -18,9 +18,9 @@ def test_what_fails_beside_the_check_of_the_export_is_said_before_the_check_is_o
     never = threading.Event()
     batches = []
 
-    def check(*arguments, may_go_on, **options):
+    def check(*arguments, raise_if_stopping, **options):
         for batch in range(DEADLINE_SECS * 100):
-            may_go_on()
+            raise_if_stopping()
             batches.append(batch)
             never.wait(0.01)
 
@@ -28,13 +28,13 @@ def test_what_fails_beside_the_check_of_the_export_is_said_before_the_check_is_o
     run: Any = SimpleNamespace(
         config=Config(workdir="w", num_epochs=1),
         source=None,
-        stop_if_asked=lambda: None,
+        raise_if_stopping=lambda: None,
         workers=SimpleNamespace(is_chief=True),
     )
     evaluation: Any = None
     with (
         pytest.raises(ZeroDivisionError),
-        finish._export_is_checked(run, RunState(), evaluation),
+        finish._checked_export(run, RunState(), evaluation),
     ):
         raise ZeroDivisionError
     assert len(batches) < DEADLINE_SECS * 100

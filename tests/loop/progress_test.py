@@ -26,9 +26,9 @@ def said(source, stretches, **flags):
     run: Any = SimpleNamespace(config=config, source=source, reporter=LineReporter(console))
     state = RunState()
     for took, waited in stretches:
-        progress.note_speed(run, state, 10, took, waited)
+        progress.record_speed(run, state, 10, took, waited)
     before_the_end = console.getvalue()
-    progress.judge_input(run, state)
+    progress.warn_if_input_bound(run, state)
     return before_the_end, console.getvalue(), state
 
 

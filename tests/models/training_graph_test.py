@@ -133,7 +133,7 @@ def test_a_graph_that_computes_something_else_is_given_up(tmp_path, caplog):
     caplog.set_level(logging.INFO, "absl")
     network = backbone.load(handle, trainable=True, cache_dir="unused")
     assert network._training_graph is None
-    assert "trained as it came: folded, it differs by" in caplog.text
+    assert "trained unfolded: folded, it differs by" in caplog.text
     assert network(IMAGES, training=True).shape == (5, 4)
 
 

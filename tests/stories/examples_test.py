@@ -70,7 +70,7 @@ def test_the_script_refuses_a_wrong_folder_in_one_line(tmp_path):
     process = script(SCRIPT.read_text(), tmp_path / "nowhere", tmp_path / "run")
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr == (
-        f"error: --dataset={tmp_path}/nowhere: nothing is there; it must be a directory, "
+        f"error: --dataset={tmp_path}/nowhere: no such path; it must be a directory, "
         "a .csv or .jsonl import file, or a TFDS name\n"
     )
 

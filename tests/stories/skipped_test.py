@@ -68,9 +68,9 @@ def test_a_class_that_is_lost_is_named(cache, folder, backbone, tmp_path):
     spoil(folder / "train" / "red")
     process = train(tmp_path, folder, backbone, cache, "--num_epochs=1", *BARE)
     assert warnings(process) == [
-        "warning: 8 images were left out: train/red/000.png, train/red/001.png, "
+        "warning: 8 images were skipped: train/red/000.png, train/red/001.png, "
         "train/red/002.png, …; metrics.json lists them",
-        "warning: no image of class 'red' could be trained on: all were left out",
+        "warning: no image of class 'red' could be trained on: all were skipped",
     ]
     assert metrics(tmp_path / "run")["num_skipped"] == 8
 
@@ -84,4 +84,4 @@ def test_an_image_that_is_left_out_is_named(kind, folder, backbone, tmp_path):
         process = graft("pack", f"--dataset={folder}", f"--output_dir={data}")
         assert process.returncode == 0, process.stderr
     process = train(tmp_path, data, backbone, UNCACHED, "--num_epochs=1", *BARE)
-    assert warnings(process) == ["warning: 1 image was left out: train/red/003.png"]
+    assert warnings(process) == ["warning: 1 image was skipped: train/red/003.png"]

@@ -1,1 +1,1 @@
-"""Where examples come from and how they become batches."""
+"""Turn examples into batches."""

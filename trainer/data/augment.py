@@ -1,7 +1,7 @@
-"""Augmentation as a pure function of (seed, epoch, example): nothing has a state.
+"""Augment images as a pure, stateless function of (seed, epoch, example).
 
-The same example in the same epoch looks the same on any worker, at any place of a batch, and after
-any restart.
+An example of an epoch looks the same on any worker, at any position of a batch and after any
+restart.
 
 Sources: random resized crop, Szegedy et al. 2015 (arXiv:1409.4842, section 6); RandAugment, Cubuk
 et al. 2020 (arXiv:1909.13719); mixup, Zhang et al. 2018 (arXiv:1710.09412); CutMix, Yun et al.
@@ -16,27 +16,27 @@ import tensorflow as tf
 
 from trainer.data.randaugment import randaugment
 
-# The least area of a crop. Below the field's 0.08 for ImageNet nothing is left of a small lesion.
+# The smallest crop. ImageNet's usual 0.08 would leave nothing of a small lesion.
 _SMALLEST_AREA = 0.35
 _LOG_ASPECT = math.log(4 / 3)
 
-# Told apart so that no two uses of an example's seed draw the same numbers.
+# Distinct, so that no two uses of an example's seed draw the same numbers.
 _CROP, _FLIP, _RAND, _MIX = range(4)
 
 
 def example_seed(seed: int | tf.Tensor, epoch: int | tf.Tensor, example_id: tf.Tensor) -> tf.Tensor:
-    """int64 [2]: the seed of one example in one epoch, from integer scalars and a string scalar."""
+    """Return the seed, int64 [2], of one example in one epoch."""
     bucket = tf.strings.to_hash_bucket_fast(example_id, 2**31 - 1)
-    # Multiplied by an odd constant (2**64 over the golden ratio) so that neighbours lie apart.
+    # Multiplied by an odd constant (2**64 over the golden ratio) so that neighbors lie apart.
     mixed = tf.cast(seed, tf.int64) * -7046029254386353131 + tf.cast(epoch, tf.int64)
     return tf.stack([mixed, bucket])
 
 
 def crop_window(policy: str, seeds: tf.Tensor) -> tf.Tensor | None:
-    """The part of the image to decode, drawn without a look at the image.
+    """Draw the part of an image to decode, before the image is decoded.
 
-    Area in [0.35, 1] of the image and aspect in [3/4, 4/3] relative to the image's own, so that
-    what the squash to the model's size distorts is distorted further by no more than that.
+    Its area is in [0.35, 1] of the image and its aspect in [3/4, 4/3] of the image's own, which
+    bounds the distortion added to that of the resize.
 
     Args:
         policy: "none", "light" or "randaugment".
@@ -50,15 +50,14 @@ def crop_window(policy: str, seeds: tf.Tensor) -> tf.Tensor | None:
     draws = tf.random.stateless_uniform([4], _branch(seeds, _CROP))
     area = _SMALLEST_AREA + (1 - _SMALLEST_AREA) * draws[0]
     stretch = tf.exp(_LOG_ASPECT * (2 * draws[1] - 1))
-    # Shrunk into the image rather than drawn again: no loop, and near the whole image the aspect
-    # gives way, not the area's lower bound.
+    # Clipped to the image rather than drawn again: no loop, and the area keeps its lower bound.
     height = tf.minimum(tf.sqrt(area * stretch), 1.0)
     width = tf.minimum(tf.sqrt(area / stretch), 1.0)
     return tf.stack([draws[2] * (1 - height), draws[3] * (1 - width), height, width])
 
 
 def augment(image: tf.Tensor, policy: str, seeds: tf.Tensor) -> tf.Tensor:
-    """What a policy does to an image that is already cropped.
+    """Apply a policy to an image that is already cropped.
 
     Args:
         image: float32 [h, w, 3] in [0, 1].
@@ -86,17 +85,17 @@ def mix(
     cutmix_alpha: float,
     seeds: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """MixUp or CutMix of each example with the one before it in its block.
+    """Mix each example with the one before it in its block, by MixUp or CutMix.
 
-    Partners share a block, and so the result does not depend on how many workers share a batch.
-    With both alphas set, each block draws which of the two it gets. A block of one is left alone.
+    Partners share a block, so the result does not depend on the number of workers. With both
+    alphas set, each block draws one of the two methods. A block of one is not mixed.
 
     Args:
         images: float32 [batch, h, w, 3].
         labels: float32 [batch, classes], one-hot or smoothed.
         block: examples a block; divides the batch.
-        mixup_alpha: Beta(alpha, alpha) is the law of a block's share; 0 is off.
-        cutmix_alpha: the same, of the area that is kept.
+        mixup_alpha: a block's mixing weight is drawn from Beta(alpha, alpha); 0 is off.
+        cutmix_alpha: the same, for the area that is kept.
         seeds: int64 [batch / block, 2], one example_seed a block.
 
     Returns:
@@ -106,15 +105,14 @@ def mix(
         return images, labels
     height, width = images.shape[1], images.shape[2]
     seeds = tf.map_fn(lambda pair: _branch(pair, _MIX), seeds)
-    share = tf.map_fn(
-        lambda pair: _share(pair, mixup_alpha, cutmix_alpha, height, width),
+    kept, weight = tf.map_fn(
+        lambda pair: _mixing_weights(pair, mixup_alpha, cutmix_alpha, height, width),
         seeds,
         fn_output_signature=(
             tf.TensorSpec([height, width], tf.float32),
             tf.TensorSpec([], tf.float32),
         ),
     )
-    kept, weight = share
     image_blocks = tf.reshape(images, [-1, block, height, width, 3])
     label_blocks = tf.reshape(labels, [-1, block, labels.shape[1]])
     mask = kept[:, None, :, :, None]
@@ -127,10 +125,10 @@ def mix(
     )
 
 
-def _share(
+def _mixing_weights(
     seeds: tf.Tensor, mixup_alpha: float, cutmix_alpha: float, height: int, width: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What a block keeps of its own: float32 [height, width] a pixel, and the label's scalar."""
+    """Draw a block's weights of its own pixels, float32 [height, width], and label, a scalar."""
 
     def mixup() -> tuple[tf.Tensor, tf.Tensor]:
         kept = _beta(_branch(seeds, 0), mixup_alpha)
@@ -138,15 +136,15 @@ def _share(
 
     def cutmix() -> tuple[tf.Tensor, tf.Tensor]:
         side = tf.sqrt(1 - _beta(_branch(seeds, 1), cutmix_alpha))
-        centre = tf.random.stateless_uniform([2], _branch(seeds, 2))
+        center = tf.random.stateless_uniform([2], _branch(seeds, 2))
         extent = tf.constant([height, width], tf.float32)
-        start = tf.round(tf.clip_by_value(centre - side / 2, 0, 1) * extent)
-        end = tf.round(tf.clip_by_value(centre + side / 2, 0, 1) * extent)
+        start = tf.round(tf.clip_by_value(center - side / 2, 0, 1) * extent)
+        end = tf.round(tf.clip_by_value(center + side / 2, 0, 1) * extent)
         rows, columns = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
         pasted_rows = tf.cast((rows >= start[0]) & (rows < end[0]), tf.float32)
         pasted_columns = tf.cast((columns >= start[1]) & (columns < end[1]), tf.float32)
         kept = 1 - pasted_rows[:, None] * pasted_columns[None, :]
-        # Of the box as it is, cut at the border: labels follow the pixels exactly.
+        # The mean of the box after clipping: labels follow the pixels exactly.
         return kept, tf.reduce_mean(kept)
 
     if not cutmix_alpha:
@@ -158,12 +156,12 @@ def _share(
 
 
 def _beta(seeds: tf.Tensor, alpha: float) -> tf.Tensor:
-    """float32 scalar of the law Beta(alpha, alpha), from two gammas."""
+    """Draw a float32 scalar from Beta(alpha, alpha), by two gammas."""
     gammas = tf.random.stateless_gamma([2], seeds, alpha)
-    # Small alphas can draw two zeros; then both ends are equally likely, and one is taken.
+    # Small alphas can draw two zeros; 0 and 1 are then equally likely, and this returns 0.
     return tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1])
 
 
 def _branch(seeds: tf.Tensor, use: int) -> tf.Tensor:
-    """int64 [2]: a seed for one use of `seeds`, int64 [2]."""
+    """Derive the seed of one use, int64 [2], from `seeds`, int64 [2]."""
     return tf.cast(tf.random.experimental.stateless_fold_in(seeds, use), tf.int64)

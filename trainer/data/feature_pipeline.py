@@ -1,4 +1,4 @@
-"""The pipeline over features that are computed already: the same examples in the same steps."""
+"""Batches of precomputed features: the same examples in the same steps as the images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class FeatureTable:
     """The features of one split.
 
     Attributes:
-        num_views: how many times each image was looked at, each time augmented otherwise.
+        num_views: the number of differently augmented versions of each image.
         labels: int64 [examples], in the split's order.
-        is_good: bool [views × examples], view after view; False where the image is bad.
-        rows: int64 [n], places among the views × examples, to float32 [n, width]; in graph.
+        is_good: bool [views × examples], view after view; False where the image is broken.
+        rows: int64 [n], indices into the views × examples, to float32 [n, width]; in graph.
     """
 
     num_views: int
@@ -31,17 +31,17 @@ class FeatureTable:
     rows: Callable[[tf.Tensor], tf.Tensor]
 
     def label_counts(self, num_classes: int) -> np.ndarray:
-        """Views per class of images that are not bad: int64 [classes]."""
+        """Count the views of decodable images by class: int64 [classes]."""
         labels = np.tile(self.labels, self.num_views)
         return np.bincount(labels[self.is_good], minlength=num_classes)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeaturePipeline(OrderedBatches):
-    """As OrderedBatches of one split, with features, float32 [batch, width], as "input".
+    """OrderedBatches of one split with features, float32 [batch, width], as "input".
 
     Attributes:
-        table: of the split that its methods are asked for.
+        table: of the split that its methods are called with.
     """
 
     table: FeatureTable

@@ -1,4 +1,4 @@
-"""Batches of images: decoded, augmented and mixed, each a function of (seed, epoch, example)."""
+"""Batches of images, decoded, augmented and mixed as a function of (seed, epoch, example)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.data import augment
 from trainer.data.decode.decode_checked import BadImages, load_images
-from trainer.data.ordered_batches import Example, OrderedBatches, forever, in_turns
+from trainer.data.ordered_batches import Example, OrderedBatches, interleaved, repeated
 from trainer.data.sources.source import Index
 from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process import machine
@@ -21,12 +21,12 @@ EXTRACTION_BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class InputPipeline(OrderedBatches):
-    """As OrderedBatches, with images, float32 [batch, height, width, 3] in [0, 1], as "input".
+    """OrderedBatches with images, float32 [batch, height, width, 3] in [0, 1], as "input".
 
     Attributes:
         image_size: (height, width) of a batch's images.
-        bad_images: told of each image that cannot be decoded.
-        augment: the policy, one of choices.AUGMENT_POLICIES; what is evaluated is left as it is.
+        bad_images: records each image that cannot be decoded.
+        augment: the policy, one of choices.AUGMENT_POLICIES; evaluation applies none.
         mixup_alpha, cutmix_alpha: see augment.mix; 0 is off.
     """
 
@@ -39,14 +39,14 @@ class InputPipeline(OrderedBatches):
     def extraction_batches(
         self, split: str, units: Sequence[Sequence[int]], num_parts: int, num_steps: int
     ) -> tf.data.Dataset:
-        """Examples in the split's order, for features to be computed of; each once, then padding.
+        """Read each example once, in the split's order, then padding, to compute its features.
 
         Args:
             split: the split to read.
-            units: for each replica what it reads, in order: view × num_parts + part. A view is
-                the augmentation of that epoch.
-            num_parts: what the split is cut into.
-            num_steps: batches a replica; what is beyond its units is padding.
+            units: what each replica reads, in order: view × num_parts + part. A view is the
+                augmentation of that epoch.
+            num_parts: the number of parts of the split.
+            num_steps: batches a replica; padding follows its units.
 
         Returns:
             One element a replica and step: {"input": float32 [32, height, width, 3] in [0, 1],
@@ -59,15 +59,15 @@ class InputPipeline(OrderedBatches):
         @do_not_convert
         def read(unit: tf.Tensor) -> tf.data.Dataset:
             examples = self._examples(split, unit % num_parts, num_parts, shuffle=False)
-            return tf.data.Dataset.zip(examples, forever((unit // num_parts)[None]))
+            return tf.data.Dataset.zip(examples, repeated((unit // num_parts)[None]))
 
         def stream(replica: tf.Tensor) -> tf.data.Dataset:
             own = tf.data.Dataset.from_tensor_slices(table[replica]).take(counts[replica])
-            padding = forever((self._padding(), np.zeros(1, np.int64)))
+            padding = repeated((self._padding(), np.zeros(1, np.int64)))
             return own.flat_map(read).concatenate(padding).take(num_steps * EXTRACTION_BATCH)
 
         batches = self._batches(
-            in_turns(range(len(units)), stream, EXTRACTION_BATCH),
+            interleaved(range(len(units)), stream, EXTRACTION_BATCH),
             EXTRACTION_BATCH,
             lambda group, indices: {**group[0], "epoch": group[1]},
         )
@@ -80,7 +80,7 @@ class InputPipeline(OrderedBatches):
         return {"encoded": [b""], "label": np.zeros(1, np.int64), "id": [b""]}
 
     def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
-        # What is evaluated belongs to no epoch.
+        # Examples of an evaluation belong to no epoch.
         policy = self.augment if "epoch" in groups.element_spec else "none"
 
         def window(example: Example) -> tf.Tensor | None:

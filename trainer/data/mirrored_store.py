@@ -1,7 +1,7 @@
-"""Features in a bucket that do not fit into memory: read from local copies of their parts.
+"""Read features in a bucket that do not fit into memory from local copies of their shards.
 
-The bucket's manifests count. A copy is a part like any other, in a cache directory like any other:
-it is used where its manifest is the bucket's and its data have the checksum in it.
+The bucket's manifests decide. A copy is an ordinary shard in an ordinary cache directory: it is
+used where its manifest equals the bucket's and its data have the manifest's checksum.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.feature_store import FeatureShard, FeatureStore
 from trainer.process.errors import UserError
 from trainer.process.file_lock import locked
 from trainer.storage import api as storage
 
 
 class MirroredStore(FeatureStore):
-    """A FeatureStore whose data also lie on this machine.
+    """A FeatureStore with copies of its data on this machine.
 
     Args:
         directory: gs://.
-        num_parts: as FeatureStore's.
-        copies: a local directory; the copies get a directory in it of the same name.
+        num_parts: see FeatureStore.
+        copies: a local directory; the copies are in its subdirectory of the same name.
     """
 
     def __init__(self, directory: str, num_parts: int, copies: str) -> None:
@@ -34,14 +34,14 @@ class MirroredStore(FeatureStore):
         self._copies = FeatureStore(local, num_parts)
 
     def prepare_copies(self, facts: Mapping[str, Any], num_bytes: int) -> None:
-        """As `prepare`, of the directory of the copies, before the first part is read.
+        """Prepare the directory of the copies, before the first shard is read.
 
         Args:
-            facts: as prepare's.
-            num_bytes: of all parts together.
+            facts: see FeatureStore.prepare.
+            num_bytes: of all shards together.
 
         Raises:
-            UserError: there is no room; the message names the path and the bytes it needs.
+            UserError: the disk is too small; the message names the path and the bytes it needs.
         """
         path = self._copies.directory
         self._copies.prepare(facts, "cache_dir")
@@ -54,39 +54,39 @@ class MirroredStore(FeatureStore):
                 "--cache_dir"
             )
 
-    def write(self, number: int, part: Part) -> None:
-        """See FeatureStore: in the bucket, and here."""
-        super().write(number, part)
-        self._copies.write(number, part)
+    def write(self, number: int, shard: FeatureShard) -> None:
+        """Commit a shard in the bucket and as a copy; see FeatureStore."""
+        super().write(number, shard)
+        self._copies.write(number, shard)
 
-    def read(self, number: int, rows: int, width: int) -> tuple[Part | None, str]:
-        """See FeatureStore: of the copy; the first time, and where it is damaged, of the bucket.
+    def read(self, number: int, rows: int, width: int) -> tuple[FeatureShard | None, str]:
+        """Read the copy; download it first where it is missing or corrupt. See FeatureStore.
 
         Raises:
-            UserError: there is no room for the copy.
+            UserError: the copy does not fit on the disk.
         """
-        manifest, problem = self._sound_manifest(number, rows, width)
+        manifest, problem = self._valid_manifest(number, rows, width)
         if manifest is None:
             return None, problem
-        # Of several processes of this machine one downloads.
+        # One of this machine's processes downloads.
         with locked(storage.join(self._copies.directory, ".lock")):
-            if self._copies._sound_manifest(number, rows, width) == (manifest, ""):
-                part, _ = self._copies._named(manifest)
-                if part is not None:
-                    return part, ""
-            part, problem = self._named(manifest)
-            if part is not None:
-                self._copies.write(number, part)
-        return part, problem
+            if self._copies._valid_manifest(number, rows, width) == (manifest, ""):
+                shard, _ = self._copies._read_data(manifest)
+                if shard is not None:
+                    return shard, ""
+            shard, problem = self._read_data(manifest)
+            if shard is not None:
+                self._copies.write(number, shard)
+        return shard, problem
 
     def data_path(self, number: int) -> str:
-        """See FeatureStore: of the copy."""
+        """Return the path of the copy's data."""
         return self._copies.data_path(number)
 
 
 def _bytes_of_data(directory: str) -> int:
     num_bytes = 0
     for path in Path(directory).glob("part-*.????????"):
-        with contextlib.suppress(FileNotFoundError):  # another run's sweep
+        with contextlib.suppress(FileNotFoundError):  # another run removes orphans
             num_bytes += path.stat().st_size
     return num_bytes

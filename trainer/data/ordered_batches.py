@@ -1,10 +1,10 @@
-"""From a source to batches: the order of a run's examples is a function of (seed, step) alone.
+"""Make batches of a source's examples in an order that is a function of (seed, step) alone.
 
 Step k takes `global_batch_size / num_logical_shards` examples from each logical shard, in the
 order of the shards. A worker reads the shards it owns, so the examples of step k are the same on
-any number of workers, and a resumed run starts at its step instead of replaying.
+any number of workers, and a resumed run starts at its step without replaying.
 
-What an example is, images or features of them, is for the classes below this one to say.
+Subclasses define what an example is: an image or its features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Example = dict[str, tf.Tensor]
 
 _FOREVER = tf.int64.max
 
-# Examples that are loaded by one call. It takes 1 ms to start, which is shared by so many.
+# Examples that one call loads: starting a call takes 1 ms.
 _SMALLEST_GROUP, _LARGEST_GROUP = 8, 32
 
 
@@ -35,7 +35,7 @@ class OrderedBatches(abc.ABC):
     Attributes:
         source: where they come from.
         global_batch_size: examples a step, over all workers.
-        num_logical_shards: parts that a split is cut into; divides the batch.
+        num_logical_shards: the number of logical shards of a split; divides the batch.
         seed: of the order.
     """
 
@@ -46,15 +46,15 @@ class OrderedBatches(abc.ABC):
 
     @abc.abstractmethod
     def _examples(self, split: str, part: Index, num_parts: int, **order: Any) -> tf.data.Dataset:
-        """Source.examples or Source.order: whatever `_load` takes."""
+        """Return Source.examples or Source.order, as `_load` takes them."""
 
     @abc.abstractmethod
     def _padding(self) -> dict[str, Any]:
-        """What `_load` takes for no example: arrays of one element."""
+        """Return what `_load` takes as padding: arrays of one element."""
 
     @abc.abstractmethod
     def _load(self, groups: tf.data.Dataset) -> tf.data.Dataset:
-        """Groups of examples, [n] each, to {"input", "label", "is_good", …}, [n, …] each."""
+        """Map groups of examples, [n] each, to {"input", "label", "is_good", …}, [n, …] each."""
 
     @property
     def block(self) -> int:
@@ -64,20 +64,20 @@ class OrderedBatches(abc.ABC):
     def training_batches(
         self, split: str, shards: Sequence[int], num_replicas: int, first_step: int
     ) -> tf.data.Dataset:
-        """Batches of training examples from step `first_step` on, without end.
+        """Return endless batches of training examples from step `first_step` on.
 
         Args:
             split: the split to read.
             shards: the logical shards that this worker owns, in order.
-            num_replicas: replicas of this worker; each is given whole blocks, in order.
+            num_replicas: replicas of this worker; each gets complete blocks, in order.
             first_step: 0, or the number of steps already done.
 
         Returns:
             One element a replica and step: {"input": float32 [batch, …], "target": float32
-            [batch, classes], "weight": float32 [batch], 0 for what could not be decoded,
+            [batch, classes], "weight": float32 [batch], 0 for broken images,
             "position": int32 [batch] in the global batch}.
         """
-        examples = in_turns(
+        examples = interleaved(
             shards, lambda shard: self._shard_stream(split, shard, first_step), self.block
         )
         batch_size = len(shards) * self.block // num_replicas
@@ -99,41 +99,41 @@ class OrderedBatches(abc.ABC):
     def evaluation_batches(
         self, split: str, replicas: Sequence[int], num_replicas: int
     ) -> tf.data.Dataset:
-        """Every example of `split` once, padded so that all replicas have as many; and again.
+        """Return passes over `split`, each every example once, padded alike on all replicas.
 
-        One pass is `evaluation_steps` steps; without end, so that one iterator serves all passes.
+        A pass is `evaluation_steps` steps; batches are endless, so that one iterator serves all.
 
         Args:
             split: the split to read.
-            replicas: which of all replicas are this worker's, in order.
-            num_replicas: how many replicas there are in all; each reads a part of its own.
+            replicas: the indices of this worker's replicas, in order.
+            num_replicas: the number of replicas of all workers; each reads its own part.
 
         Returns:
             One element a replica and step: {"input": float32 [batch, …], "label": int64 [batch],
-            "weight": float32 [batch], 0 for padding and for what could not be decoded}.
+            "weight": float32 [batch], 0 for padding and broken images}.
         """
         num_steps, batch_size = self._evaluation_shape(split, num_replicas)
 
         def stream(part: tf.Tensor) -> tf.data.Dataset:
             examples = self._examples(split, part, num_replicas, shuffle=False)
-            return examples.concatenate(forever(self._padding())).take(num_steps * batch_size)
+            return examples.concatenate(repeated(self._padding())).take(num_steps * batch_size)
 
-        examples = in_turns(replicas, stream, batch_size).repeat()
+        examples = interleaved(replicas, stream, batch_size).repeat()
         batches = self._batches(examples, batch_size)
         return batches.map(do_not_convert(_evaluation_batch)).prefetch(2 * len(replicas))
 
     def evaluation_steps(self, split: str, num_replicas: int) -> int:
-        """Global batches, of the training's size at the most, that hold every example once."""
+        """Return the number of steps in a pass; a step is at most as large as one of training."""
         return self._evaluation_shape(split, num_replicas)[0]
 
     def evaluation_indices(
         self, split: str, replicas: Sequence[int], num_replicas: int
     ) -> np.ndarray:
-        """Where in the split the examples of `evaluation_batches` are.
+        """Return the indices in the split of the examples of `evaluation_batches`.
 
         Returns:
-            int64 [steps, len(replicas) × batch]: of each step, replica after replica. What is
-            padding has the place of some example.
+            int64 [steps, len(replicas) × batch]: of each step, replica after replica. Padding has
+            the index of some example.
         """
         num_steps, batch_size = self._evaluation_shape(split, num_replicas)
         num_examples = self.source.num_examples(split)
@@ -143,7 +143,7 @@ class OrderedBatches(abc.ABC):
         return np.minimum(indices, num_examples - 1)
 
     def _evaluation_shape(self, split: str, num_replicas: int) -> tuple[int, int]:
-        """Steps of a pass, and examples of a replica in each."""
+        """Return the steps of a pass, and the examples of a replica in each."""
         largest_part = -(-self.source.num_examples(split) // num_replicas)
         num_steps = -(-largest_part // max(1, self.global_batch_size // num_replicas))
         return num_steps, -(-largest_part // max(num_steps, 1))  # no larger: padding costs time
@@ -162,7 +162,7 @@ class OrderedBatches(abc.ABC):
         batch_size: int,
         indexed: Callable[..., Example] = lambda group, indices: group,
     ) -> tf.data.Dataset:
-        """Batches of loaded examples; `placed` is told the places of a group in `examples`."""
+        """Load examples and batch them; `indexed` takes a group and its indices in `examples`."""
         group_size = _group_size(batch_size)
         groups = skip_autotune(examples).batch(group_size, drop_remainder=True)
         firsts = tf.data.Dataset.range(0, _FOREVER, group_size)
@@ -174,17 +174,17 @@ class OrderedBatches(abc.ABC):
         loaded = self._load(tf.data.Dataset.zip(groups, firsts).map(numbered))
         if group_size == batch_size:
             return loaded
-        whole = loaded.batch(batch_size // group_size, drop_remainder=True)
-        return whole.map(do_not_convert(lambda batch: {k: _flat(v) for k, v in batch.items()}))
+        batches = loaded.batch(batch_size // group_size, drop_remainder=True)
+        return batches.map(do_not_convert(lambda batch: {k: _flat(v) for k, v in batch.items()}))
 
     def _steps_per_epoch(self, split: str) -> int:
         return self.source.num_examples(split) // self.global_batch_size
 
     def _shard_stream(self, split: str, shard: tf.Tensor, first_step: int) -> tf.data.Dataset:
-        """Examples of one logical shard, epoch after epoch, from the first of `first_step` on."""
-        # The same for each shard: what does not fill a batch is left out, others every epoch.
-        an_epoch = self._steps_per_epoch(split) * self.block
-        first_epoch, done = divmod(first_step * self.block, an_epoch)
+        """Read one logical shard, epoch after epoch, from the first example of `first_step` on."""
+        # Equal for all shards: each epoch leaves out other examples that do not fill a batch.
+        per_epoch = self._steps_per_epoch(split) * self.block
+        first_epoch, done = divmod(first_step * self.block, per_epoch)
 
         @do_not_convert
         def epoch_of_examples(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -192,22 +192,22 @@ class OrderedBatches(abc.ABC):
             examples = self._examples(
                 split, shard, self.num_logical_shards, epoch=epoch, seed=self.seed, skip=skip
             )
-            return examples.take(an_epoch - skip)
+            return examples.take(per_epoch - skip)
 
         return tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(epoch_of_examples)
 
 
-def in_turns(
+def interleaved(
     parts: Sequence[int], stream: Callable[[tf.Tensor], tf.data.Dataset], block: int
 ) -> tf.data.Dataset:
-    """`block` examples of the first part's stream, as many of the second's, …, in turns."""
+    """Interleave the parts' streams by blocks of `block` examples."""
     numbers = tf.data.Dataset.from_tensor_slices(tf.constant(list(parts), tf.int64))
     return numbers.interleave(do_not_convert(stream), cycle_length=len(parts), block_length=block)
 
 
-def forever(columns: Any) -> tf.data.Dataset:
-    """The one element of `columns` without end."""
-    # From slices: tf.data takes a data set from a tensor for one with a state.
+def repeated(columns: Any) -> tf.data.Dataset:
+    """Repeat the one element of `columns` without end."""
+    # From slices: tf.data treats a data set from a tensor as stateful.
     return tf.data.Dataset.from_tensor_slices(columns).repeat()
 
 
@@ -220,12 +220,12 @@ def _evaluation_batch(batch: Example) -> Example:
 
 
 def _group_size(batch_size: int) -> int:
-    """The largest group that batches consist of; the whole batch where only tiny ones fit."""
+    """Return the largest group that divides a batch; the batch itself where only tiny ones do."""
     sizes = range(min(batch_size, _LARGEST_GROUP), 0, -1)
     largest = next(size for size in sizes if batch_size % size == 0)
     return largest if largest >= _SMALLEST_GROUP else batch_size
 
 
 def _flat(columns: tf.Tensor) -> tf.Tensor:
-    """[a, b, …] to [a × b, …]."""
+    """Reshape [a, b, …] to [a × b, …]."""
     return tf.reshape(columns, [columns.shape[0] * columns.shape[1], *columns.shape[2:]])

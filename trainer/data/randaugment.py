@@ -1,4 +1,4 @@
-"""RandAugment in graph: two operations, drawn from eleven, one magnitude.
+"""RandAugment in graph: two operations of eleven, at one magnitude.
 
 Source: Cubuk et al. 2020 (arXiv:1909.13719), with the ranges of AutoAugment (arXiv:1805.09501,
 table 6) for the operations.
@@ -12,13 +12,13 @@ import tensorflow as tf
 
 _NUM_OPERATIONS = 2
 _MAGNITUDE = 9 / 30
-_GRAY = 0.5  # what moves into the picture from beyond its edge
+_GRAY = 0.5  # fills what lies beyond the edge
 
 _Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def randaugment(image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Applies two random operations, one after the other.
+    """Apply two random operations, one after the other.
 
     Args:
         image: float32 [h, w, 3] in [0, 1].
@@ -48,24 +48,24 @@ def _gray(image: tf.Tensor) -> tf.Tensor:
 
 
 def contrast(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Away from or towards the mean brightness, by up to 0.9."""
+    """Move away from or toward the mean brightness, by up to 0.9."""
     mean = tf.reduce_mean(_gray(image))
     return mean + (1 + 0.9 * signed) * (image - mean)
 
 
 def brightness(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Away from or towards black, by up to 0.9."""
+    """Move away from or toward black, by up to 0.9."""
     return (1 + 0.9 * signed) * image
 
 
 def color(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Away from or towards its gray version, by up to 0.9."""
+    """Move away from or toward the gray version, by up to 0.9."""
     gray = _gray(image)
     return gray + (1 + 0.9 * signed) * (image - gray)
 
 
 def sharpness(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Away from or towards a smoothed version, by up to 0.9."""
+    """Move away from or toward a smoothed version, by up to 0.9."""
     weights = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
     kernel = tf.tile(weights[:, :, None, None], [1, 1, 3, 1])
     padded = tf.pad(image, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
@@ -74,7 +74,7 @@ def sharpness(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
 
 
 def autocontrast(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Stretches each channel to [0, 1]; a flat channel stays as it is."""
+    """Stretch each channel to [0, 1]; leave a flat channel unchanged."""
     del signed
     low, high = tf.reduce_min(image, [0, 1]), tf.reduce_max(image, [0, 1])
     flat = high - low < 1 / 255
@@ -82,7 +82,7 @@ def autocontrast(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Gives each channel an even histogram of 256 levels."""
+    """Give each channel an even histogram of 256 levels."""
     del signed
     levels = tf.cast(tf.round(image * 255), tf.int32)
 
@@ -98,24 +98,24 @@ def equalize(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Keeps the upper bits of 8: all at magnitude 0, 4 at 1."""
+    """Keep the upper bits of 8: all at magnitude 0, 4 at 1."""
     step = 2.0 ** tf.round(4 * tf.abs(signed))
     return tf.floor(tf.round(image * 255) / step) * step / 255
 
 
 def solarize(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Inverts what is brighter than 1 at magnitude 0, than 0 at 1."""
+    """Invert the values above a threshold: 1 at magnitude 0, 0 at 1."""
     return tf.where(image < 1 - tf.abs(signed), image, 1 - image)
 
 
 def _project(image: tf.Tensor, matrix: list[tf.Tensor | float]) -> tf.Tensor:
-    """Samples (x, y) from (a x + b y + c, d x + e y + f), given a to f, about the centre."""
+    """Sample (x, y) from (a x + b y + c, d x + e y + f), given a to f, about the center."""
     a, b, c, d, e, f = (tf.convert_to_tensor(value, tf.float32) for value in matrix)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     rows = [a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
-        # Shifted so that what the op fills in, zero or not, is gray.
+        # Shifted so that the op fills with gray.
         images=image[None] - _GRAY,
         transforms=tf.stack([*rows, 0.0, 0.0])[None],
         output_shape=tf.shape(image)[:2],
@@ -127,19 +127,19 @@ def _project(image: tf.Tensor, matrix: list[tf.Tensor | float]) -> tf.Tensor:
 
 
 def rotate(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """By up to 30 degrees about the centre."""
+    """Rotate by up to 30 degrees about the center."""
     angle = signed * (30 * 3.141592653589793 / 180)
     cos, sin = tf.cos(angle), tf.sin(angle)
     return _project(image, [cos, sin, 0.0, -sin, cos, 0.0])
 
 
 def shear(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Along the rows by up to 0.3."""
+    """Shear along the rows by up to 0.3."""
     return _project(image, [1.0, 0.3 * signed, 0.0, 0.0, 1.0, 0.0])
 
 
 def translate(image: tf.Tensor, signed: tf.Tensor) -> tf.Tensor:
-    """Along both axes by up to 0.3 of the size."""
+    """Translate along both axes by up to 0.3 of the size."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     return _project(image, [1.0, 0.0, 0.3 * signed * size[1], 0.0, 1.0, 0.3 * signed * size[0]])
 

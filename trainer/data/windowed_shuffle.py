@@ -1,8 +1,8 @@
-"""A bounded shuffle of a stream that is a pure function of a seed, and can be entered anywhere.
+"""A bounded shuffle of a stream that is a pure function of a seed and can start anywhere.
 
-`Dataset.shuffle` is neither: to enter its order in the middle one must draw all of it up to there,
-and as an op with a state it makes TensorFlow take the parallelism from every map behind it when
-op determinism is on (measured: 1.5 ms an image became 2.5 ms on two cores).
+`Dataset.shuffle` is neither: to start in the middle one must draw all elements before it, and as
+a stateful op it makes TensorFlow serialize every map after it when op determinism is on
+(measured: 1.5 ms an image became 2.5 ms on two cores).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ def shuffle_in_windows(
 ) -> tf.data.Dataset:
     """Shuffle `records` within windows of `size`, without the first `skip` of the result.
 
-    Where the windows begin depends on the seed, so that another epoch mixes other neighbours.
+    Where the windows begin depends on the seed, so that another epoch mixes other neighbors.
 
     Args:
         records: scalars, or tuples of them; always in the same order.
         count: how many there are.
         size: the most records held at a time; if it is `count` or more, all are shuffled together.
         seed: int64 scalar, not negative.
-        skip: records of the result to leave out; whole windows of them are read, not shuffled.
+        skip: records of the result to leave out; full windows of them are read, not shuffled.
     """
     count = tf.cast(count, tf.int64)
     width = tf.maximum(tf.minimum(tf.constant(size, tf.int64), count), 1)
-    # The first window is shorter by a random number; all at once need no border.
+    # The first window is shorter by a random number; a single window needs no border.
     first = tf.where(width < count, seed % width + 1, width)
     windows = records.take(first).batch(width).concatenate(records.skip(first).batch(width))
     skip = tf.cast(skip, tf.int64)

@@ -1,1 +1,1 @@
-"""What a run is made of: build, step, evaluate, checkpoints, features, export."""
+"""The parts of a run: build, step, evaluate, checkpoints, features, export."""

@@ -1,4 +1,4 @@
-"""Putting a run together: open the data, meet the workers, choose the devices, make the model."""
+"""Build a run: open the data, meet the workers, choose the devices, make the model."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def build(
     ledger: Ledger,
     stop: StopRequest,
 ) -> Run:
-    """Open the data, meet the other workers, choose the devices, make the model.
+    """Build a run: open the data, meet the workers, choose the devices, make the model.
 
     Args:
         config: the run.
-        reporter: told what a person should know.
+        reporter: prints progress and warnings.
         cluster: the workers.
-        port_socket: this worker's port where there are others; see rendezvous.reserve_port.
-        ledger: told how long the others were waited for.
-        stop: takes the signals over.
+        port_socket: this worker's port in a distributed run; see rendezvous.reserve_port.
+        ledger: records the time of the rendezvous.
+        stop: handles the signals.
 
     Raises:
         UserError: the data, the devices or the backbone cannot work, or the workers differ.
-        PeerLost: another worker does not come.
+        PeerLost: another worker does not join.
     """
     source = catalog.open_source(
         config, lambda done, total: reporter.advance("drawing leaves", done, total)
     )
     catalog.check_splits(source, config)
-    decode_image.keep_graphs_in(config.cache_dir)
+    decode_image.cache_graphs_in(config.cache_dir)
     num_train = source.num_examples(config.train_split)
     plan = steps.plan(config, num_train)
     num_validation = source.num_examples(config.validation_split)
@@ -113,7 +113,7 @@ def _assemble(
     if storage.is_remote(config.workdir) and workers.is_chief:
         now = ledger.publish
         ledger.publish = lambda content: upload_queue.submit(lambda: now(content))
-    stop.install()  # anew: TensorFlow has taken the signals over
+    stop.install()  # again: TensorFlow has replaced the signal handlers
     with strategy.scope():
         backbone = load_backbone(config)
         head = Head(
@@ -177,7 +177,7 @@ def _assemble(
 
 
 def load_backbone(config: Config) -> Backbone | FrozenBackbone:
-    """The backbone that `config` names, checked; see backbone.load for errors."""
+    """Load the backbone that `config` names; see backbone.load for errors."""
     options: dict[str, Any] = {
         "image_size": config.image_size,
         "value_range": value_range(config.image_range),

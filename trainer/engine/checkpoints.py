@@ -1,4 +1,4 @@
-"""Checkpoints of a run: weights, optimizer slots and the host's state, complete or absent."""
+"""Checkpoints of a run: weights, optimizer slots and RunState, published atomically."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _PREFIX = "variables"
 
 
 class Checkpoints:
-    """Saves and restores `variables` and a RunState under `directory`.
+    """Saves and restores variables and a RunState under `directory`.
 
     Args:
         directory: `checkpoints` of the workdir; one directory a checkpoint, named by its step.
-        trackable: what is saved of TensorFlow's objects; every variable of it must exist.
+        trackable: TensorFlow's objects to save; all of their variables must exist.
         identity: what a resumed run must share with the run that saved; see Config.identity.
-        keep: how many of the newest to keep, beside the best.
-        warn: told of each checkpoint that is damaged and passed over.
+        keep: how many of the newest to keep, besides the best.
+        warn: called with a message about each corrupt checkpoint that is skipped.
         upload_queue: publishes in the background; None publishes at once.
-        publishes: whether this worker is the chief. The others write their variables too, since
-            TensorFlow adds some up over all workers for it, and throw them away.
+        publishes: whether this worker is the chief. The other workers also write, since TensorFlow
+            sums some variables over all workers, and discard the result.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Checkpoints:
         self._identity = identity
         self._keep = keep
         self._warn = warn
-        self._uploader = upload_queue
+        self._upload_queue = upload_queue
         self._publishes = publishes
         self._manifests: dict[str, storage.Manifest] = {}
         self._listed: set[str] | None = None
         self._waiting: set[str] = set()  # to be published
-        self._damaged: set[str] = set()
+        self._corrupt: set[str] = set()
 
     def save(self, state: RunState) -> None:
-        """Publish a checkpoint of now; sweep those that are neither new nor the best.
+        """Publish a checkpoint; remove those that are neither among the newest nor the best.
 
-        With an uploader only the writing to a local directory is waited for.
+        With an upload queue this waits only for the local write.
 
         Raises:
             GraftError: an earlier checkpoint could not be published.
@@ -70,8 +70,8 @@ class Checkpoints:
             with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as scratch:
                 self._trackable.write(os.path.join(scratch, _PREFIX))
             return
-        # Never over a complete one: a kill in between would leave neither. Nor over the objects of
-        # one that is not: whoever began it may still be at it.
+        # Never over a complete checkpoint: a kill would leave neither. Nor over an incomplete one,
+        # which another process may still be writing.
         name = checkpoint_list.name_of(state.global_step, self._names())
         facts = {
             "format": checkpoint_list.FORMAT,
@@ -98,17 +98,16 @@ class Checkpoints:
             self._waiting.remove(name)
             self._sweep(best_step)
 
-        if self._uploader is None:
+        if self._upload_queue is None:
             publish()
         else:
-            self._uploader.submit(publish)
+            self._upload_queue.submit(publish)
 
     def restore_newest(self) -> RunState | None:
         """Restore the newest complete checkpoint; None where there is none.
 
         Raises:
-            UserError: it is of a run with another identity, the message names both values; or of a
-                newer version.
+            UserError: it has another identity (the message names both values) or a newer version.
         """
         self._settle()
         for name in self._complete():
@@ -118,17 +117,17 @@ class Checkpoints:
         return None
 
     def restore_best(self, state: RunState) -> None:
-        """Bring back the weights of the best evaluation that `state` knows of.
+        """Restore the weights of the best evaluation in `state`.
 
         Raises:
-            UserError: its checkpoint is gone or damaged.
+            UserError: its checkpoint is missing or corrupt.
         """
         self._settle()
         step = state.best["global_step"]
         for name in self._complete(step):
             if self._restore(name) is not None:
                 return
-        raise UserError(f"{self._directory}: the best checkpoint, of step {step}, is gone")
+        raise UserError(f"{self._directory}: the best checkpoint, of step {step}, is missing")
 
     def _restore(self, name: str) -> RunState | None:
         path, manifest = self._path(name), self._manifests[name]
@@ -142,17 +141,17 @@ class Checkpoints:
             with storage.local_copy(path, manifest) as directory:
                 status = self._trackable.read(os.path.join(directory, _PREFIX))
         except storage.ChecksumMismatch as mismatch:
-            self._damaged.add(name)
-            self._warn(f"passing over a damaged checkpoint: {mismatch}")
+            self._corrupt.add(name)
+            self._warn(f"skipping a corrupt checkpoint: {mismatch}")
             return None
-        # Everything saved has a place, and everything that exists was saved: slots included.
+        # Every saved value has a variable and every variable a saved value, slots included.
         status.assert_consumed().assert_existing_objects_matched()
         return RunState.from_dict(manifest.facts["state"])
 
     def _settle(self) -> None:
-        """Know what is published, and nothing else."""
-        if self._uploader is not None:
-            self._uploader.flush()
+        """Finish the uploads, and list the checkpoints again."""
+        if self._upload_queue is not None:
+            self._upload_queue.flush()
         self._listed = None
 
     def _sweep(self, best_step: int | None) -> None:
@@ -166,17 +165,17 @@ class Checkpoints:
                 self._names().discard(name)
 
     def _complete(self, step: int | None = None) -> Iterator[str]:
-        """Names of the complete checkpoints, of `step` alone if it is given, the newest first."""
-        # A copy: another thread may add one. A damaged one is no newest one: the sweep would keep
-        # it instead of a good one.
-        names = set(self._names()) - self._damaged - self._waiting
+        """Yield the names of the complete checkpoints, of `step` if given, the newest first."""
+        # A copy: another thread may add one. Without corrupt ones, which would otherwise be kept
+        # instead of good ones.
+        names = set(self._names()) - self._corrupt - self._waiting
         if step is not None:
             names = {name for name in names if checkpoint_list.step_of(name) == step}
         for name, _ in checkpoint_list.complete(self._directory, names, self._manifests):
             yield name
 
     def _names(self) -> set[str]:
-        """All names, listed once."""
+        """Return all names, listed once."""
         if self._listed is None:
             self._listed = set(checkpoint_list.names(self._directory))
         return self._listed
@@ -186,7 +185,7 @@ class Checkpoints:
 
 
 def newest_tensors(directory: str) -> tuple[int, dict[str, np.ndarray]]:
-    """The step of the newest complete checkpoint in `directory`, and its tensors by name.
+    """Return the step of the newest complete checkpoint in `directory`, and its tensors by name.
 
     Raises:
         FileNotFoundError: there is none.

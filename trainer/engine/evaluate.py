@@ -1,4 +1,4 @@
-"""Every example of a split, exactly once, on any number of replicas."""
+"""Evaluate every example of a split exactly once, on any number of replicas."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from trainer.workers.group import WorkerGroup
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How a model did on a split.
+    """The metrics of a model on a split.
 
     Attributes:
         loss: mean cross-entropy over the examples, in nats.
         confusion: int64 [classes, classes], examples by (label, prediction).
         class_names: in the order of both axes.
-        worst: the worst mistakes, the worst first, where the places of the examples are known.
-        scored: each example on its own, where that was asked for.
+        worst: the worst mistakes, the worst first, where the examples' indices are known.
+        scored: the single examples, if they were kept.
     """
 
     loss: float
@@ -36,16 +36,16 @@ class Evaluation:
 
     @property
     def num_examples(self) -> int:
-        """How many examples were scored: all but padding and skipped images."""
+        """The number of scored examples: all but padding and broken images."""
         return int(self.confusion.sum())
 
     @property
     def accuracy(self) -> float:
-        """Share of examples whose highest score is their label's."""
+        """Share of examples that are predicted as their label."""
         return float(np.trace(self.confusion) / max(self.num_examples, 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """As `metrics.json` holds it; precision and recall are null where nothing divides."""
+        """Return the content of `metrics.json`; precision and recall are null if undefined."""
         hits = np.diag(self.confusion)
         labels, predictions = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         return {
@@ -65,20 +65,20 @@ class Evaluation:
 
 
 class Evaluator:
-    """Scores one split again and again while its model learns; traced once.
+    """Evaluates one split repeatedly during training; traced once.
 
     Args:
         strategy: where it runs.
         logits: a batch's "input" -> float32 [batch, classes].
         batches: the split's padded global batches, pass after pass without end; see
-            InputPipeline.evaluation_batches.
-        num_steps: how many make a pass.
+            OrderedBatches.evaluation_batches.
+        num_steps: batches of a pass.
         class_names: in the order of the logits.
-        should_stop: asked before each batch; True gives the evaluation up.
-        workers: each of them scores the examples of its own replicas.
+        should_stop: called before each batch; True cancels the evaluation.
+        workers: each scores the examples of its own replicas.
         indices: int64 [num_steps, rows], of this worker's examples in the split; see
-            OrderedBatches.evaluation_indices. Without, nothing is said of single examples.
-        num_examples: of the split, for the same.
+            OrderedBatches.evaluation_indices. None records no single examples.
+        num_examples: of the split; needed with `indices`.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class Evaluator:
         self._score = tf.function(lambda batch: strategy.run(score, args=(batch,)), autograph=False)
 
     def run(self, keep_scored: bool = False) -> Evaluation | None:
-        """Score the split with the weights as they are; None, and no more, if asked to stop.
+        """Evaluate the current weights on the split; return None if cancelled.
 
         Args:
-            keep_scored: whether all workers are told what became of each example.
+            keep_scored: whether to return the single examples, on all workers.
 
         Raises:
-            UserError: not one image could be decoded.
+            UserError: no image could be decoded.
         """
         num_classes = len(self._class_names)
         confusion = np.zeros((num_classes, num_classes), np.int64)
@@ -162,13 +162,14 @@ class Evaluator:
                 self._add_up(tf.constant([loss_sum, *confusion.ravel()], tf.float64))
             )[0].numpy()
             loss_sum, confusion = sums[0], sums[1:].reshape(confusion.shape).astype(np.int64)
-        facts = mistakes.to_facts(mistakes.worst_of(wrong))
-        facts = self._workers.all_gather("worst mistakes", facts)
+        merged = self._workers.all_gather(
+            "worst mistakes", mistakes.to_facts(mistakes.worst_of(wrong))
+        )
         evaluation = Evaluation(
             float(loss_sum / max(confusion.sum(), 1)),
             confusion,
             self._class_names,
-            tuple(mistakes.from_facts(facts)),
+            tuple(mistakes.from_facts(merged)),
             self._in_order(kept) if kept else None,
         )
         if not evaluation.num_examples:
@@ -176,7 +177,7 @@ class Evaluator:
         return evaluation
 
     def _in_order(self, kept: list[tuple[np.ndarray, ...]]) -> ScoredExamples:
-        """The examples of all workers, in the split's order."""
+        """Merge the examples of all workers, in the split's order."""
         label, prediction, confidence, of_label, real, indices = (
             np.concatenate(parts) for parts in zip(*kept, strict=True)
         )

@@ -1,4 +1,4 @@
-"""The trained model as a SavedModel that takes files' bytes; loaded anew and scored again.
+"""Export the trained model as a SavedModel that takes files' bytes; reload and evaluate it.
 
 Signatures: `serving_default` takes `image_bytes`, string [batch] (TensorFlow Serving and Vertex
 AI send an input with such a name as {"b64": ...}); `images` takes decoded ones, float32 [batch,
@@ -30,8 +30,8 @@ from trainer.storage import api as storage
 LABELS = "labels.txt"
 TFLITE = "model.tflite"
 
-# Scores closer than this may change places by rounding alone: the order of additions is not the
-# same in a batch of another size.
+# Scores closer than this may swap ranks by rounding: the order of additions depends on the batch
+# size.
 _TIE = 1e-3
 
 
@@ -48,10 +48,10 @@ def export(
     Args:
         classifier: with the weights to export.
         class_names: in the order of the logits; they become `assets/labels.txt`.
-        directory: replaced as a whole.
-        formats: `saved_model` (always written, for the check) and `tflite`, a file beside it;
+        directory: replaced atomically.
+        formats: `saved_model` (always written, for the check) and `tflite`, a file next to it;
             `saved_model_no_webp` reads no WebP, so that TensorFlow 2.15 loads it too.
-        facts: kept in the manifest.
+        facts: stored in the manifest.
         publishes: whether this worker is the chief; all of them save, as in a checkpoint.
     """
     with tempfile.TemporaryDirectory(prefix="graft-export-") as scratch:
@@ -76,18 +76,18 @@ def check(
     expected: Evaluation,
     batch_size: int,
     skipped: Iterable[str] = (),
-    may_go_on: Callable[[], None] = lambda: None,
+    raise_if_stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Load the export anew and score `split` with it, from the images' raw bytes.
+    """Reload the export and score `split` with it, from the images' raw bytes.
 
     Args:
         directory: of the export.
         source: where the images are.
-        split: what `expected` was measured on.
-        expected: how the trained model did.
+        split: the split of `expected`.
+        expected: the trained model's evaluation.
         batch_size: images scored at a time.
         skipped: ids of images that cannot be decoded.
-        may_go_on: asked after every batch; raises what else is to be done.
+        raise_if_stopping: called after every batch.
 
     Raises:
         ExportMismatch: another number of examples, or another accuracy.
@@ -95,12 +95,12 @@ def check(
     """
     manifest = storage.read_manifest(directory)
     if manifest is None:
-        raise ExportMismatch(f"{directory}: the export is gone")
+        raise ExportMismatch(f"{directory}: the export is missing")
     try:
         with storage.local_copy(directory, manifest) as copy:
             predict = tf.saved_model.load(copy).signatures["serving_default"]
     except storage.ChecksumMismatch as mismatch:
-        raise ExportMismatch(f"the export is damaged: {mismatch}") from mismatch
+        raise ExportMismatch(f"the export is corrupt: {mismatch}") from mismatch
     skip = tf.constant(sorted(skipped), tf.string)
     examples = source.examples(split, 0, 1, shuffle=False)
     examples = examples.filter(lambda example: not tf.reduce_any(example["id"] == skip))
@@ -118,7 +118,7 @@ def check(
         num_examples += len(labels)
         num_correct += int((classes[:, 0] == labels).sum())
         num_ties += int((scores[:, 0] - scores[:, 1] < _TIE).sum())
-        may_go_on()
+        raise_if_stopping()
     expected_correct = int(np.trace(expected.confusion))
     if num_examples != expected.num_examples or abs(num_correct - expected_correct) > num_ties:
         raise ExportMismatch(
@@ -128,7 +128,7 @@ def check(
 
 
 def _refusal(predict: Callable[..., Any], batch: dict[str, tf.Tensor]) -> UserError | None:
-    """What to tell the user of a batch that the export does not take; None if nothing is broken."""
+    """Return the error of a batch that the export refuses; None if it accepts each image alone."""
     for encoded, example_id in zip(batch["encoded"], batch["id"].numpy(), strict=True):
         try:
             predict(image_bytes=encoded[None])
@@ -140,15 +140,15 @@ def _refusal(predict: Callable[..., Any], batch: dict[str, tf.Tensor]) -> UserEr
             decode_and_resize(encoded, (1, 1))
         except tf.errors.InvalidArgumentError:
             return UserError(
-                f"the image {problem}. It has changed while the run went on, or since its features "
-                "were kept; mend the file, and the same command exports"
+                f"the image {problem}. It has changed during the run or since its features were "
+                "cached; repair the file, and the same command exports"
             )
         return UserError(f"by the export, the image {problem}; save it in another format")
     return None
 
 
 class _Servable(tf.Module):
-    """What is saved: from images to classes in the order of their scores."""
+    """The exported functions: from images to classes in the order of their scores."""
 
     def __init__(
         self, classifier: Classifier, class_names: Sequence[str], labels: str, webp: bool
@@ -156,7 +156,7 @@ class _Servable(tf.Module):
         super().__init__(name="graft")
         self._classifier = classifier
         self._webp = webp
-        # What is to be saved with the functions must be found from here.
+        # Objects to save with the functions must be attributes.
         self.head = classifier.head
         if isinstance(classifier.backbone, Backbone):
             self.backbone = classifier.backbone.module
@@ -176,7 +176,7 @@ class _Servable(tf.Module):
         )
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
-        """float32 [batch, height, width, 3] -> float32 [batch, classes]."""
+        """Compute float32 [batch, classes] of float32 [batch, height, width, 3]."""
         return self._classifier(images, training=False)
 
     def _from_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -195,7 +195,7 @@ class _Servable(tf.Module):
 
 
 def _tflite(servable: _Servable) -> bytes:
-    """Decoded images float32 [1, height, width, 3] in [0, 1] to softmax scores in label order."""
+    """Convert to TFLite: images float32 [1, height, width, 3] in [0, 1] to softmax scores."""
     image = tf.TensorSpec([1, *servable._image.shape], tf.float32, name="images")
     scores = tf.function(lambda images: tf.nn.softmax(servable.logits(images)), autograph=False)
     concrete = scores.get_concrete_function(image)

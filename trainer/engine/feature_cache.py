@@ -1,8 +1,8 @@
-"""Features of a frozen backbone, computed once and kept, for this run and for others like it.
+"""Cache the features of a frozen backbone, for this run and others with the same backbone and data.
 
-They lie under a digest of all that they depend on, in parts that are committed one by one: a kill
-loses the part in hand. A part that does not verify is computed anew. What does not fit into memory
-is read from the disk, a bucket's from local copies.
+A cache directory is named by a digest of all that the features depend on. Its shards are committed
+one by one, so a kill loses one shard. A corrupt shard is recomputed. Features that do not fit into
+memory are read from disk, a bucket's from local copies.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer.data.feature_pipeline import FeatureTable
+from trainer.data.feature_shards import FeatureShards
 from trainer.data.feature_store import FeatureStore
-from trainer.data.known_parts import FeatureShards
 from trainer.data.mirrored_store import MirroredStore
 from trainer.data.sources.source import shard_bounds
 from trainer.engine.feature_extraction import Extraction
@@ -23,29 +23,29 @@ from trainer.process.errors import UserError
 from trainer.settings import identity
 from trainer.storage import api as storage
 
-# Raised when decoding or the graph change in a way that features show, or their files change.
+# Increased when decoding, the graph or the files change in a way that changes features.
 _FORMAT = 2
 
-# At least so many parts, so that several workers share the work, and none of more examples: a kill
-# loses two seconds at the most, and a bucket's requests are worth their time.
-_FEWEST_PARTS, _LARGEST_PART = 8, 1024
+# The minimum number of shards, so that several workers share the work, and the maximum of a
+# shard's examples: a kill loses at most two seconds, and requests to a bucket are not too small.
+_MIN_SHARDS, _MAX_SHARD_EXAMPLES = 8, 1024
 
-# Of the memory that is free: more than that is read from the disk as it is needed. Taken three
-# times for the moment in which TensorFlow makes a tensor of an array.
+# The share of free memory above which features are read from disk. They take three times their
+# size while TensorFlow makes a tensor of an array.
 _MEMORY_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureCache:
-    """Where the features of a run are kept.
+    """The cached features of a run.
 
     Attributes:
         root: the directory of all such caches, local or gs://.
-        flag: that names it, or the directory that it is in.
+        flag: the flag that sets it or its parent.
         copies: a local directory for copies of a bucket's features that do not fit into memory.
-        extraction: computes what is not there; the workers share the work.
-        computed_by: names what it computes, in JSON's types: the backbone and its input.
-        num_features: for an image.
+        extraction: computes missing features; the workers share the work.
+        computed_by: identifies the backbone and its input, in JSON's types.
+        num_features: the width of an image's features.
     """
 
     root: str
@@ -56,17 +56,17 @@ class FeatureCache:
     num_features: int
 
     def table(self, split: str, num_views: int, precision: str) -> FeatureTable:
-        """The features of `split`, read where they are known and computed where not.
+        """Return the features of `split`; read the cached ones and compute the others.
 
         Args:
             split: one of the source's.
-            num_views: 0 for the images as they are, else how many augmented ones of each.
-            precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
+            num_views: 0 for the plain images, else the number of augmented views of each.
+            precision: of the arithmetic, one of choices.PRECISIONS except `auto`.
 
         Raises:
-            UserError: an image is bad and none may be, or all are; or the cache, or its copies,
-                cannot be written to.
-            Preempted: a signal came; the same command goes on here.
+            UserError: an image is broken and none may be skipped, or all are broken; or the cache
+                or its copies cannot be written to.
+            Preempted: a signal came; the same command resumes here.
         """
         extraction = self.extraction
         pipeline, reporter, workers = extraction.pipeline, extraction.reporter, extraction.workers
@@ -84,26 +84,26 @@ class FeatureCache:
         if is_copied:
             store = MirroredStore(directory, len(sizes), self.copies)
             store.prepare_copies(facts, num_bytes)
-        known = FeatureShards(store, sizes, self.num_features, in_memory)
+        shards = FeatureShards(store, sizes, self.num_features, in_memory)
 
         def read() -> Sequence[int]:
-            asked = len(known.missing)
-            for done, problem in enumerate(known.read(), 1):
+            total = len(shards.missing)
+            for done, problem in enumerate(shards.read(), 1):
                 if problem:
-                    reporter.warn(f"{problem}; computing it anew")
-                if is_copied:  # which may take hours
-                    reporter.advance("copying features", done, asked)
+                    reporter.warn(f"{problem}; recomputing it")
+                if is_copied:  # may take hours
+                    reporter.advance("copying features", done, total)
                     if extraction.stop.requested:
                         raise extraction.stop.error(
-                            "while copying features; the same command goes on"
+                            "while copying features; the same command resumes"
                         )
-            return known.missing
+            return shards.missing
 
         def compute(missing: Sequence[int]) -> None:
             wanted = {number: sizes[number] for number in missing}
-            for number, part in extraction.parts(split, wanted, num_parts, precision):
-                with _naming_a_way_out():
-                    known.write(number, part)
+            for number, shard in extraction.shards(split, wanted, num_parts, precision):
+                with _error_with_advice():
+                    shards.write(number, shard)
 
         missing = read()
         views = f", {facts['num_examples']:,} images × {num_views} views," if num_views else ""
@@ -119,21 +119,21 @@ class FeatureCache:
             parts_computed=len(missing),
         )
         if missing:
-            with _naming_a_way_out():
+            with _error_with_advice():
                 store.prepare(facts, self.flag)
         cluster = workers.cluster
         compute([number for number in missing if number % cluster.num_workers == cluster.index])
         workers.all_reduce_sum(f"features of {split} are computed")
-        # The other workers' share, unless they keep it where this one does not see it.
+        # The other workers have written theirs, unless to a disk that this worker does not see.
         compute(read())
-        bad = list(known.bad_images())
+        bad = list(shards.bad_images())
         for example_id, reason in bad:
-            pipeline.bad_images.must_be_known(example_id, reason)
-        found = known.table(max(num_views, 1))
-        if bad and not found.is_good.any():
+            pipeline.bad_images.report_known(example_id, reason)
+        table = shards.table(max(num_views, 1))
+        if bad and not table.is_good.any():
             example_id, reason = bad[-1]
             raise UserError(f"no image of split {split!r} can be decoded: {example_id}: {reason}")
-        return found
+        return table
 
     def _facts(self, split: str, num_views: int, precision: str) -> dict[str, Any]:
         pipeline, source = self.extraction.pipeline, self.extraction.pipeline.source
@@ -152,7 +152,7 @@ class FeatureCache:
 
 
 @contextlib.contextmanager
-def _naming_a_way_out() -> Iterator[None]:
+def _error_with_advice() -> Iterator[None]:
     try:
         yield
     except UserError as error:
@@ -163,7 +163,7 @@ def _naming_a_way_out() -> Iterator[None]:
 
 
 def _sizes(num_examples: int, num_views: int) -> tuple[list[int], int]:
-    """Examples of each part, view after view; and the number of parts of one view."""
-    num_parts = min(num_examples, max(_FEWEST_PARTS, -(-num_examples // _LARGEST_PART)))
+    """Return the examples of each shard, view after view; and the number of shards of one view."""
+    num_parts = min(num_examples, max(_MIN_SHARDS, -(-num_examples // _MAX_SHARD_EXAMPLES)))
     bounds = [shard_bounds(num_examples, part, num_parts) for part in range(num_parts)]
     return [int(end) - int(begin) for begin, end in bounds] * num_views, num_parts

@@ -1,4 +1,4 @@
-"""Features of images by a frozen backbone, computed by all devices of this worker."""
+"""Compute the features of images by a frozen backbone, on all devices of this worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.feature_store import Part
+from trainer.data.feature_store import FeatureShard
 from trainer.data.input_pipeline import EXTRACTION_BATCH, InputPipeline
 from trainer.engine import strategy as strategies
 from trainer.graph.plain_pipeline import skip_determinism_check
@@ -19,11 +19,11 @@ from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.workers.group import WorkerGroup
 
-# What of a batch is kept beside its features.
+# The columns of a batch that are kept with its features.
 _COLUMNS = ("label", "id", "is_good")
 
 # Batches computed at a time. An operation ends with its slowest thread, which often shares its core
-# with a decoder; meanwhile the other threads work on the other batch.
+# with a decoder; meanwhile the other threads compute the other batch.
 _AT_ONCE = 2
 
 # Features and _COLUMNS of a batch, for each replica.
@@ -32,13 +32,13 @@ _Outputs = list[list[np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Extraction:
-    """How features are computed.
+    """Computes features.
 
     Attributes:
         pipeline: reads the images.
         features: images float32 [n, height, width, 3] in [0, 1] -> float32 [n, num_features].
-        stop: asked after every batch.
-        workers: told of every batch.
+        stop: checked after every batch.
+        workers: whose heartbeat counts every batch as progress.
         before_reading: called before images are read for the first time.
     """
 
@@ -50,31 +50,31 @@ class Extraction:
     workers: WorkerGroup
     before_reading: Callable[[], None]
 
-    def parts(
+    def shards(
         self, split: str, sizes: Mapping[int, int], num_parts: int, precision: str
-    ) -> Iterator[tuple[int, Part]]:
-        """Each part as soon as it is complete.
+    ) -> Iterator[tuple[int, FeatureShard]]:
+        """Yield each shard with its number as soon as it is complete.
 
         Args:
             split: one of the source's.
-            sizes: examples of each part that is wanted; part `view * num_parts + i` is the
-                `view`-th look at the `i`-th part of the split.
-            num_parts: how many parts the split is cut into.
-            precision: of the arithmetic, one of config.PRECISIONS but not `auto`.
+            sizes: examples of each wanted shard; shard `view * num_parts + i` has view `view` of
+                part `i` of the split.
+            num_parts: the number of parts of the split.
+            precision: of the arithmetic, one of choices.PRECISIONS except `auto`.
 
         Raises:
-            UserError: an image is bad and none may be.
+            UserError: an image is broken and none may be skipped.
             Preempted: a signal came.
         """
         if not sizes:
             return
         self.before_reading()
         replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
-        shares = [list(sizes)[replica::replicas] for replica in range(replicas)]
-        totals = [sum(sizes[number] for number in share) for share in shares]
+        units = [list(sizes)[replica::replicas] for replica in range(replicas)]
+        totals = [sum(sizes[number] for number in unit) for unit in units]
         num_steps = -(-max(totals) // EXTRACTION_BATCH)
-        batches = self.pipeline.extraction_batches(split, shares, num_parts, num_steps)
-        queues = [collections.deque(share) for share in shares]
+        batches = self.pipeline.extraction_batches(split, units, num_parts, num_steps)
+        queues = [collections.deque(unit) for unit in units]
         collected: list[list[list[np.ndarray]]] = [[] for _ in queues]
         done = 0
         for outputs in self._outputs(batches, num_steps, precision):
@@ -84,7 +84,7 @@ class Extraction:
                     number = queue.popleft()
                     size = sizes[number]
                     joined = [np.concatenate(c) for c in zip(*collected[replica], strict=True)]
-                    yield number, self._part(*(column[:size] for column in joined))
+                    yield number, self._shard(*(column[:size] for column in joined))
                     collected[replica] = [[column[size:] for column in joined]]
                     done += size
                     self.reporter.advance("computing features", done, sum(totals))
@@ -92,7 +92,7 @@ class Extraction:
     def _outputs(
         self, dataset: tf.data.Dataset, num_steps: int, precision: str
     ) -> Iterator[_Outputs]:
-        """Step by step."""
+        """Yield the outputs of each step."""
         with skip_determinism_check():
             batches = iter(dataset)
 
@@ -106,31 +106,31 @@ class Extraction:
             return [[x.numpy() for x in row] for row in zip(*columns, strict=True)]
 
         ahead: collections.deque[Future[_Outputs]] = collections.deque()
-        # The arithmetic is chosen when a thread first computes: for as long as there are threads.
+        # A thread keeps the arithmetic of its first computation, so the pool lives within.
         with strategies.arithmetic(precision), ThreadPoolExecutor(_AT_ONCE) as pool:
             for number in range(num_steps):
                 if self.stop.requested:
-                    raise self.stop.error("while computing features; the same command goes on")
-                # Not a distributed data set: the workers have unequal shares, and it would wait.
+                    raise self.stop.error("while computing features; the same command resumes")
+                # Not a distributed data set, which would wait for workers with more steps.
                 batch = self.strategy.experimental_distribute_values_from_function(
                     lambda context: next(batches)
                 )
                 ahead.append(pool.submit(outputs, batch))
-                # The first one alone, since it also traces; later ones while one more waits.
-                is_end = number in (0, num_steps - 1)
-                while ahead and (is_end or len(ahead) > _AT_ONCE):
+                # The first batch alone, since it traces; then keep one batch waiting.
+                drains = number in (0, num_steps - 1)
+                while ahead and (drains or len(ahead) > _AT_ONCE):
                     self.workers.record_progress()
                     yield ahead.popleft().result()
 
-    def _part(
+    def _shard(
         self, features: np.ndarray, labels: np.ndarray, ids: np.ndarray, is_good: np.ndarray
-    ) -> Part:
-        met = self.pipeline.bad_images.before_step(0)
+    ) -> FeatureShard:
+        reasons = self.pipeline.bad_images.before_step(0)
         names = {index: ids[index].decode("utf-8", "replace") for index in np.flatnonzero(~is_good)}
         if "" in names.values():
             raise UserError(
                 f"{self.pipeline.source.name}: holds fewer images than its description says, or "
                 "one whose id is empty"
             )
-        bad = {int(index): (name, met[name]) for index, name in names.items()}
-        return Part(np.where(is_good[:, None], features, np.float32(0)), labels, bad)
+        bad = {int(index): (name, reasons[name]) for index, name in names.items()}
+        return FeatureShard(np.where(is_good[:, None], features, np.float32(0)), labels, bad)

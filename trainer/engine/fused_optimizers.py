@@ -1,7 +1,7 @@
-"""Keras's Adam and SGD, with one kernel of TensorFlow's for each variable and step.
+"""Keras's Adam and SGD with one fused TensorFlow kernel for each variable and step.
 
-Keras writes an update as a dozen operations, each of which reads and writes arrays as large as
-the variable. The kernels compute the same formulas in one pass.
+Keras's update is a dozen operations, each of which reads and writes arrays as large as the
+variable. The kernels compute the same formulas in one pass.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Adam(tf_keras.optimizers.Adam):
     """
 
     def __init__(self, learning_rate: Any, **settings: Any) -> None:
-        # Nothing is left for XLA to fuse, which Keras would call on a GPU.
+        # Keras would use XLA on a GPU, which has nothing left to fuse.
         super().__init__(learning_rate, jit_compile=False, **settings)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
-        """Moves `variable` and its two moments by one step; called by Keras, once a replica."""
+        """Update `variable` and its two moments; Keras calls it once a replica."""
         step = tf.cast(self.iterations + 1, variable.dtype)
         beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
         slot = self._index_dict[self._var_key(variable)]
@@ -49,7 +49,7 @@ class SGD(tf_keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, nesterov=True, jit_compile=False, **settings)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
-        """Moves `variable` and its momentum by one step; called by Keras, once a replica."""
+        """Update `variable` and its momentum; Keras calls it once a replica."""
         slot = self._index_dict[self._var_key(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,

@@ -1,8 +1,8 @@
-"""Progress for Kubeflow Trainer, which shows it in the status of the TrainJob.
+"""Report progress to Kubeflow Trainer, which shows it in the status of the TrainJob.
 
-The protocol is KEP-2779: where the controller sets KUBEFLOW_TRAINER_SERVER_URL, a status is posted
-there, with the token of the file that KUBEFLOW_TRAINER_SERVER_TOKEN names (it changes, so that it
-is read each time) and the certificates of KUBEFLOW_TRAINER_SERVER_CA_CERT.
+The protocol is KEP-2779: statuses are posted to KUBEFLOW_TRAINER_SERVER_URL, if the controller sets
+it, with the token in the file KUBEFLOW_TRAINER_SERVER_TOKEN (which rotates, and is read each time)
+and the certificates in KUBEFLOW_TRAINER_SERVER_CA_CERT.
 https://github.com/kubeflow/trainer/tree/master/docs/proposals/2779-trainjob-progress
 """
 
@@ -23,10 +23,10 @@ _TIMEOUT_SECS = 5.0
 
 
 class StatusServer:
-    """Posts the newest status in a thread of its own; a server that is away costs a run nothing.
+    """Posts the newest status in its own thread; an unreachable server does not delay the run.
 
     Attributes:
-        problem: why the first post that failed did, until it is taken.
+        problem: the error of the first failed post, until the caller clears it.
     """
 
     def __init__(self, url: str, token_path: str = "", certificates: str = "") -> None:
@@ -39,27 +39,27 @@ class StatusServer:
         self._thread = threading.Thread(target=self._work, name="kubeflow", daemon=True)
         self._thread.start()
 
-    def note(self, done: int, total: int, secs_left: float, metrics: Mapping[str, float]) -> None:
-        """Have it known how far the run is.
+    def update(self, done: int, total: int, secs_left: float, metrics: Mapping[str, float]) -> None:
+        """Post the run's progress.
 
         Args:
-            done: steps that are.
+            done: steps done.
             total: steps of the run.
-            secs_left: until the end, an estimate; not finite if there is none.
-            metrics: the newest of each name; what is not finite is left out.
+            secs_left: estimate until the end; not finite if unknown.
+            metrics: the newest values by name; those that are not finite are omitted.
         """
-        # 100 is for a run that is over: export and report are still to come.
-        self._note(min(99, 100 * done // total), secs_left, metrics)
+        # 100 means that the run is over; export and report follow the steps.
+        self._set_status(min(99, 100 * done // total), secs_left, metrics)
 
     def end(self, metrics: Mapping[str, float]) -> None:
-        """The run is over: post that, and wait for it a few seconds at the most."""
-        self._note(100, 0.0, metrics)
+        """Post that the run is over; wait for it at most a few seconds."""
+        self._set_status(100, 0.0, metrics)
         with self._changed:
             self._is_over = True
             self._changed.notify()
         self._thread.join(2 * _TIMEOUT_SECS)
 
-    def _note(self, percentage: int, secs_left: float, metrics: Mapping[str, float]) -> None:
+    def _set_status(self, percentage: int, secs_left: float, metrics: Mapping[str, float]) -> None:
         self._metrics.update({k: float(v) for k, v in metrics.items() if math.isfinite(v)})
         now = datetime.datetime.now(datetime.timezone.utc)
         status: dict[str, Any] = {
@@ -77,7 +77,7 @@ class StatusServer:
         import requests  # only where there is such a server
 
         session = requests.Session()
-        session.trust_env = False  # a .netrc would take the token's place
+        session.trust_env = False  # or a .netrc would replace the token
         if self._certificates:
             session.verify = self._certificates
         while True:
@@ -108,7 +108,7 @@ class StatusServer:
 
 
 def status_server(environment: Mapping[str, str]) -> StatusServer | None:
-    """The server that `environment` names, if any."""
+    """Return the server that `environment` names, if any."""
     url = environment.get(_URL, "")
     if not url:
         return None

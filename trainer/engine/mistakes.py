@@ -1,4 +1,4 @@
-"""The worst mistakes of an evaluation: which examples, by their place in the split."""
+"""The worst mistakes of an evaluation, by the examples' indices in the split."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NUM_WORST = 8
 
 
 class Mistake(NamedTuple):
-    """One example that was taken for another class.
+    """One example that was predicted as another class.
 
     Attributes:
-        loss: its cross-entropy in nats: its own class was given the probability exp(-loss).
+        loss: its cross-entropy in nats; its label's probability was exp(-loss).
         example_index: in the split's order without shuffling.
         label, prediction: indices of classes.
     """
@@ -29,13 +29,13 @@ class Mistake(NamedTuple):
 def worst(
     losses: np.ndarray, indices: np.ndarray, labels: np.ndarray, predictions: np.ndarray
 ) -> list[Mistake]:
-    """The NUM_WORST mistakes of the highest loss, the worst first; each argument is [examples].
+    """Return the NUM_WORST mistakes of highest loss, the worst first; each argument is [examples].
 
-    A loss that is no number comes first of all: it is what one has to look at.
+    A NaN loss comes first.
     """
     (wrong,) = np.nonzero(labels != predictions)
     badness = np.where(np.isnan(losses[wrong]), np.inf, losses[wrong])
-    # Of equal losses the first place, whatever the order of the replicas.
+    # Equal losses are sorted by index, whatever the order of the replicas.
     chosen = wrong[np.lexsort((indices[wrong], -badness))][:NUM_WORST]
     columns = losses[chosen], indices[chosen], labels[chosen], predictions[chosen]
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -43,7 +43,7 @@ def worst(
 
 
 def worst_of(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """The NUM_WORST of them, the worst first."""
+    """Return the NUM_WORST of `mistakes`, the worst first."""
     rows = list(mistakes)
     if not rows:
         return []
@@ -52,10 +52,10 @@ def worst_of(mistakes: Iterable[Mistake]) -> list[Mistake]:
 
 
 def to_facts(mistakes: Iterable[Mistake]) -> dict[str, str]:
-    """As workers tell each other; see from_facts."""
+    """Encode mistakes to exchange them between workers; see from_facts."""
     return {str(mistake.example_index): json.dumps(mistake) for mistake in mistakes}
 
 
 def from_facts(facts: Mapping[str, str]) -> list[Mistake]:
-    """The NUM_WORST of what all workers have told, the worst first."""
+    """Return the NUM_WORST mistakes of all workers, the worst first."""
     return worst_of(Mistake(*json.loads(text)) for text in facts.values())

@@ -1,4 +1,4 @@
-"""From flags to an optimizer with its learning rate."""
+"""Build the optimizer and its learning rate from flags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WarmupThenDecay(tf_keras.optimizers.schedules.LearningRateSchedule):
         self.decays = decays
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The learning rate of step `step` (from 0), a float32 scalar."""
+        """Return the learning rate of step `step` (from 0), a float32 scalar."""
         step = tf.cast(step, tf.float32)
         warm = (step + 1.0) / max(self.warmup_steps, 1)
         after = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
@@ -46,7 +46,7 @@ class WarmupThenDecay(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rate(config: Config, num_steps: int) -> WarmupThenDecay:
-    """The learning rate of each step of a run of `num_steps` steps."""
+    """Return the learning rate schedule of a run of `num_steps` steps."""
     return WarmupThenDecay(
         config.learning_rate,
         config.warmup_steps,
@@ -56,7 +56,7 @@ def learning_rate(config: Config, num_steps: int) -> WarmupThenDecay:
 
 
 def build(config: Config, num_steps: int) -> tf_keras.optimizers.Optimizer:
-    """The optimizer of `config` for a run of `num_steps` steps, without variables yet.
+    """Build the optimizer of `config` for a run of `num_steps` steps, without variables yet.
 
     Weight decay is decoupled (Loshchilov and Hutter, 2019, arXiv:1711.05101) for each of them.
     """
@@ -64,7 +64,7 @@ def build(config: Config, num_steps: int) -> tf_keras.optimizers.Optimizer:
     decay = config.weight_decay or None
     if config.optimizer == "sgd":
         optimizer: Any = fused_optimizers.SGD(schedule, momentum=0.9, weight_decay=decay)
-    else:  # adam and adamw are one: the decay is decoupled for each
+    else:  # adam equals adamw: the decay is decoupled for each
         optimizer = fused_optimizers.Adam(schedule, weight_decay=decay)
     if config.precision == "mixed_float16":
         optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)

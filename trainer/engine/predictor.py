@@ -1,4 +1,4 @@
-"""Classes of image files, by an exported model."""
+"""Classify image files by an exported model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Prediction(NamedTuple):
         path: the file, as found.
         classes: from the most to the least likely.
         scores: their softmax scores, in the same order.
-        error: why there are none; empty where there are.
+        error: why the image could not be classified, or empty.
     """
 
     path: str
@@ -36,7 +36,7 @@ def classify(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Pred
     try:
         signature = tf.saved_model.load(model).signatures["serving_default"]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise UserError(f"--model={model}: not an export of Graft, or damaged ({error})") from error
+        raise UserError(f"--model={model}: not an export of Graft, or corrupt ({error})") from error
 
     def score(batch: Sequence[str], contents: Sequence[bytes]) -> list[Prediction]:
         try:
@@ -44,7 +44,7 @@ def classify(model: str, paths: Sequence[str], batch_size: int) -> Iterator[Pred
         except tf.errors.InvalidArgumentError as error:
             if len(batch) == 1:
                 return [Prediction(batch[0], error=reason(error))]
-            # One of them is bad; alone, each answers for itself.
+            # One of them is broken: classify each alone.
             return [
                 score([path], [content])[0] for path, content in zip(batch, contents, strict=True)
             ]

@@ -10,32 +10,32 @@ _NEVER = 2**62
 
 
 class Profiler:
-    """Traces the steps from `steps[0]` to `steps[1]`; nothing where there are none.
+    """Traces the steps from `steps[0]` to `steps[1]`; nothing if `steps` is empty.
 
     Args:
-        steps: the number of steps done when it begins, and when it ends.
+        steps: the number of steps done at its start and at its end.
         directory: `logs` of the workdir, local or gs://.
     """
 
     def __init__(self, steps: Sequence[int], directory: str) -> None:
         self._begin, self._end = steps or (_NEVER, _NEVER)
         self._directory = directory
-        self._is_on = False
+        self._is_tracing = False
 
     def next_step(self, step: int) -> int:
-        """The step after `step` at which something begins or ends."""
+        """Return the next step after `step` at which the trace starts or ends."""
         return min(at for at in (self._begin, self._end, _NEVER) if at > step)
 
     def at(self, step: int) -> None:
-        """Begin or end, as is due after `step` steps."""
-        if self._is_on and step >= self._end:
+        """Start or end the trace if that is due after `step` steps."""
+        if self._is_tracing and step >= self._end:
             self.close()
-        elif not self._is_on and self._begin <= step < self._end:
+        elif not self._is_tracing and self._begin <= step < self._end:
             tf.profiler.experimental.start(self._directory)
-            self._is_on = True
+            self._is_tracing = True
 
     def close(self) -> None:
-        """Write what is traced, if anything."""
-        if self._is_on:
+        """Write the trace, if one has started."""
+        if self._is_tracing:
             tf.profiler.experimental.stop()
-            self._is_on = False
+            self._is_tracing = False

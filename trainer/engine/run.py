@@ -1,4 +1,4 @@
-"""A run: data, devices, model, checkpoints, workers; nothing of it depends on a step."""
+"""A run: data, devices, model, checkpoints, workers; independent of the step."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from trainer.storage.upload_queue import UploadQueue
 from trainer.workdir.goodput import Ledger
 from trainer.workers.group import WorkerGroup
 
-# Of endless batches, until the process ends: to take such an iterator down TensorFlow waits for the
-# thread that tunes it, which can miss that it is to end and sleeps for up to a minute.
+# Iterators of endless batches, kept until the process ends: to destroy one, TensorFlow joins its
+# tuning thread, which can miss its cancellation and sleep for up to a minute.
 _kept: list[Iterator[Any]] = []
 
 
 def release_batches() -> None:
-    """Let go of all of them, in the background; for a process that outlives the run."""
+    """Release all iterators in the background, for a process that outlives the run."""
     kept, _kept[:] = list(_kept), []
     threading.Thread(target=kept.clear, name="release", daemon=True).start()
 
 
 @dataclasses.dataclass
 class Run:
-    """What the stages of a run share.
+    """What the phases of a run share.
 
     Attributes:
-        precision: of the training's arithmetic, one of choices.PRECISIONS but not `auto`.
+        precision: of the training's arithmetic, one of choices.PRECISIONS except `auto`.
         identity: what a resumed run must share with the one that it resumes.
-        ledger: of where the time goes.
-        kubeflow: told how the run goes, where there is such a server.
-        features: in the training images' place; see open_features.
-        evaluation_features: in the images' place, of the validation split alone.
+        ledger: records where the time goes.
+        kubeflow: the status server, if there is one.
+        features: replace the training images; see open_features.
+        evaluation_features: replace the images of the validation split.
     """
 
     config: Config
@@ -76,21 +76,21 @@ class Run:
     _files_are_checked: bool = False
 
     def check_files(self) -> None:
-        """Find a damaged file of the data before anything is spent on it; at the first call.
+        """Check the data's files once, before a run spends time on them.
 
         Raises:
-            UserError: a file is gone or cannot be read to its end.
+            UserError: a file is missing or cannot be read to its end.
         """
         if self._files_are_checked:
             return
-        if damaged := self.source.damaged_file():
+        if corrupt := self.source.corrupt_file():
             raise UserError(
-                f"{damaged}: gone, or not readable to its end; fetch or prepare it anew"
+                f"{corrupt}: missing, or not readable to its end; fetch or prepare it again"
             )
         self._files_are_checked = True
 
     def open_features(self) -> None:
-        """Read, or compute, the features that the run is trained on and evaluated with, if any.
+        """Read or compute the features for training and evaluation, if the run caches any.
 
         Raises:
             UserError, Preempted: see FeatureCache.table.
@@ -114,8 +114,8 @@ class Run:
             computed_by={"backbone": backbone.digest, "value_range": list(backbone.value_range)},
             num_features=backbone.num_features,
         )
-        # Evaluated in the arithmetic of whoever loads the export, and without augmentation: other
-        # features than those that are trained on, even where it is one split.
+        # Evaluation uses the export's arithmetic and no augmentation, so its features differ from
+        # those of training even for the same split.
         evaluated = cache.table(config.validation_split, 0, "float32")
         trained = cache.table(config.train_split, config.feature_views, self.precision)
         self.evaluation_features = self._feature_pipeline(evaluated)
@@ -131,10 +131,10 @@ class Run:
             table,
         )
 
-    def stop_if_asked(self) -> None:
-        """Asked between the batches of what follows the loop, where no step agrees on anything.
+    def raise_if_stopping(self) -> None:
+        """Stop on a signal between batches after the loop, where no step synchronizes the workers.
 
-        The chief alone decides: the others wait for it, and what ends it ends them, too.
+        Only the chief raises: the other workers wait for it and end with it.
 
         Raises:
             Preempted: a signal came.
@@ -143,7 +143,7 @@ class Run:
             raise self.stop.error("while exporting; the same command exports")
 
     def training_batches(self, first_step: int) -> Iterator[Any]:
-        """Global batches of training examples from step `first_step` on, without end."""
+        """Return endless global batches of training examples from step `first_step` on."""
         replicas = self.strategy.num_replicas_in_sync // self.workers.cluster.num_workers
         shards = self.workers.owned_shards(self.config.logical_shards)
         pipeline: OrderedBatches = self.features or self.pipeline
@@ -154,7 +154,7 @@ class Run:
         return self._endless(batches)
 
     def evaluator(self, split: str) -> Evaluator:
-        """Scores `split` with the classifier's weights of the moment; made, and traced, once."""
+        """Return the evaluator of the current weights on `split`; built and traced once."""
         if split not in self._evaluators:
             self._evaluators[split] = self._new_evaluator(split)
         return self._evaluators[split]

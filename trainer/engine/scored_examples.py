@@ -1,4 +1,4 @@
-"""What a model says of each example of a split."""
+"""A model's predictions of each example of a split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScoredExamples:
         prediction: int64 [n], the class of the highest score.
         confidence: float32 [n], its softmax score.
         label_probability: float32 [n], the softmax score of the label.
-        is_scored: bool [n]; False where there is no image that could be decoded.
+        is_scored: bool [n]; False where the image is broken.
     """
 
     label: np.ndarray
@@ -27,32 +27,32 @@ class ScoredExamples:
 
     @classmethod
     def none_of(cls, num_examples: int) -> ScoredExamples:
-        """Nothing known yet of so many examples."""
+        """Return so many examples that are not scored."""
         label, prediction = np.zeros([2, num_examples], np.int64)
         confidence, probability = np.zeros([2, num_examples], np.float32)
         return cls(label, prediction, confidence, probability, np.zeros(num_examples, bool))
 
     @property
     def is_correct(self) -> np.ndarray:
-        """Bool [n]: scored, and predicted as labelled."""
+        """Bool [n]: scored, and predicted as the label."""
         return self.is_scored & (self.prediction == self.label)
 
     @property
     def is_wrong(self) -> np.ndarray:
-        """Bool [n]: scored, and predicted otherwise."""
+        """Bool [n]: scored, and predicted as another class."""
         return self.is_scored & (self.prediction != self.label)
 
     def at(self, indices: np.ndarray) -> ScoredExamples:
-        """Some of the examples: places int64 [m]."""
+        """Select the examples of `indices`, int64 [m]."""
         return ScoredExamples(*(getattr(self, f.name)[indices] for f in _FIELDS))
 
     def columns(self) -> np.ndarray:
-        """All of it as float64 [5, n]: exact, and it can be added to that of other examples."""
+        """Return all fields as float64 [5, n]: exact, and summable over workers."""
         return np.stack([np.asarray(getattr(self, f.name), float) for f in _FIELDS])
 
     @classmethod
     def from_columns(cls, columns: np.ndarray) -> ScoredExamples:
-        """The inverse of `columns`."""
+        """Invert `columns`."""
         types = (np.int64, np.int64, np.float32, np.float32, bool)
         return cls(*(c.astype(t) for c, t in zip(columns, types, strict=True)))
 

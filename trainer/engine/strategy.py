@@ -1,4 +1,4 @@
-"""Which devices train: the choice of a tf.distribute strategy."""
+"""Choose the devices: a tf.distribute strategy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainer.process.errors import UserError
 from trainer.workers import sharding
 from trainer.workers.cluster import Cluster
 
-# What the graph optimizer converts where its neighbours are converted, less these operations.
-_KEPT_AS_IT_IS = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_REMOVE"
+# Operations to exclude from those that the graph optimizer converts with their neighbors.
+_CLEARLIST_REMOVE = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_REMOVE"
 
 
 def build(
@@ -24,18 +24,18 @@ def build(
     cluster: Cluster | None = None,
     all_reduce_alg: str = "auto",
 ) -> tf.distribute.Strategy:
-    """The strategy that `--strategy` asks for on this machine, or on all machines of `cluster`.
+    """Build the strategy of `--strategy` on this machine, or on all machines of `cluster`.
 
-    With other workers, nothing of TensorFlow may have run before this.
+    In a distributed run no TensorFlow operation may run before this.
 
     Args:
         name: `auto`, `one_device`, `mirrored` or `tpu`.
         num_logical_shards: must be a multiple of the number of replicas.
-        cluster: all workers, of which each has met the others.
-        all_reduce_alg: how they add up their gradients, one of config.ALL_REDUCE_ALGS.
+        cluster: all workers, after the rendezvous.
+        all_reduce_alg: of the gradients, one of choices.ALL_REDUCE_ALGS.
 
     Raises:
-        UserError: there is no such device here, or the replicas do not divide the shards.
+        UserError: there is no such device, or the replicas do not divide the shards.
     """
     if cluster is not None and cluster.is_distributed:
         return _multi_worker(name, num_logical_shards, cluster, all_reduce_alg)
@@ -59,7 +59,7 @@ def build(
 
 
 def choose(name: str, num_gpus: int, tpu: bool) -> str:
-    """`auto` resolved: a TPU where there is one, all GPUs where there are several, else one."""
+    """Resolve `auto`: a TPU if there is one, all GPUs if there are several, else one device."""
     if name != "auto":
         return name
     if tpu:
@@ -68,16 +68,15 @@ def choose(name: str, num_gpus: int, tpu: bool) -> str:
 
 
 def has_tpu(environment: Mapping[str, str]) -> bool:
-    """Whether the environment announces a TPU, as Cloud TPU VMs and GKE do."""
+    """Return whether the environment announces a TPU, as on Cloud TPU VMs and GKE."""
     return any(environment.get(name) for name in ("TPU_NAME", "TPU_WORKER_ID"))
 
 
 def limit_threads(num_cores: int) -> None:
-    """Let TensorFlow take `num_cores` threads, where a quota gives fewer than it would take.
+    """Limit TensorFlow to `num_cores` threads where a CPU quota gives fewer than it would start.
 
-    It sees the affinity mask and not the quota: threads beyond it only take turns at waiting.
-    To be called before TensorFlow has done anything; later, in somebody's notebook, it changes
-    nothing.
+    It reads the affinity mask, not the quota. Has no effect after TensorFlow has started, as in a
+    notebook.
     """
     if num_cores >= len(os.sched_getaffinity(0)):
         return
@@ -87,7 +86,7 @@ def limit_threads(num_cores: int) -> None:
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """The strategy in a few words, such as `1 CPU` or `4 GPUs`."""
+    """Describe the strategy, such as `1 CPU` or `4 GPUs`."""
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
     kind = next((kind for kind in ("TPU", "GPU") if kind in kinds), "CPU")
     count = strategy.num_replicas_in_sync
@@ -95,14 +94,14 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 
 def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: AbstractSet[str]) -> str:
-    """`auto` resolved: bfloat16 where a frozen backbone runs on a CPU that multiplies it.
+    """Resolve `auto`: bfloat16 for a frozen backbone on a CPU with bfloat16 products.
 
-    Only a frozen backbone: its features change, by 1 to 10 % of the largest one, but not what a
-    head learns from them (docs/benchmarks.md). Fine-tuning in it is on request:
+    Only for a frozen backbone: its features change by 1 to 10 % of the largest one, but not what
+    a head learns from them (docs/benchmarks.md). Fine-tuning uses it only on request:
     docs/decisions/011-arithmetic.md.
 
     Raises:
-        UserError: bfloat16 is asked for on GPUs, for which TensorFlow's graph optimizer has none.
+        UserError: bfloat16 on GPUs, for which TensorFlow's graph optimizer has none.
     """
     if name == "mixed_bfloat16" and num_gpus:
         raise UserError(
@@ -116,7 +115,7 @@ def choose_precision(name: str, is_frozen: bool, num_gpus: int, cpu_flags: Abstr
 
 
 def device_memory() -> dict[str, float]:
-    """{"device_memory_gb"}: the most that one GPU of this process has held so far; else empty."""
+    """Return {"device_memory_gb"}, the peak of one GPU of this process; empty without GPUs."""
     peaks = [
         tf.config.experimental.get_memory_info(device.name.removeprefix("/device:"))["peak"]
         for device in tf.config.list_logical_devices("GPU")
@@ -125,7 +124,7 @@ def device_memory() -> dict[str, float]:
 
 
 def cpu_flags() -> AbstractSet[str]:
-    """What the processor can do, as Linux names it; empty elsewhere."""
+    """Return the processor's features by Linux's names; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -136,12 +135,12 @@ def cpu_flags() -> AbstractSet[str]:
 
 @contextlib.contextmanager
 def arithmetic(precision: str, num_replicas: int = 1) -> Iterator[None]:
-    """Functions called within compute in `precision`, whatever SavedModel they come from.
+    """Make functions that are called within compute in `precision`, SavedModels included.
 
-    Several replicas exchange what they have in float32.
+    Replicas exchange gradients and sums in float32.
 
-    TensorFlow's graph optimizer converts what is safe; a Keras policy would not reach a backbone
-    that is loaded: its dtypes are in its graph. Outside it is float32. Source:
+    TensorFlow's graph optimizer converts what is safe; a Keras policy does not affect a loaded
+    backbone, whose dtypes are in its graph. Source:
     https://www.tensorflow.org/api_docs/python/tf/config/optimizer/set_experimental_options
     """
     options = {
@@ -152,23 +151,23 @@ def arithmetic(precision: str, num_replicas: int = 1) -> Iterator[None]:
         yield
         return
     if precision == "mixed_bfloat16":
-        # oneDNN takes 200 ms in bfloat16 for what takes 6 in float32, where the stride is 2.
+        # With stride 2 oneDNN takes 200 ms in bfloat16, 6 ms in float32.
         os.environ.setdefault(
             "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE",
             "DepthwiseConv2dNativeBackpropFilter,DepthwiseConv2dNativeBackpropInput",
         )
-    # The buffer that replicas exchange is one array put together of all gradients, which are in
-    # half precision, and of the step's sums, which must not be: 257 examples would count as 256.
-    is_exact = num_replicas > 1 and _KEPT_AS_IT_IS not in os.environ
+    # The all-reduce buffer concatenates all gradients, which are in half precision, and the
+    # step's sums, which must not be: 257 examples would count as 256.
+    is_exact = num_replicas > 1 and _CLEARLIST_REMOVE not in os.environ
     if is_exact:
-        os.environ[_KEPT_AS_IT_IS] = "ConcatV2"
+        os.environ[_CLEARLIST_REMOVE] = "ConcatV2"
     tf.config.optimizer.set_experimental_options({options[precision]: True})
     try:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({options[precision]: False})
         if is_exact:
-            del os.environ[_KEPT_AS_IT_IS]
+            del os.environ[_CLEARLIST_REMOVE]
 
 
 def _multi_worker(

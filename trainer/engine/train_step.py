@@ -1,4 +1,4 @@
-"""The step: forward, backward, one all-reduce, update; and many of them without the host."""
+"""The training step: forward, backward, one all-reduce, update; and a loop of steps."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from trainer.workdir.state import StepMetrics
 
 
 class TrainStep:
-    """Trains `classifier` by a number of steps at a time, in one call of a tf.function.
+    """Runs several training steps of `classifier` in one call of a tf.function.
 
     Args:
-        config: its `seed`, `global_batch_size`, `label_smoothing` and `gradient_clip_norm` are
-            read.
+        config: uses its `seed`, `global_batch_size`, `label_smoothing` and `gradient_clip_norm`.
         strategy: where it runs.
-        classifier: what learns.
+        classifier: the model to train.
         optimizer: built for the classifier's trainable variables.
         class_weights: float32 [classes], factors of the examples' losses.
-        from_features: whether a batch's "input" are features, and no images.
+        from_features: whether a batch's "input" are features instead of images.
     """
 
     def __init__(
@@ -55,8 +54,8 @@ class TrainStep:
         """Run steps `first_step` … `first_step + num_steps - 1` on the next batches.
 
         Returns:
-            A row a step; fewer than asked for where a loss was not finite, that row the last. And
-            the seconds that the steps waited for their batches.
+            A row a step, up to the first loss that is not finite; and the seconds that the steps
+            waited for their batches.
         """
         steps = tf.constant(first_step, tf.int64), tf.constant(num_steps, tf.int64)
         rows, done, waited = self._run(batches, *steps)
@@ -81,7 +80,7 @@ class TrainStep:
             batch = next(batches)
             waited += self._clock() - asked
             outputs = self._strategy.run(self._replica_step, (batch, first_step + done))
-            # Reduced already: each replica holds the same row.
+            # All-reduced: each replica has the same row.
             row = self._strategy.experimental_local_results(outputs)[0]
             rows = rows.write(tf.cast(done, tf.int32), row)
             return done + 1, tf.math.is_finite(row[0]), waited, rows
@@ -91,10 +90,10 @@ class TrainStep:
         return rows.stack(), done, waited
 
     def _clock(self) -> tf.Tensor:
-        """Seconds, float64 scalar; read in the order of the step's other stateful ops.
+        """Return seconds, float64 scalar, in the order of the step's other stateful ops.
 
-        Through Python, 20 µs, since op determinism refuses tf.timestamp. Features that are
-        computed already are not worth it, and a TPU's host may be another machine.
+        It calls Python, 20 µs, since op determinism refuses tf.timestamp. Not for cached features,
+        whose steps are short, nor on a TPU, whose host may be another machine.
         """
         if not self._times_input:
             return tf.constant(0.0, tf.float64)
@@ -125,7 +124,7 @@ class TrainStep:
         hits = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
         num_correct = tf.reduce_sum(tf.cast(hits, tf.float32) * weights)
 
-        # One reduction for all: the figures ride along with the gradients.
+        # One all-reduce for gradients and figures.
         context = tf.distribute.get_replica_context()
         sums = context.all_reduce(
             tf.distribute.ReduceOp.SUM,
@@ -137,7 +136,7 @@ class TrainStep:
         if self._clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
         if self._scales_losses:
-            # Gradients that overflow in float16 are not applied: the scale is halved instead.
+            # Gradients that overflow in float16 are not applied; the scale is halved instead.
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         self._optimizer.apply_gradients(
             zip(gradients, variables, strict=True), skip_gradients_aggregation=True
@@ -145,12 +144,12 @@ class TrainStep:
         return tf.concat([figures, [norm]], axis=0)
 
     def _smooth(self, targets: tf.Tensor) -> tf.Tensor:
-        """Szegedy et al., 2016 (arXiv:1512.00567), section 7."""
+        """Smooth labels: Szegedy et al., 2016 (arXiv:1512.00567), section 7."""
         num_classes = tf.cast(tf.shape(targets)[-1], tf.float32)
         return targets * (1 - self._label_smoothing) + self._label_smoothing / num_classes
 
     def _regularization(self) -> tf.Tensor:
-        """What the backbone's publisher adds to the mean loss, as this replica's share of a sum."""
+        """Return this replica's part of the loss that the backbone's publisher adds to the mean."""
         losses = [loss() for loss in self._classifier.backbone.regularization_losses]
         if not losses:
             return tf.constant(0.0)
@@ -159,14 +158,14 @@ class TrainStep:
 
 
 def balanced_class_weights(counts: np.ndarray) -> np.ndarray:
-    """float32 [classes]: a class's weight is inverse to how often it occurs; their mean over the
-    examples is 1. King and Zeng, Logistic Regression in Rare Events Data, 2001.
+    """Return weights, float32 [classes], inverse to the class frequencies, with a mean of 1 over
+    the examples. King and Zeng, Logistic Regression in Rare Events Data, 2001.
     """
     return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
 def class_weights(config: Config, source: Source) -> np.ndarray:
-    """float32 [classes]: what `--class_weights` makes of the training split's labels."""
+    """Return the weights, float32 [classes], of `--class_weights` for the training split."""
     if config.class_weights == "none":
         return np.ones(len(source.class_names), np.float32)
     return balanced_class_weights(source.label_counts(config.train_split))

@@ -1,7 +1,7 @@
-"""A trial of a hyperparameter tuning job on Vertex AI: where its measures are read from.
+"""Report the metrics of a trial to a hyperparameter tuning job on Vertex AI.
 
-The service reads JSON lines, one for each measure, values as text but for the time, from the file
-that CLOUD_ML_HP_METRIC_FILE names:
+The service reads JSON lines, one for each metric, values as text except the time, from the file
+CLOUD_ML_HP_METRIC_FILE:
 https://github.com/GoogleCloudPlatform/cloudml-hypertune
 """
 
@@ -16,23 +16,23 @@ _DEFAULT_FILE = "/tmp/hypertune/output.metrics"
 
 
 def metric_file(environ: Mapping[str, str] = os.environ) -> str:
-    """The file that measures go to; "" where this process is no trial."""
+    """Return the path of the metrics file; "" outside of a trial."""
     is_trial = bool(environ.get("CLOUD_ML_TRIAL_ID"))
     return environ.get("CLOUD_ML_HP_METRIC_FILE") or (_DEFAULT_FILE if is_trial else "")
 
 
 def report(
-    measures: Mapping[str, float],
+    metrics: Mapping[str, float],
     global_step: int,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Append `measures`, by the tuning job's metric ids, to the file; nothing outside of a trial.
+    """Append `metrics`, named by the tuning job's metric ids, to the file, in a trial only.
 
     Args:
-        measures: of one evaluation.
-        global_step: that it was after.
-        environ: says the file and CLOUD_ML_TRIAL_ID.
+        metrics: of one evaluation.
+        global_step: of the evaluation.
+        environ: has the file's path and CLOUD_ML_TRIAL_ID.
         clock: seconds since 1970.
 
     Raises:
@@ -48,7 +48,7 @@ def report(
         "global_step": str(global_step),
         "checkpoint_path": "",
     }
-    lines = [json.dumps({**common, name: str(value)}) + "\n" for name, value in measures.items()]
-    # In one write: the service may read at any moment.
+    lines = [json.dumps({**common, name: str(value)}) + "\n" for name, value in metrics.items()]
+    # In one write: the service may read at any time.
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join(lines))

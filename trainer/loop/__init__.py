@@ -1,1 +1,1 @@
-"""The run from top to bottom: train, resume, progress, finish."""
+"""Run training: train, resume, progress, finish."""

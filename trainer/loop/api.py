@@ -1,6 +1,6 @@
-"""Training, evaluating, exporting and predicting from Python; `graft train` goes the same way.
+"""Train, evaluate, export and predict from Python; `graft train` uses the same code.
 
-TensorFlow is imported by the calls, after all that can be refused without it.
+The calls import TensorFlow after all checks that do not need it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Mistake(NamedTuple):
     """A validation image that the best weights predict as another class.
 
     Attributes:
-        id: of the image; in a folder, its path below that.
-        label, prediction: the class in the data set, and that of the highest score.
-        confidence: that score, in [0, 1].
+        id: of the image; for a folder, its relative path.
+        label, prediction: the class in the data set, and the predicted one.
+        confidence: the score of the prediction, in [0, 1].
     """
 
     id: str
@@ -47,15 +47,15 @@ class Mistake(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of a run that has come to its end.
+    """The result of a finished run.
 
     Attributes:
         workdir: of the run.
         accuracy: of the best weights on the validation split, in [0, 1].
         loss: of the same, in nats.
         metrics: what metrics.json in the workdir holds.
-        export: the directory of the exported model; "" where none was asked for.
-        report: the path of the report's page; "" where there is none.
+        export: the directory of the exported model, or "".
+        report: the path of the report's page, or "".
     """
 
     workdir: str
@@ -72,7 +72,7 @@ class Result:
             UserError: the run has no report.
         """
         if not self.report:
-            raise UserError(f"{self.workdir}: has no report, which report=True writes")
+            raise UserError(f"{self.workdir}: has no report; train with report=True")
         text = storage.read_bytes(storage.join(self.workdir, "report/predictions.csv")).decode()
         wrong = [
             Mistake(row["id"], row["label"], row["prediction"], float(row["confidence"]))
@@ -83,24 +83,24 @@ class Result:
 
 
 def train(config: Config, reporter: Reporter | None = None) -> Result:
-    """Train, or go on training, what `config` describes; export it, and check the export.
+    """Train or resume the run of `config`; export the model, and check the export.
 
-    The same call resumes a run that was stopped. Signal handlers and what else belongs to the
-    whole process are put back in the end; Ctrl-C saves a checkpoint and raises Preempted, but off
-    the main thread no signal is listened to.
+    The same call resumes a stopped run. Signal handlers and process-wide settings are restored at
+    the end. Ctrl-C saves a checkpoint and raises Preempted; off the main thread signals are not
+    handled.
 
     Args:
         config: the run.
-        reporter: told what a person should know; else lines on stdout, as config.log_format says.
+        reporter: prints progress and warnings; by default to stdout, as config.log_format.
 
     Raises:
         UserError: the configuration, the data, the backbone or the workdir cannot work.
         Diverged: the loss was not finite, twice.
-        Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
-        PeerLost: another worker does not come, or is gone.
+        Preempted: SIGTERM or Ctrl-C came; a checkpoint was saved.
+        PeerLost: another worker does not join or is lost.
     """
     reporter = reporter or make_reporter(config.log_format, progress_secs=config.log_progress_secs)
-    with _environment_put_back():
+    with _restored_environment():
         metrics = run(config, reporter, time.monotonic(), owns_process=False)
     return result(config, metrics)
 
@@ -109,18 +109,18 @@ def evaluate(workdir: str | os.PathLike[str], split: str = "") -> Evaluation:
     """Evaluate the best weights of the run in `workdir`.
 
     Args:
-        workdir: of a run that has evaluated once, at least.
-        split: of the run's data set; else its validation split.
+        workdir: of a run with at least one evaluation.
+        split: of the run's data set; "" for its validation split.
 
     Returns:
         The evaluation: `accuracy`, `loss`, `num_examples`, `confusion`, `to_dict()` and more.
 
     Raises:
-        UserError: there is no such run or split, or its data or checkpoints are gone.
+        UserError: the run, the split, the data or the checkpoints are missing.
     """
     config = _recorded_config(workdir)
     split = split or config.validation_split
-    with _environment_put_back():
+    with _restored_environment():
         import_tensorflow()
         from trainer.loop.evaluation import evaluate_best
 
@@ -128,22 +128,22 @@ def evaluate(workdir: str | os.PathLike[str], split: str = "") -> Evaluation:
 
 
 def export(workdir: str | os.PathLike[str], formats: Sequence[str] = ("saved_model",)) -> str:
-    """Export the best weights of the run in `workdir`, which has ended, anew and checked.
+    """Export the best weights of the finished run in `workdir` again, and check the export.
 
     Args:
         workdir: of the run.
         formats: as --export_formats.
 
     Returns:
-        The directory, `export` of the workdir; it is replaced as a whole.
+        The directory, `export` of the workdir; it is replaced atomically.
 
     Raises:
-        UserError: there is no such run, it has not ended, or a format is none of ours.
-        ExportMismatch: the export, loaded anew, does not score what the model scored.
+        UserError: there is no such run, it has not ended, or a format is unknown.
+        ExportMismatch: the reloaded export does not have the model's accuracy.
     """
     config = dataclasses.replace(_recorded_config(workdir), export_formats=tuple(formats))
     if not finished.has_ended(config):
-        raise UserError(f"{config.workdir}: the run has not ended; trainer.train goes on with it")
+        raise UserError(f"{config.workdir}: the run has not ended; trainer.train resumes it")
     return train(config).export
 
 
@@ -153,21 +153,21 @@ def predict(
     """Classify image files by an exported model.
 
     Args:
-        model: an export, or the workdir of a run that has ended.
+        model: an export, or the workdir of a finished run.
         images: files, folders and globs.
         batch_size: images scored at a time.
 
     Returns:
-        For each file, in order, a tuple of its `path`, `classes` from the most likely on, their
-        `scores`, and the `error` of one that cannot be decoded.
+        For each file, in order: its `path`, its `classes` from the most to the least likely, their
+        `scores`, and the `error` of a file that cannot be decoded.
 
     Raises:
-        UserError: `model` is no export of ours, or no images are found.
+        UserError: `model` is not an export of Graft, or no images are found.
     """
-    words = [images] if isinstance(images, (str, os.PathLike)) else images
-    files = find_images([os.fspath(word) for word in words])
+    patterns = [images] if isinstance(images, (str, os.PathLike)) else images
+    files = find_images([os.fspath(pattern) for pattern in patterns])
     directory = paths.find_export(os.path.expanduser(model))
-    with _environment_put_back():
+    with _restored_environment():
         import_tensorflow()
         from trainer.engine.predictor import classify
 
@@ -175,16 +175,16 @@ def predict(
 
 
 def run(config: Config, reporter: Reporter, started: float, owns_process: bool) -> dict[str, Any]:
-    """Be one worker of the run: the part of `train` that `graft train` has, too.
+    """Run one worker of the run; used by `train` and `graft train`.
 
     Args:
         config: the run.
-        reporter: told what a person should know; of other workers than the chief, the warnings.
-        started: `time.monotonic()` when the process, or this run in it, began.
-        owns_process: whether the process is there for this run alone.
+        reporter: prints progress and warnings; warnings alone unless this worker is the chief.
+        started: `time.monotonic()` at the start of the process, or of this run in it.
+        owns_process: whether the process exists for this run alone.
 
     Returns:
-        What metrics.json in the workdir holds.
+        The content of metrics.json in the workdir.
     """
     cluster = clusters.read(os.environ, config.worker_hosts, config.task_index)
     sharding.check(cluster.num_workers, config.logical_shards, config.global_batch_size)
@@ -194,11 +194,11 @@ def run(config: Config, reporter: Reporter, started: float, owns_process: bool) 
     if ended is not None:
         reporter.say(finished.already_finished_message(config, ended["global_step"]))
         return ended
-    # Held from here on: the others see that this worker is coming.
+    # Held from now on: the other workers see that this worker is starting.
     port_socket = None
     if cluster.is_distributed:
         port_socket = rendezvous.reserve_port(cluster, os.environ.get(rendezvous.LISTENING_FD, ""))
-    # TensorFlow takes seconds to import: a bad flag is named before.
+    # TensorFlow takes seconds to import, so flags are checked before.
     with collector_paused() if owns_process else contextlib.nullcontext():
         import_tensorflow()
         from trainer.loop.start import train_and_evaluate
@@ -209,7 +209,7 @@ def run(config: Config, reporter: Reporter, started: float, owns_process: bool) 
 
 
 def result(config: Config, metrics: dict[str, Any]) -> Result:
-    """The Result of a run that has ended with `metrics`."""
+    """Return the Result of a run that has ended with `metrics`."""
     return Result(
         workdir=config.workdir,
         accuracy=metrics["eval"]["accuracy"],
@@ -221,7 +221,7 @@ def result(config: Config, metrics: dict[str, Any]) -> Result:
 
 
 def _recorded_config(workdir: str | os.PathLike[str]) -> Config:
-    """The settings of the run in `workdir`, which may have been moved there since."""
+    """Read the settings of the run in `workdir`, which may have been moved."""
     directory = os.path.expanduser(os.fspath(workdir))
     recorded = status.settings(directory).get("config")
     if not recorded:
@@ -232,11 +232,11 @@ def _recorded_config(workdir: str | os.PathLike[str]) -> Config:
 
 
 @contextlib.contextmanager
-def _environment_put_back() -> Iterator[None]:
-    """What is set within in the process's environment is gone in the end.
+def _restored_environment() -> Iterator[None]:
+    """Restore the process's environment on exit.
 
-    TensorFlow's logger is heard of errors only: where Python is interactive it prints each export,
-    and it warns of functions that are traced again, as they are in every call.
+    TensorFlow's logger shows only errors within: it would print each export where Python is
+    interactive, and warn of functions that are traced again, as in every call.
     """
     before, logger = os.environ.copy(), logging.getLogger("tensorflow")
     logger.addFilter(is_shown := lambda record: record.levelno >= logging.ERROR)

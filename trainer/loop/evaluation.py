@@ -1,4 +1,4 @@
-"""An evaluation of a run's best weights, beside the run itself."""
+"""Evaluate a run's best weights outside of the run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainer.workers.cluster import Cluster
 
 @translating_errors()
 def evaluate_best(config: Config, split: str) -> Evaluation:
-    """Evaluate the best weights of the run that `config` describes; nothing is written.
+    """Evaluate the best weights of the run of `config`; write nothing.
 
     Raises:
-        UserError: the data, the split or the checkpoints are not there.
+        UserError: the data, the split or the checkpoints are missing.
     """
-    config = dataclasses.replace(config, test_split=split)  # which is refused by name if not there
+    config = dataclasses.replace(config, test_split=split)  # an error names one that is missing
     with StopRequest(owns_process=False) as stop:
         run = build(config, WarningsOnly(make_reporter("text")), Cluster(), None, Ledger(), stop)
         try:

@@ -1,4 +1,4 @@
-"""After the loop: the best weights, their evaluation, export, report and `metrics.json`."""
+"""Finish a run: evaluate and export the best weights, write report and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from trainer.workdir.state import RunState
 
 
 def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[str, Any]:
-    """Export the weights of the best evaluation, and write what they are worth.
+    """Export the best weights, and write their metrics.
 
     Args:
-        run: what was trained.
-        state: as the loop left it.
+        run: the run.
+        state: at the end of the loop.
         wall_secs: seconds that all processes of the run have taken so far.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
 
     Raises:
-        ExportMismatch: the export, loaded anew, does not score what the model scored.
-        Preempted: SIGTERM came; the same command goes on here.
+        ExportMismatch: the reloaded export does not have the model's accuracy.
+        Preempted: SIGTERM came; the same command resumes here.
     """
     config = run.config
     run.ledger.start_phase("export")
     run.workers.all_reduce_sum("best weights")  # all checkpoints are published
     run.checkpoints.restore_best(state)
     evaluation = _evaluate(run, config.validation_split, keep_scored=config.report)
-    _gather_skipped(run, state)
+    _collect_skipped(run, state)
     if config.export_formats:
         _export(run, state)
-    run.stop_if_asked()
+    run.raise_if_stopping()
     metrics: dict[str, Any] = {
         "global_step": state.global_step,
         "num_params": run.classifier.num_params,
@@ -53,11 +53,11 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         "eval": evaluation.to_dict(),
         "best": {key: state.best[key] for key in ("global_step", "accuracy")},
     }
-    with _export_is_checked(run, state, evaluation):
+    with _checked_export(run, state, evaluation):
         if config.test_split:
             metrics["test_split"] = config.test_split
             metrics["test"] = _evaluate(run, config.test_split).to_dict()
-        _gather_skipped(run, state)
+        _collect_skipped(run, state)
         projector_and_hparams.end(run)
         evidence = None
         if config.report and run.workers.is_chief:
@@ -75,7 +75,7 @@ def finish(run: Run, state: RunState, wall_secs: Callable[[], float]) -> dict[st
         if config.report:
             metrics["report"] = report.write(run, evidence, metrics)
             run.ledger.write()
-        # The last one: a run that has it is over.
+        # The last file: a run that has it is over.
         storage.write_json(storage.join(config.workdir, METRICS_FILE), metrics)
     if run.kubeflow is not None:
         run.kubeflow.end({"accuracy": evaluation.accuracy})
@@ -101,21 +101,21 @@ def _export(run: Run, state: RunState) -> None:
 
 
 @contextlib.contextmanager
-def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Iterator[None]:
-    """Scores the export meanwhile: TensorFlow's work, beside Python's within.
+def _checked_export(run: Run, state: RunState, expected: Evaluation) -> Iterator[None]:
+    """Score the export in a thread, concurrently with the Python code within.
 
-    Raises (in the end):
-        ExportMismatch, UserError, Preempted: see export.check and Run.stop_if_asked.
+    Raises (on exit):
+        ExportMismatch, UserError, Preempted: see export.check and Run.raise_if_stopping.
     """
     config = run.config
     if not (config.export_formats and run.workers.is_chief):
         yield
         return
-    is_futile = threading.Event()
+    is_cancelled = threading.Event()
 
-    def may_go_on() -> None:
-        run.stop_if_asked()
-        if is_futile.is_set():
+    def raise_if_stopping() -> None:
+        run.raise_if_stopping()
+        if is_cancelled.is_set():
             raise CancelledError
 
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -127,18 +127,18 @@ def _export_is_checked(run: Run, state: RunState, expected: Evaluation) -> Itera
             expected,
             config.global_batch_size,
             skipped=sorted(state.skipped),
-            may_go_on=may_go_on,
+            raise_if_stopping=raise_if_stopping,
         )
         try:
             yield
         except BaseException:
-            is_futile.set()  # or what failed within would be said after the last batch
+            is_cancelled.set()  # or the error within would wait for the last batch
             raise
         check.result()
 
 
-def _gather_skipped(run: Run, state: RunState) -> None:
-    """Take what all workers have found broken so far into the state."""
+def _collect_skipped(run: Run, state: RunState) -> None:
+    """Merge the broken images that all workers have found so far into the state."""
     state.skipped.update(run.pipeline.bad_images.before_step(state.global_step))
     state.skipped = run.workers.all_gather("broken images", state.skipped)
 

@@ -1,4 +1,4 @@
-"""What a run does from time to time, beside its steps: curves, profile, checkpoint timer."""
+"""The periodic actions of a run: curves, profile, checkpoint timer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer.workdir import paths
 
 
 class PeriodicActions:
-    """The actions of one run, and the next step at which one of them needs the host.
+    """The periodic actions of one run, and the next step at which one needs the host.
 
     Args:
-        run: whose curves, profile and checkpoints they are.
-        step: from which the run goes on.
+        run: the run.
+        step: at which it starts or resumes.
 
     Attributes:
         summary_writer: the TensorBoard curves.
         timer: of the checkpoints.
-        loop_length: how many steps to run before the host looks again.
+        loop_length: the number of steps to the next loop boundary.
     """
 
     def __init__(self, run: Run, step: int) -> None:
@@ -40,12 +40,12 @@ class PeriodicActions:
         self.loop_length = LoopLength()
 
     def flush(self) -> None:
-        """Upload the curves if it is time; raise what ended the upload of anything."""
+        """Upload the curves if due; raise the error of a failed upload."""
         self._run.upload_queue.check()
         self.summary_writer.flush_if_due()
 
     def next_step(self, step: int) -> int:
-        """The first step after `step` that must be seen by the host."""
+        """Return the next loop boundary after `step`."""
         plan = self._run.plan
         return min(
             step + self.loop_length.steps,
@@ -55,21 +55,21 @@ class PeriodicActions:
         )
 
     def profile(self, step: int) -> None:
-        """Begin or end the profile, if it begins or ends after `step` steps."""
+        """Start or end the profile if that is due after `step` steps."""
         self._profiler.at(step)
 
     def roll_back(self, step: int) -> None:
-        """Take the curves back to `step`."""
+        """Roll the curves back to `step`."""
         self.summary_writer.close()
         self._run.upload_queue.flush()
         self.summary_writer = self._open_summaries(step)
 
     def end_profile(self) -> None:
-        """Write the profile, if one is under way."""
+        """Write the profile, if one has started."""
         self._profiler.close()
 
     def close(self) -> None:
-        """Write all that is left of the curves."""
+        """Write the rest of the curves."""
         self.summary_writer.close()
         if self._upload is not None:
             self._upload.discard()

@@ -1,4 +1,4 @@
-"""Record steps and evaluations in the run's state, its curves and its console."""
+"""Record steps and evaluations in the run's state, its curves and on its console."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from trainer.process import machine
 from trainer.process.errors import UserError
 from trainer.workdir.state import RunState, StepMetrics
 
-# Warn once, after so many seconds, if training waits for data for more than this fraction.
-_INPUT_BOUND, _JUDGED_AFTER_SECS = 0.2, 30.0
+# A run is input-bound above this share of input wait; it warns once, after so many seconds.
+_INPUT_BOUND, _MIN_TIMED_SECS = 0.2, 30.0
 
-# So many left-out images are named. Records show their class only when they are read: at most so
-# many are read to find classes without images.
-_SHOWN, _MAX_READ = 3, 20_000
+# How many skipped images a warning names; and how many records, which have no labels until they
+# are read, may be read to find classes without images.
+_MAX_NAMED, _MAX_READ = 3, 20_000
 
 
-def note_steps(
+def record_steps(
     run: Run, state: RunState, summary_writer: SummaryWriter, rows: list[StepMetrics]
 ) -> None:
-    """Add the steps of one loop to the state, the curves and the progress bar.
+    """Record the steps of one loop in the state, the curves and the progress bar.
 
     Raises:
-        UserError: a whole epoch is done, or the training is, and no image could be decoded.
+        UserError: no image could be decoded in the first epoch.
     """
     config, plan = run.config, run.plan
     rate = optimizers.learning_rate(config, plan.num_steps)
@@ -49,7 +49,7 @@ def note_steps(
             }
             summary_writer.write("train", step, point)
     if not state.has_seen and state.global_step >= min(plan.steps_per_epoch, plan.num_steps):
-        raise UserError(f"no image of split {config.train_split!r} that was met could be decoded")
+        raise UserError(f"no image of split {config.train_split!r} could be decoded so far")
     if is_begin:
         with run.ledger.phase("evaluation"):
             images.show_training_images(run, summary_writer)
@@ -61,10 +61,10 @@ def note_steps(
     _report_to_kubeflow(run, state, state.epoch_means())
 
 
-def note_evaluation(
+def record_evaluation(
     run: Run, state: RunState, summary_writer: SummaryWriter, evaluation: Evaluation
 ) -> None:
-    """Add an evaluation of the weights as they are to the state, the curves and the console."""
+    """Record an evaluation of the current weights in the state, the curves and on the console."""
     patience = run.config.early_stopping_patience
     is_best = state.add_evaluation(evaluation.accuracy, evaluation.loss, patience)
     summary_writer.write(
@@ -100,30 +100,31 @@ def note_evaluation(
             )
         except OSError as error:
             run.reporter.warn(
-                f"the tuning job learns nothing: {vertex_trial.metric_file()}: {error.strerror}"
+                f"cannot report to the tuning job: {vertex_trial.metric_file()}: {error.strerror}"
             )
     if state.stopped_early:
-        run.reporter.say(f"stopping   early: no improvement in {patience} evaluations")
+        evaluations = f"{patience} evaluation{'s' * (patience > 1)}"
+        run.reporter.say(f"stopping   early: no improvement in {evaluations}")
 
 
 def warn_of_skipped(run: Run, state: RunState) -> None:
-    """Warn at the end which images were left out, and which classes have none left."""
+    """Warn about the skipped images, and about classes without any image left."""
     if not state.skipped or not run.workers.is_chief:
         return
-    count, shown = len(state.skipped), ", ".join(sorted(state.skipped)[:_SHOWN])
-    more = ", …; metrics.json lists them" if count > _SHOWN else ""
+    count, shown = len(state.skipped), ", ".join(sorted(state.skipped)[:_MAX_NAMED])
+    more = ", …; metrics.json lists them" if count > _MAX_NAMED else ""
     were = "image was" if count == 1 else "images were"
-    run.reporter.warn(f"{count:,} {were} left out: {shown}{more}")
+    run.reporter.warn(f"{count:,} {were} skipped: {shown}{more}")
     source, split = run.source, run.config.train_split
     if run.features is not None:
-        left = run.features.table.label_counts(len(source.class_names))
+        counts = run.features.table.label_counts(len(source.class_names))
     elif isinstance(source, ListedSource) or source.num_examples(split) <= _MAX_READ:
-        left = source.label_counts(split, without=state.skipped)
+        counts = source.label_counts(split, without=state.skipped)
     else:
         return
-    for name, number in zip(source.class_names, left, strict=True):
+    for name, number in zip(source.class_names, counts, strict=True):
         if not number:
-            run.reporter.warn(f"no image of class {name!r} could be trained on: all were left out")
+            run.reporter.warn(f"no image of class {name!r} could be trained on: all were skipped")
 
 
 def _report_to_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float]) -> None:
@@ -132,35 +133,35 @@ def _report_to_kubeflow(run: Run, state: RunState, metrics: Mapping[str, float])
     examples_left = (run.plan.num_steps - state.global_step) * run.config.global_batch_size
     rate = state.examples_per_sec
     secs_left = examples_left / rate if rate else math.inf
-    run.kubeflow.note(state.global_step, run.plan.num_steps, secs_left, metrics)
+    run.kubeflow.update(state.global_step, run.plan.num_steps, secs_left, metrics)
     warn_of_kubeflow(run)
 
 
 def warn_of_kubeflow(run: Run) -> None:
-    """Warn, once, why Kubeflow's status server could not be reached."""
+    """Warn, once, why a post to Kubeflow's status server failed."""
     if run.kubeflow is not None and run.kubeflow.problem:
-        run.reporter.warn(f"Kubeflow does not learn how the run goes: {run.kubeflow.problem}")
+        run.reporter.warn(f"cannot report progress to Kubeflow: {run.kubeflow.problem}")
         run.kubeflow.problem = ""
 
 
-def note_speed(
+def record_speed(
     run: Run, state: RunState, num_steps: int, took_secs: float, waited_secs: float
 ) -> None:
-    """Add the time of `num_steps` steps, `waited_secs` of it spent waiting for batches."""
+    """Record the time of some steps, of which `waited_secs` were input wait."""
     state.examples_per_sec = num_steps * run.config.global_batch_size / took_secs
     state.waited_secs += waited_secs
     before, state.timed_secs = state.timed_secs, state.timed_secs + took_secs
-    if before < _JUDGED_AFTER_SECS <= state.timed_secs:
-        _report_if_input_bound(run, state)
+    if before < _MIN_TIMED_SECS <= state.timed_secs:
+        _report_input_wait(run, state)
 
 
-def judge_input(run: Run, state: RunState) -> None:
-    """Report at the end of training whether it was input-bound, unless already reported."""
-    if 1 < state.timed_secs < _JUDGED_AFTER_SECS:
-        _report_if_input_bound(run, state)
+def warn_if_input_bound(run: Run, state: RunState) -> None:
+    """Warn at the end of training if it was input-bound, unless that was checked before."""
+    if 1 < state.timed_secs < _MIN_TIMED_SECS:
+        _report_input_wait(run, state)
 
 
-def _report_if_input_bound(run: Run, state: RunState) -> None:
+def _report_input_wait(run: Run, state: RunState) -> None:
     if state.input_wait < _INPUT_BOUND:
         return
     config = run.config

@@ -1,4 +1,4 @@
-"""Where a run goes on from: its newest checkpoint, the same one on all workers."""
+"""Resume a run from its newest checkpoint, the same one on all workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.workdir.state import RunState
 
 
 def roll_back(run: Run, state: RunState) -> RunState:
-    """Back to the newest checkpoint, once: a flipped bit does not come back, a divergence does."""
+    """Restore the newest checkpoint, once: a bit flip does not recur, divergence does."""
     if state.rolled_back:
         raise Diverged(
             f"the loss after step {state.global_step:,} is not finite, again after going back to "
@@ -28,8 +28,8 @@ def roll_back(run: Run, state: RunState) -> RunState:
     return restored
 
 
-def same_on_all(run: Run, state: RunState | None) -> None:
-    """All workers go on from one step, before the chief publishes anything new."""
+def check_same_step(run: Run, state: RunState | None) -> None:
+    """Check that all workers resume at one step, before the chief publishes anything."""
     step = -1 if state is None else state.global_step
     workers = run.workers.cluster
     total = run.workers.all_reduce_sum("resume", step=step)["step"]
@@ -37,12 +37,12 @@ def same_on_all(run: Run, state: RunState | None) -> None:
         raise UserError(
             f"--workdir={run.config.workdir}: {workers.name(workers.index)} finds "
             + (f"step {step:,}" if state else "no checkpoint")
-            + " there, and others another; the workdir must be shared by all workers"
+            + " there, the other workers another; the workdir must be shared by all workers"
         )
 
 
 def write_config(run: Run) -> None:
-    """Record in the workdir what is run, by which code and libraries."""
+    """Record the settings, the code and the libraries in the workdir."""
     content = {
         "config": run.config.to_dict(),
         "identity": run.identity,

@@ -1,4 +1,4 @@
-"""A run from top to bottom: meet the workers, build, resume, train, finish."""
+"""Start a run: meet the workers, build, resume, train, finish."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def train_and_evaluate(
     port_socket: socket.socket | None = None,
     owns_process: bool = True,
 ) -> dict[str, Any]:
-    """Train, or go on training, what `config` describes; export it, and check the export.
+    """Train or resume the run of `config`; export the model, and check the export.
 
     Args:
         config: the run.
-        reporter: told what a person should know.
-        started: `time.monotonic()` when the process, or this run in it, began.
+        reporter: prints progress and warnings.
+        started: `time.monotonic()` at the start of the process, or of this run in it.
         cluster: the workers of the run.
-        port_socket: this worker's port where there are others; see rendezvous.reserve_port.
-        owns_process: whether the process is there for this run alone; else what is process-wide
-            is put back in the end.
+        port_socket: this worker's port in a distributed run; see rendezvous.reserve_port.
+        owns_process: whether the process exists for this run alone; else process-wide settings
+            are restored at the end.
 
     Returns:
-        What `metrics.json` in the workdir holds.
+        The content of `metrics.json` in the workdir.
 
     Raises:
         UserError: the configuration, the data, the backbone or the workdir cannot work.
         Diverged: the loss was not finite, twice.
-        Preempted: SIGTERM or Ctrl-C came; a checkpoint of where the run stood is saved.
-        PeerLost: another worker does not come, or is gone.
+        Preempted: SIGTERM or Ctrl-C came; a checkpoint was saved.
+        PeerLost: another worker does not join or is lost.
     """
     is_new = storage.ensure_directory(config.workdir, "workdir")
     alone = lease.hold(config.workdir, reporter.say, is_new)
@@ -66,8 +66,7 @@ def train_and_evaluate(
         check_lease = stack.enter_context(alone) if cluster.is_chief else None
         ledger = open_ledger(config.workdir, started, cluster.is_chief)
         strategies.limit_threads(machine.num_cores())
-        # No global seed: every random number here has a seed of its own, and op determinism
-        # refuses one that has none.
+        # No global seed: every random number has its own seed, which op determinism requires.
         stack.enter_context(deterministic_ops(config.deterministic))
         stop = stack.enter_context(StopRequest(owns_process))
         if not owns_process:
@@ -83,20 +82,20 @@ def train_and_evaluate(
 
 def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
     config, reporter = run.config, run.reporter
-    # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and that
-    # it is of this run; 3 (all is built); 4 restore, asserting that everything matched.
+    # The order of resume: 1 find the newest complete checkpoint; 2 verify its checksums and its
+    # identity; 3 (all is built); 4 restore, asserting that everything matched.
     state = run.checkpoints.restore_newest()
-    resume.same_on_all(run, state)
+    resume.check_same_step(run, state)
     if state is None:
         state = RunState()
-        run.checkpoints.save(state)  # where a non-finite loss in the first steps rolls back to
+        run.checkpoints.save(state)  # for a roll-back in the first steps
     elif state.global_step > run.plan.num_steps:
         raise UserError(
             f"--workdir={config.workdir}: has {state.global_step:,} steps done, more than the "
             f"{run.plan.num_steps:,} that are asked for; ask for more, or choose another --workdir"
         )
     else:
-        state.update_early_stopping(config.early_stopping_patience)  # which may be another one now
+        state.update_early_stopping(config.early_stopping_patience)  # which may have changed
         ended = read_finished(config, state)
         if ended is not None and state.is_over(run.plan.num_steps):
             reporter.say(already_finished_message(config, state.global_step))
@@ -115,7 +114,7 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         return wall_secs_before + time.monotonic() - started
 
     try:
-        # 5 data at the next step; 6 the summaries go on.
+        # 5 data from the next step; 6 the curves continue.
         with run.upload_queue.draining(), run.ledger.recording_stop():
             with run.ledger.phase("extraction"):
                 run.open_features()

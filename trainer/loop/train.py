@@ -19,15 +19,15 @@ from trainer.workdir.state import RunState
 
 @dataclasses.dataclass
 class LoopState:
-    """What the loop carries from one look of the host to the next.
+    """The state between loop boundaries.
 
     Attributes:
-        state: what a checkpoint keeps.
+        state: the state in checkpoints.
         batches: the training batches from the next step on.
-        saved_step: of the checkpoint that holds `state`; None where none does.
-        num_steps, secs: of the last stretch of steps, and how long it took; 0 before any.
+        saved_step: of the checkpoint with this `state`, or None.
+        num_steps, secs: the steps of the last loop, and its time; 0 before the first.
         is_traced: whether this process has run a step.
-        is_finite: whether the last loss, of training or evaluation, was.
+        is_finite: whether the last loss, of training or evaluation, was finite.
     """
 
     state: RunState
@@ -40,7 +40,7 @@ class LoopState:
 
     @property
     def is_best(self) -> bool:
-        """Whether the present weights are those of the best evaluation."""
+        """Whether the current weights are the best ones."""
         return self.state.best.get("global_step") == self.state.global_step
 
 
@@ -48,16 +48,16 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
     """Train to the end of the plan, to early stopping, or until a signal.
 
     Args:
-        run: what is trained.
-        state: where it stands.
+        run: the run.
+        state: its state.
         wall_secs: seconds that all processes of the run have taken so far.
 
     Returns:
-        where it stands then.
+        The state at the end.
 
     Raises:
         Diverged: the loss was not finite, again after a roll-back.
-        Preempted: a signal came; a checkpoint of where the run stood is saved.
+        Preempted: a signal came; a checkpoint was saved.
     """
     loop = LoopState(state, run.training_batches(state.global_step), state.global_step)
     actions = PeriodicActions(run, state.global_step)
@@ -69,7 +69,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         if not loop.is_finite:
             _roll_back(run, loop, actions, wall_secs())
             continue
-        # What a clock or a signal decides is decided by all workers, or one would wait for ever.
+        # All workers agree on what a clock or a signal decides, or one would wait forever.
         agreed = run.workers.all_reduce_sum(
             f"after step {step}",
             stop=float(run.stop.requested),
@@ -92,7 +92,7 @@ def train(run: Run, state: RunState, wall_secs: Callable[[], float]) -> RunState
         actions.profile(step)
         _run_steps(run, loop, actions, train_step, wall_secs)
     run.workers.expect_progress(False)
-    progress.judge_input(run, loop.state)
+    progress.warn_if_input_bound(run, loop.state)
     actions.close()
     run.reporter.close()
     return loop.state
@@ -110,7 +110,7 @@ def _train_step(run: Run) -> TrainStep:
 
 
 def _evaluate_if_due(run: Run, loop: LoopState, actions: PeriodicActions) -> None:
-    """Evaluate the present weights, once, where the plan says so; a signal cuts it short."""
+    """Evaluate the current weights once, if the plan says so; a signal cancels it."""
     state = loop.state
     if not run.plan.is_evaluation(state.global_step) or state.evaluated_step == state.global_step:
         return
@@ -120,7 +120,7 @@ def _evaluate_if_due(run: Run, loop: LoopState, actions: PeriodicActions) -> Non
         return
     loop.is_finite = bool(np.isfinite(evaluation.loss))
     if loop.is_finite:
-        progress.note_evaluation(run, state, actions.summary_writer, evaluation)
+        progress.record_evaluation(run, state, actions.summary_writer, evaluation)
         loop.saved_step = None
 
 
@@ -130,13 +130,13 @@ def _roll_back(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: f
     loop.batches = run.training_batches(loop.state.global_step)
     loop.is_finite = True
     actions.roll_back(loop.state.global_step)
-    _save(run, loop, actions, wall_secs)  # a restart must know of the roll-back
+    _save(run, loop, actions, wall_secs)  # so that a restart knows of the roll-back
 
 
 def _save(run: Run, loop: LoopState, actions: PeriodicActions, wall_secs: float) -> None:
     state = loop.state
     with run.ledger.phase("checkpoint_stall"):
-        # The curves first: what a checkpoint has seen is never missing from them.
+        # The curves first: they have every step of a checkpoint.
         actions.summary_writer.flush()
         state.skipped = run.workers.all_gather("broken images", state.skipped)
         state.wall_secs = wall_secs
@@ -153,7 +153,7 @@ def _run_steps(
     train_step: TrainStep,
     wall_secs: Callable[[], float],
 ) -> None:
-    """Run steps without the host up to the next one that it must see, and note what they were."""
+    """Run the steps to the next loop boundary, and record them."""
     state = loop.state
     step, num_steps = state.global_step, actions.next_step(state.global_step) - state.global_step
     began = time.monotonic()
@@ -165,13 +165,13 @@ def _run_steps(
     if not loop.is_finite:
         return
     if loop.is_traced:
-        progress.note_speed(run, state, len(rows), took_secs, waited_secs)
-    else:  # tracing takes as long as it takes
+        progress.record_speed(run, state, len(rows), took_secs, waited_secs)
+    else:  # tracing is not timed as speed
         secs = wall_secs() - state.wall_secs
         run.reporter.say(f"first step after {secs:.1f} s", first_step_secs=secs)
         run.ledger.start_phase("step")
         run.workers.expect_progress(True)
         loop.is_traced = True
     run.ledger.add_steps(step + len(rows), len(rows), took_secs, waited_secs)
-    progress.note_steps(run, state, actions.summary_writer, rows)
+    progress.record_steps(run, state, actions.summary_writer, rows)
     loop.num_steps, loop.secs = len(rows), took_secs

@@ -1,8 +1,8 @@
-"""A pretrained network that turns images into features: any reusable SavedModel of TF Hub's kind.
+"""A pretrained network from images to features: a reusable SavedModel as on TF Hub.
 
 The interface is https://www.tensorflow.org/hub/reusable_saved_models with the signature of
-https://www.tensorflow.org/hub/common_signatures/images. What a model does not say of itself is
-found by asking it: `load` refuses what could not be trained on, before anything is spent on it.
+https://www.tensorflow.org/hub/common_signatures/images. Properties that a model does not state are
+found by calling it: `load` refuses a model that could not be trained on before a run spends time.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ class Backbone:
     Attributes:
         handle: as the user gave it.
         path: the directory of the SavedModel that was loaded, local or gs://.
-        digest: 64 hexadecimal digits that name what it computes; see `handles.digest`.
+        digest: 64 hexadecimal digits that identify its function; see `handles.digest`.
         image_size: (height, width) of the images it is called on.
-        value_range: what the network itself expects of its input, lowest and highest value.
+        value_range: the lowest and highest input value that the network expects.
         num_features: the width of its output.
         batch_norm_training: whether `training=True` reaches the network.
         module: the loaded object, for checkpoints and for export.
         variables: all of its variables.
-        trainable_variables: those that training may change; none of a frozen backbone.
+        trainable_variables: those that training may change; empty if frozen.
         regularization_losses: functions without arguments, each returning a scalar loss that the
-            model's publisher asks to be added in fine-tuning; none of a frozen backbone.
+            model's publisher adds in fine-tuning; empty if frozen.
     """
 
     handle: str
@@ -53,11 +53,11 @@ class Backbone:
 
     @property
     def num_params(self) -> int:
-        """The number of numbers in all variables, moving statistics included."""
+        """The number of parameters of all variables, moving statistics included."""
         return sum(int(np.prod(variable.shape)) for variable in self.variables)
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes features; in a tf.function, under a strategy or eagerly.
+        """Compute features; in a tf.function, under a strategy or eagerly.
 
         Args:
             images: float [batch, height, width, 3], RGB in [0, 1], of `image_size`. They are
@@ -92,27 +92,27 @@ def load(
     value_range: tuple[float, float] | None = None,
     cache_dir: str,
 ) -> Backbone:
-    """Loads the backbone that `handle` names and checks that it is one.
+    """Load the backbone that `handle` names and check its interface.
 
-    Call it in the scope of the strategy that will train it: its variables are made here.
+    Call it in the scope of the strategy that trains it: it creates the variables.
 
     Args:
         handle: `efficientnet_lite0`, the https:// address of a TF Hub or Kaggle model, or the
             path (local or gs://) of a SavedModel directory or of an archive of one.
         trainable: whether training may change its variables.
         batch_norm_training: whether a trainable backbone runs in training mode while it is
-            trained. Off by default, which keeps the batch normalisations' pretrained statistics
-            (and switches off what dropout the model may have): in training mode the statistics
-            would be those of a replica's part of the batch, so that the result would depend on the
-            number of replicas, and a small part makes them noisy. A frozen one never does.
-        image_size: height and width in pixels; 0 takes the model's own, and 224 where it has none.
-        value_range: what the network expects of its input; None takes [0, 255] for one that takes
-            integers, else TF Hub's [0, 1].
-        cache_dir: a local directory for what has to be written, extracted or downloaded.
+            trained. Off by default, which keeps the batch normalizations' pretrained statistics
+            (and disables the model's dropout): in training mode the statistics are those of a
+            replica's part of the batch, which is noisy if small, and makes the result depend on
+            the number of replicas. A frozen backbone never does.
+        image_size: height and width in pixels; 0 takes the model's own, or 224 without one.
+        value_range: the input values that the network expects; None takes [0, 255] for integer
+            inputs, else TF Hub's [0, 1].
+        cache_dir: a local directory for written, extracted or downloaded models.
 
     Raises:
-        UserError: the handle names nothing readable, or what it names is not a backbone: the
-            message says what was found, the rule, and a way out.
+        UserError: the handle names nothing readable, or not a backbone; the message has what was
+            found, the rule, and a way out.
     """
     path = handles.resolve(handle, cache_dir)
     module = saved_model.load(handle, path)
@@ -144,7 +144,7 @@ def load(
     )
     backbone = dataclasses.replace(backbone, num_features=_num_features(backbone))
     if trainable and not batch_norm_training:
-        # In a thread of its own, as it is outside of any strategy.
+        # In a separate thread, which is outside of any strategy.
         with ThreadPoolExecutor(max_workers=1) as pool:
             graph = pool.submit(_rewrite, backbone).result()
         backbone = dataclasses.replace(backbone, _training_graph=graph)
@@ -152,7 +152,7 @@ def load(
 
 
 def _rewrite(backbone: Backbone) -> training_graph.Features | None:
-    """The graph to train by, of a copy where the backbone's own variables are mirrored."""
+    """Rewrite the graph for training, of a copy where the backbone's variables are mirrored."""
     copy = backbone
     if any(isinstance(variable, tf.distribute.DistributedValues) for variable in copy.variables):
         module = handles.import_hub().load(backbone.path)
@@ -161,14 +161,14 @@ def _rewrite(backbone: Backbone) -> training_graph.Features | None:
 
 
 def _num_features(backbone: Backbone) -> int:
-    """Contract, part three: a gray image gives one row of finite numbers."""
+    """Check contract, part three: a gray image gives one row of finite numbers."""
     height, width = backbone.image_size
     gray = tf.fill([2, height, width, 3], 0.5)
     about = f"--backbone={backbone.handle}: called on 2 gray images of {height}x{width} it"
     strategy = tf.distribute.get_strategy()
     call = tf.function(lambda images: backbone._call_module(images, False), autograph=False)
     try:
-        # Mirrored variables of a loaded function can only be read in a replica.
+        # Only a replica can read mirrored variables of a loaded function.
         features = strategy.experimental_local_results(strategy.run(call, args=(gray,)))[0]
     except Exception as error:
         raise UserError(
@@ -184,7 +184,7 @@ def _num_features(backbone: Backbone) -> int:
         )
     if not np.all(np.isfinite(features.numpy())):
         raise UserError(
-            f"{about} returns numbers that are not finite. The model is damaged, or expects other "
+            f"{about} returns numbers that are not finite. The model is corrupt, or expects other "
             f"values than {backbone.value_range}: set --image_range."
         )
     return int(features.shape[1])

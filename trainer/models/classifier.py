@@ -1,4 +1,4 @@
-"""The classifier: a backbone and the new head that is trained on top of it."""
+"""The classifier: a backbone and the head that is trained on it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from trainer.models.frozen_backbone import FrozenBackbone
 class Head(tf.Module):
     """Dense layers with ReLU between them, from features to logits.
 
-    The default of the trainer, one hidden layer of 128 units, has 164,355 parameters on 1,280
+    The trainer's default, one hidden layer of 128 units, has 164,355 parameters on 1,280
     features and three classes. A checkpoint names its variables `hidden/<i>/kernel`,
     `hidden/<i>/bias`, `logits/kernel` and `logits/bias`.
     """
@@ -28,13 +28,13 @@ class Head(tf.Module):
         dropout: float = 0.0,
         seed: int = 0,
     ):
-        """Makes the variables, in the scope of the strategy that will train them.
+        """Create the variables, in the scope of the strategy that trains them.
 
         Args:
             num_features: the width of the features.
-            hidden_units: the width of each hidden layer; an empty one gives a linear classifier.
+            hidden_units: the width of each hidden layer; empty for a linear classifier.
             num_classes: the number of logits.
-            dropout: the share of its inputs that each layer drops in training, in [0, 1).
+            dropout: the dropout rate before each layer, in [0, 1).
             seed: of the initial values (Glorot uniform; biases are zero): equal seeds, equal heads.
         """
         super().__init__(name="head")
@@ -48,7 +48,7 @@ class Head(tf.Module):
             )
             for index, units in enumerate(hidden_units)
         ]
-        # Logits in half precision would cost the loss its small differences.
+        # Logits in half precision would lose small differences of the loss.
         self.logits = tf_keras.layers.Dense(
             num_classes,
             kernel_initializer=tf_keras.initializers.GlorotUniform(seed + len(self.hidden)),
@@ -67,7 +67,7 @@ class Head(tf.Module):
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
-        """Kernel and bias of each layer, from features to logits; these are all variables."""
+        """Kernel and bias of each layer, from features to logits: all variables."""
         return tuple(v for layer in self.layers for v in layer.trainable_variables)
 
     def __call__(
@@ -78,19 +78,18 @@ class Head(tf.Module):
         positions: tf.Tensor | None = None,
         global_batch_size: int | None = None,
     ) -> tf.Tensor:
-        """Computes logits.
+        """Compute logits.
 
-        The dropout masks of a step are a function of `seed` for the whole global batch, of which
-        each replica takes the rows of its examples. So they depend neither on how the batch is
-        divided nor on what ran before, and there is no generator's state to save.
+        The dropout masks of a step are a function of `seed` for the global batch, of which each
+        replica takes the rows of its examples. So they depend neither on how the batch is divided
+        nor on earlier steps, and no generator's state has to be saved.
 
         Args:
             features: float [batch, num_features].
-            training: a Python boolean; whether to drop.
-            seed: integer [2], (the run's seed, step). This and the next two are needed where
-                `training` is True and the dropout is not 0.
-            positions: integer [batch], the position of each example in the global batch, in
-                [0, global_batch_size).
+            training: a Python boolean; whether to apply dropout.
+            seed: integer [2], (the run's seed, step). This and the next two are needed if
+                `training` is True and the dropout rate is not 0.
+            positions: integer [batch], the position of each example in the global batch.
             global_batch_size: the number of examples in the global batch.
 
         Returns:
@@ -129,7 +128,7 @@ class Classifier:
     head: Head
 
     def __call__(self, images: tf.Tensor, training: bool = False, **dropout: Any) -> tf.Tensor:
-        """Computes logits.
+        """Compute logits.
 
         Args:
             images: float [batch, height, width, 3], RGB in [0, 1], of the backbone's `image_size`.
@@ -143,23 +142,23 @@ class Classifier:
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
-        """The head's, then those of a backbone that is not frozen."""
+        """The head's, then those of a backbone in fine-tuning."""
         return self.head.trainable_variables + self.backbone.trainable_variables
 
     @property
     def num_params(self) -> int:
-        """The number of numbers in all variables, moving statistics included."""
+        """The number of parameters of all variables, moving statistics included."""
         return _count(self.head.trainable_variables) + self.backbone.num_params
 
     @property
     def num_trainable_params(self) -> int:
-        """The number of numbers that training may change."""
+        """The number of parameters that training may change."""
         return _count(self.trainable_variables)
 
     def checkpoint_items(self) -> dict[str, Any]:
-        """What a checkpoint has to hold, by name.
+        """Return the objects of a checkpoint by name: the head, and the backbone in fine-tuning.
 
-        The head; and the backbone if training may change it. A frozen one is named by its digest.
+        A frozen backbone is identified by its digest instead.
         """
         items: dict[str, Any] = {"head": self.head}
         if isinstance(self.backbone, Backbone) and self.backbone.trainable_variables:
@@ -167,7 +166,7 @@ class Classifier:
         return items
 
     def summary(self) -> str:
-        """A table of the layers in the shape of Keras's `model.summary()`; several lines."""
+        """Return a table of the layers like Keras's `model.summary()`."""
         rows = [
             (
                 "backbone (SavedModel)",

@@ -1,6 +1,6 @@
-"""Gradients of convolutions by the kernels that are fast on a CPU.
+"""Gradients of convolutions by kernels that are fast on a CPU.
 
-Each computes what TensorFlow's own does, in another order of additions. Measured on two cores with
+Each equals TensorFlow's own up to the order of additions. Measured on two cores with
 AVX-512, EfficientNet-Lite0 and 32 images: docs/decisions/010-folded-backbones.md.
 """
 
@@ -15,7 +15,7 @@ _SHARED = ("strides", "padding", "data_format", "dilations")
 
 
 def attach(graph: tf.compat.v1.GraphDef) -> None:
-    """Gives the graph's convolutions, and what adds a bias to one, these gradients."""
+    """Register these gradients for the graph's convolutions and their BiasAdds."""
     kinds = {node.name: node.op for node in graph.node}
     for node in graph.node:
         gradient = {"Conv2D": _PLAIN, "DepthwiseConv2dNative": _DEPTHWISE}.get(node.op)
@@ -74,17 +74,17 @@ def _depthwise(operation: tf.Operation, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 
 
 def _five_by_five(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """The gradient, float32 [5, 5, channels, 1], of a depthwise convolution of stride 1.
+    """Return the gradient, float32 [5, 5, channels, 1], of a depthwise convolution of stride 1.
 
-    oneDNN is slow at kernels wider than 3, but not at higher ones. So the three columns in the
-    middle are a kernel of 5x3. With two pixels side by side taken for one of twice the channels,
-    which moves nothing in memory, a step to the next is a step of two: three columns there are
-    every other one of five.
+    oneDNN is slow for kernels wider than 3, but not for higher ones. So the three middle columns
+    are a kernel of 5x3. Reshaping two adjacent pixels to one of twice the channels, which moves
+    no memory, makes a step to the next a step of two: three columns there are every other one of
+    five.
     """
     _, height, width, channels = x.shape
     if width % 2:
-        one_more = [[0, 0], [0, 0], [0, 1], [0, 0]]
-        x, dy = tf.pad(x, one_more), tf.pad(dy, one_more)
+        extra_column = [[0, 0], [0, 0], [0, 1], [0, 0]]
+        x, dy = tf.pad(x, extra_column), tf.pad(dy, extra_column)
     pairs = [-1, height, (width + 1) // 2, 2 * channels]
     even = _five_by_three(tf.reshape(x, pairs), tf.reshape(dy, pairs))
     even = tf.reduce_sum(tf.reshape(even, [5, 3, 2, channels, 1]), 2)
@@ -92,17 +92,17 @@ def _five_by_five(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
 
 
 def _five_by_five_of_stride_2(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """The same of stride 2, where height and width are even.
+    """Return the gradient for stride 2, where height and width are even.
 
-    There the next output is two pixels further: the outer columns are those of a neighbour.
+    There the next output is two pixels away: the outer columns are those of a neighbor.
     """
-    to_the_left = tf.pad(dy[:, :, 1:], [[0, 0], [0, 0], [0, 1], [0, 0]])
-    to_the_right = tf.pad(dy[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
+    left = tf.pad(dy[:, :, 1:], [[0, 0], [0, 0], [0, 1], [0, 0]])
+    right = tf.pad(dy[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
     return tf.concat(
         [
-            _five_by_three(x, to_the_left, 2)[:, 1:2],
+            _five_by_three(x, left, 2)[:, 1:2],
             _five_by_three(x, dy, 2),
-            _five_by_three(x, to_the_right, 2)[:, 1:2],
+            _five_by_three(x, right, 2)[:, 1:2],
         ],
         1,
     )

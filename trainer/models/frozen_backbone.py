@@ -1,7 +1,6 @@
-"""A frozen backbone in a file of its own: folded and checked once for each model, then only read.
+"""A frozen backbone in its own file: folded and checked once for each model, then only read.
 
-Loading a SavedModel, asking it what it is and folding it take seconds; reading what came of that
-takes a tenth of one.
+Loading, checking and folding a SavedModel takes seconds; reading the result takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from trainer.models import backbone as backbones
 from trainer.models import handles, inference_graph
 from trainer.models.backbone import Backbone
 
-# Raised when folding, or what is kept of it, changes.
+# Increased when folding, or the cached file, changes.
 _FORMAT = 4
 _FACTS = ("image_size", "value_range", "num_features", "num_params")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrozenBackbone:
-    """In the place of a Backbone that is never trained; see there.
+    """Replaces a Backbone that is never trained; see there.
 
     Attributes:
         graph: computes the features; see inference_graph.fold.
-        num_params: the number of numbers in the variables that it was made of.
+        num_params: the number of parameters of the original variables.
     """
 
     handle: str
@@ -45,12 +44,12 @@ class FrozenBackbone:
     regularization_losses: tuple[Callable[[], tf.Tensor], ...] = ()
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes features; see Backbone. `training` makes no difference."""
+        """Compute features; see Backbone. `training` has no effect."""
         return self._features(images)
 
     @functools.cached_property
     def _features(self) -> inference_graph.Features:
-        with tf.init_scope():  # whatever is being traced when it is first asked for
+        with tf.init_scope():  # outside of any function that is being traced
             return inference_graph.function(self.graph, self.image_size, self.num_features)
 
 
@@ -61,10 +60,10 @@ def load(
     value_range: tuple[float, float] | None = None,
     cache_dir: str,
 ) -> FrozenBackbone | Backbone:
-    """The frozen backbone that `handle` names; see backbone.load for arguments and errors.
+    """Load the frozen backbone that `handle` names; see backbone.load for arguments and errors.
 
     Returns:
-        A Backbone where the model cannot be folded: it runs as it came.
+        A Backbone where the model cannot be folded: it runs unchanged.
     """
     path = handles.resolve(handle, cache_dir)
     digest = handles.digest(handle, path)

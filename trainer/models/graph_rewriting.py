@@ -1,4 +1,4 @@
-"""What the rewriting of a backbone's graph, for inference or for training, has in common."""
+"""Common functions to rewrite a backbone's graph for inference or for training."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# Of the largest feature: folding rounds each weight once more.
+# Relative to the largest feature: folding rounds each weight once more.
 _TOLERANCE = 1e-4
 
-# What is folded goes by the name of the normalisation and one of these.
+# A folded constant has the name of the normalization and one of these.
 WEIGHTS, BIAS = "folded_weights", "folded_bias"
 
 
-def without_detours(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """The graph with every input taken from where it is computed.
+def without_identities(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """Connect every input of the graph to the node that computes it.
 
-    What was a function before it was put in line has left a chain of identities behind each of
-    its arguments, and control edges, which in a graph without variables have nothing to order.
+    Inlined functions leave a chain of identities behind each argument, and control edges, which
+    order nothing in a graph without variables.
     """
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
@@ -33,10 +33,10 @@ def _origin(nodes: dict[str, tf.compat.v1.NodeDef], reference: str) -> str:
     return reference
 
 
-def normalised_convolutions(
+def normalized_convolutions(
     graph: tf.compat.v1.GraphDef,
 ) -> list[tuple[tf.compat.v1.NodeDef, tf.compat.v1.NodeDef]]:
-    """Each inference-mode FusedBatchNorm of a convolution that nothing else uses, and that one."""
+    """Find each inference-mode FusedBatchNorm whose convolution has no other use, with that one."""
     nodes = {node.name: node for node in graph.node}
     uses = Counter(node_name(reference) for node in graph.node for reference in node.input)
     found = []
@@ -55,7 +55,7 @@ def normalised_convolutions(
 
 
 def fold_into_bias(norm: tf.compat.v1.NodeDef, convolution: tf.compat.v1.NodeDef) -> None:
-    """Makes `norm` a BiasAdd. The nodes `<norm>/folded_weights` and `_bias` are the caller's."""
+    """Turn `norm` into a BiasAdd; the caller adds `<norm>/folded_weights` and `_bias`."""
     convolution.input[1] = f"{norm.name}/{WEIGHTS}"
     norm.op = "BiasAdd"
     del norm.input[1:]
@@ -67,25 +67,25 @@ def fold_into_bias(norm: tf.compat.v1.NodeDef, convolution: tf.compat.v1.NodeDef
 
 
 def pruned(graph: tf.compat.v1.GraphDef, result: str) -> tf.compat.v1.GraphDef:
-    """What `result` is computed from; the weights from before the folding are not part of it."""
+    """Keep only the nodes that compute `result`, without the weights from before the folding."""
     nodes = {node.name: node for node in graph.node}
     reached: set[str] = set()
-    ahead = [node_name(result)]
-    while ahead:
-        name = ahead.pop()
+    pending = [node_name(result)]
+    while pending:
+        name = pending.pop()
         if name not in reached:
             reached.add(name)
-            ahead.extend(node_name(reference) for reference in nodes[name].input)
+            pending.extend(node_name(reference) for reference in nodes[name].input)
     kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     kept.node.extend(node for node in graph.node if node.name in reached)
     return kept
 
 
 def check_same(actual: Callable[[], tf.Tensor], expected: Callable[[], tf.Tensor]) -> None:
-    """Whether rewritten features, float32 [n, width], are the original's but for rounding.
+    """Check that rewritten features, float32 [n, width], equal the original's up to rounding.
 
-    Both are computed on the CPU, whatever trains: on a GPU a convolution rounds its inputs to
-    TF32's 10 bits, which shows above the tolerance. Source:
+    Both are computed on the CPU: on a GPU a convolution rounds its inputs to TF32's 10 bits,
+    which exceeds the tolerance. Source:
     https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
 
     Raises:
@@ -99,10 +99,10 @@ def check_same(actual: Callable[[], tf.Tensor], expected: Callable[[], tf.Tensor
 
 
 def node_name(reference: str) -> str:
-    """The node that computes an input."""
+    """Return the name of the node that computes an input."""
     return reference.split(":")[0]
 
 
 def is_depthwise(node: tf.compat.v1.NodeDef) -> bool:
-    """Whether it is a convolution of each channel by itself."""
+    """Return whether a node is a depthwise convolution."""
     return node.op == "DepthwiseConv2dNative"

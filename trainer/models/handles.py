@@ -1,4 +1,4 @@
-"""From a backbone's handle to the directory of its SavedModel, cached where it must be."""
+"""Find the SavedModel of a backbone's handle, and cache it where needed."""
 
 import hashlib
 import os
@@ -30,18 +30,18 @@ _KINDS = (
 
 
 def resolve(handle: str, cache_dir: str) -> str:
-    """Finds, makes, extracts or downloads the SavedModel that `handle` names.
+    """Find, write, extract or download the SavedModel that `handle` names.
 
     Args:
-        handle: see `_KINDS`, which is also what the error messages say.
-        cache_dir: a local directory, made when needed, for what is written, extracted or
-            downloaded. `TFHUB_CACHE_DIR`, where it is set, wins for downloads.
+        handle: see `_KINDS`, which the error messages quote.
+        cache_dir: a local directory, created if needed, for written, extracted or downloaded
+            models. `TFHUB_CACHE_DIR`, if set, takes precedence for downloads.
 
     Returns:
-        A directory that existed a moment ago, local or gs://; what is in it is not checked.
+        A directory, local or gs://, whose content is not checked.
 
     Raises:
-        UserError: the handle names nothing that can be read, or the cache cannot be written.
+        UserError: the handle names nothing readable, or the cache cannot be written.
     """
     if handle == EMBEDDED:
         name = f"{EMBEDDED}-{efficientnet_lite0.DIGEST[:16]}"
@@ -61,28 +61,28 @@ def resolve(handle: str, cache_dir: str) -> str:
 
 
 def digest(handle: str, path: str) -> str:
-    """Names what the backbone computes: equal digests, equal features.
+    """Return the digest of the backbone's function: equal digests, equal features.
 
     Args:
-        handle: what the user gave.
-        path: what `resolve` made of it.
+        handle: as the user gave it.
+        path: what `resolve` returned for it.
 
     Returns:
         64 hexadecimal digits: sha256 over the names and bytes of the files that TensorFlow loads
         from a SavedModel; for the embedded backbone over its weights and architecture, since
-        TensorFlow does not write the same bytes twice.
+        TensorFlow writes other bytes each time.
     """
     if handle == EMBEDDED:
         return efficientnet_lite0.DIGEST
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in _loaded_files(path):
         with tf.io.gfile.GFile(tf.io.gfile.join(path, file), "rb") as stream:
-            whole.update(f"{file}\0{_sha256(stream)}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+            digest.update(f"{file}\0{_sha256(stream)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def import_hub() -> Any:
-    """The `tensorflow_hub` package, without the warning that its import of `pkg_resources` is."""
+    """Import `tensorflow_hub` without the warning about its import of `pkg_resources`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_hub
@@ -106,7 +106,7 @@ def _resolve_remote(handle: str, cache_dir: str) -> str:
     hub = import_hub()
     before = os.environ.get("TFHUB_CACHE_DIR")
     timeout = socket.getdefaulttimeout()
-    # TF Hub takes its cache from the environment only, and opens connections without a deadline.
+    # TF Hub reads its cache's path from the environment only, and connects without a timeout.
     os.environ["TFHUB_CACHE_DIR"] = before or os.path.join(os.path.abspath(cache_dir), "tfhub")
     socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECS)
     try:
@@ -153,10 +153,10 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
         root, _ = artifacts.get_or_create(cache_dir, name, extract)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
-            f"--backbone={handle}: cannot be extracted: {error}. It must be a whole tar archive "
+            f"--backbone={handle}: cannot be extracted: {error}. It must be a complete tar archive "
             "of a SavedModel; or extract it yourself and give the directory."
         ) from error
-    # Most archives hold the files themselves; some hold them in one directory.
+    # Most archives hold the files at the top; some hold them in one directory.
     entries = sorted({*os.listdir(root)} - {storage.MANIFEST})
     if len(entries) == 1 and os.path.isdir(os.path.join(root, entries[0])):
         return os.path.join(root, entries[0])
@@ -164,14 +164,14 @@ def _resolve_archive(handle: str, path: str, cache_dir: str) -> str:
 
 
 def _write_embedded(target: str) -> None:
-    # The scope of a tf.distribute strategy belongs to a thread. In a new one the variables that
-    # are written are plain, whatever scope the caller is in.
+    # The scope of a tf.distribute strategy belongs to a thread. In a new one the variables are
+    # plain, whatever the caller's scope.
     with ThreadPoolExecutor(max_workers=1) as pool:
         pool.submit(efficientnet_lite0.write_saved_model, target).result()
 
 
 def _sha256(stream: Any) -> str:
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     while chunk := stream.read(1 << 22):
-        whole.update(chunk)
-    return whole.hexdigest()
+        digest.update(chunk)
+    return digest.hexdigest()

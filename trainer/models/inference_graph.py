@@ -1,9 +1,9 @@
-"""A frozen backbone as one constant graph, its batch normalisations folded into the convolutions.
+"""A frozen backbone as one constant graph, its batch normalizations folded into the convolutions.
 
-In inference a batch normalisation is a multiplication and an addition per channel. The convolution
+In inference a batch normalization is a multiplication and an addition per channel. The convolution
 before it can do both: its weights are multiplied once, here, and a bias is added, which oneDNN
-computes together with the convolution (https://arxiv.org/abs/1712.05877, section 3.2). Left as it
-is, the normalisation is 40 % of EfficientNet-Lite0's time on a CPU.
+fuses with the convolution (https://arxiv.org/abs/1712.05877, section 3.2). Unfolded, the
+normalizations take 40 % of EfficientNet-Lite0's time on a CPU.
 """
 
 import dataclasses
@@ -25,18 +25,18 @@ from trainer.models.graph_rewriting import (
     fold_into_bias,
     is_depthwise,
     node_name,
-    normalised_convolutions,
+    normalized_convolutions,
     pruned,
-    without_detours,
+    without_identities,
 )
 
 Features = Callable[[tf.Tensor], tf.Tensor]
 
 
 def function(graph: SavedGraph, image_size: tuple[int, int], num_features: int) -> Features:
-    """Images, float32 [batch, height, width, 3] in [0, 1], to features, float32 [batch, n].
+    """Return the function from images, float32 [batch, height, width, 3], to features [batch, n].
 
-    The graph holds constants instead of variables, so that it runs under any strategy.
+    Images are in [0, 1]. The graph has no variables, so it runs under any strategy.
     """
     spec = tf.TensorSpec([None, *image_size, 3], tf.float32, name="images")
     return tf.compat.v1.wrap_function(
@@ -45,21 +45,21 @@ def function(graph: SavedGraph, image_size: tuple[int, int], num_features: int) 
 
 
 def fold(backbone: Backbone) -> SavedGraph | None:
-    """Makes the fast graph of a frozen backbone.
+    """Fold a frozen backbone into its fast graph.
 
     Args:
-        backbone: one that was loaded with `trainable=False`.
+        backbone: loaded with `trainable=False`.
 
     Returns:
-        A graph that computes the backbone's features, but for rounding (1e-4 of the largest
-        feature). None where the rewriting fails or changes the features by more than that.
+        A graph that computes the backbone's features up to rounding (1e-4 of the largest
+        feature). None where the rewriting fails or changes the features by more.
 
     Raises:
-        ValueError: the backbone is trainable; constants could not follow its training.
+        ValueError: the backbone is trainable, which constants are not.
     """
     if backbone.trainable_variables:
         raise ValueError("a backbone that is trained cannot be frozen into constants")
-    # In a thread of its own, as it is outside of any strategy: there the variables are plain.
+    # In a separate thread, which is outside of any strategy: there the variables are plain.
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(_fold, backbone).result()
 
@@ -72,23 +72,23 @@ def _fold(backbone: Backbone) -> SavedGraph | None:
         concrete = tf.function(original, autograph=False).get_concrete_function(spec)
         frozen = convert_variables_to_constants_v2(concrete)
         (source,), (result,) = frozen.inputs, frozen.outputs
-        # Pruned before too, or what is dead would count as another use of a convolution.
-        graph = pruned(without_detours(frozen.graph.as_graph_def()), result.name)
+        # Pruned before folding, too, or dead nodes would count as uses of a convolution.
+        graph = pruned(without_identities(frozen.graph.as_graph_def()), result.name)
         folded = SavedGraph(pruned(_folded(graph), result.name), (source.name,), result.name)
         images = tf.random.stateless_uniform([2, *backbone.image_size, 3], [0, 0])
         fast = function(folded, backbone.image_size, backbone.num_features)
         check_same(lambda: fast(images), lambda: original(images))
-    # An optimisation: whatever stands in its way, the backbone as it came is right.
+    # An optimization: if it fails, the unchanged backbone is correct.
     except Exception as error:
-        logging.info("the backbone runs as it came: %s", error)
+        logging.info("the backbone runs unfolded: %s", error)
         return None
     return folded
 
 
 def _folded(graph: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """The graph with each inference-mode FusedBatchNorm of a convolution turned into a BiasAdd."""
+    """Fold each inference-mode FusedBatchNorm into its convolution and a BiasAdd."""
     nodes = {node.name: node for node in graph.node}
-    for norm, convolution in normalised_convolutions(graph):
+    for norm, convolution in normalized_convolutions(graph):
         references = (convolution.input[1], *norm.input[1:5])
         constants = [c for c in (_constant(nodes, name) for name in references) if c is not None]
         if len(constants) != len(references):

@@ -1,6 +1,6 @@
-"""The gradient of a batch normalisation that keeps its statistics, for GPUs.
+"""The gradient of a batch normalization with fixed statistics, for GPUs.
 
-There TensorFlow has none that is deterministic: with op determinism its own raises
+TensorFlow's has no deterministic kernel there: with op determinism it raises
 `UnimplementedError` (https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_op_determinism).
 """
 
@@ -10,7 +10,7 @@ _FROZEN = "GraftFrozenBatchNorm"
 
 
 def attach(graph: tf.compat.v1.GraphDef) -> None:
-    """Gives the graph's inference-mode batch normalisations this gradient."""
+    """Register this gradient for the graph's inference-mode batch normalizations."""
     for node in graph.node:
         if node.op.startswith("FusedBatchNorm") and not node.attr["is_training"].b:
             # https://www.tensorflow.org/api_docs/python/tf/Graph#gradient_override_map
@@ -19,7 +19,7 @@ def attach(graph: tf.compat.v1.GraphDef) -> None:
 
 @tf.RegisterGradient(_FROZEN)
 def _frozen(operation: tf.Operation, dy: tf.Tensor, *_: object) -> tuple[tf.Tensor | None, ...]:
-    """Of y = gamma * normed + beta, normed = (x - mean) / sqrt(variance + epsilon)."""
+    """Differentiate y = gamma * normed + beta, normed = (x - mean) / sqrt(variance + epsilon)."""
     x, gamma, _, mean, variance = operation.inputs
     is_last = operation.get_attr("data_format") == b"NHWC"
     shape, others = ([1, 1, 1, -1], [0, 1, 2]) if is_last else ([1, -1, 1, 1], [0, 2, 3])

@@ -1,4 +1,4 @@
-"""The contract of a backbone's SavedModel: what it must be, and the refusals that say why not."""
+"""The contract of a backbone's SavedModel, and the error messages of its violations."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _DEFAULT_IMAGE_SIZE = 224
 
 
 def load(handle: str, path: str) -> Any:
-    """Contract, part one: a SavedModel in TF2's format whose root can be called."""
+    """Load a model by contract, part one: a SavedModel in TF2's format with a callable root."""
     way_out = "Take a TF2 'feature vector' model; on TF Hub and Kaggle they are labelled so."
     try:
         names = set(tf.io.gfile.listdir(path))
@@ -30,12 +30,12 @@ def load(handle: str, path: str) -> Any:
         )
     try:
         module = handles.import_hub().load(path)
-    # What a damaged SavedModel raises is not documented: anything from KeyError to OpError.
+    # A corrupt SavedModel may raise anything from KeyError to OpError.
     except Exception as error:
         raise UserError(
             f"--backbone={handle}: the SavedModel in {path} cannot be loaded: {reason(error)}. "
-            "It must be whole, and of a TensorFlow that this one "
-            f"({tf.__version__}) can read; copy or save it again."
+            f"It must be complete and readable by TensorFlow {tf.__version__}; copy or save it "
+            "again."
         ) from error
     if not callable(module):
         signatures = ", ".join(sorted(getattr(module, "signatures", {}))) or "none"
@@ -48,7 +48,7 @@ def load(handle: str, path: str) -> Any:
 
 
 def image_spec(handle: str, module: Any) -> tf.TensorSpec:
-    """Contract, part two: one argument that takes [batch, height, width, 3]."""
+    """Check contract, part two: one argument that takes [batch, height, width, 3]."""
     functions = getattr(module.__call__, "concrete_functions", [])
     specs = []
     for function in functions:
@@ -82,7 +82,7 @@ def image_size(handle: str, spec: tf.TensorSpec, requested: int) -> tuple[int, i
 
 
 def reason(error: Exception) -> str:
-    """The line of an error that says something; TensorFlow surrounds it by pages of graph."""
+    """Return the informative line of an error, which TensorFlow surrounds by pages of graph."""
     frame = ("Graph execution error", "Detected at node", "Stack trace for op", " ", "\t")
     lines = [
         line for line in str(error).splitlines() if line.strip() and not line.startswith(frame)

@@ -1,9 +1,9 @@
-"""A backbone that is fine-tuned, its frozen batch normalisations folded into the convolutions.
+"""A backbone for fine-tuning, its frozen batch normalizations folded into the convolutions.
 
-With its pretrained statistics a batch normalisation is a multiplication and an addition per
-channel, in training as in inference. `inference_graph` multiplies the convolution's weights once;
-here they are multiplied in each step, so that the features stay a function of the same variables,
-and the gradients pass through the small products instead of through images.
+With fixed statistics a batch normalization is a multiplication and an addition per channel, in
+training as in inference. `inference_graph` multiplies the convolution's weights once; here each
+step multiplies them, so that the features stay a function of the same variables, and the gradients
+pass through the small products instead of through images.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from trainer.models.graph_rewriting import (
     fold_into_bias,
     is_depthwise,
     node_name,
-    normalised_convolutions,
+    normalized_convolutions,
     pruned,
-    without_detours,
+    without_identities,
 )
 
-# Of images and of the values of the variables, in their order, to features.
+# From images and the values of the variables, in order, to features.
 Features = Callable[..., tf.Tensor]
 
 
@@ -35,18 +35,18 @@ def rewrite(
     variables: Sequence[tf.Variable],
     image_size: tuple[int, int],
 ) -> Features | None:
-    """Makes the fast graph of a backbone that is trained on CPUs or GPUs.
+    """Rewrite the graph of a backbone that is trained on CPUs or GPUs.
 
     Args:
         features: images, float32 [batch, height, width, 3], to features, float32 [batch, n]; not
-            in training mode. It reads `variables`, and no other.
-        variables: none of a strategy that mirrors them.
+            in training mode. It reads only `variables`.
+        variables: not mirrored.
         image_size: (height, width).
 
     Returns:
-        A function that computes the same, but for rounding (1e-4 of the largest feature), of
-        images and of the values of `variables`. None where the rewriting fails, changes the
-        features by more than that, or is of no use, as on TPUs.
+        A function of images and the values of `variables` that computes the same up to rounding
+        (1e-4 of the largest feature). None where the rewriting fails, changes the features by
+        more, or has no benefit, as on TPUs.
     """
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
     if kinds - {"CPU", "GPU"}:
@@ -59,9 +59,9 @@ def rewrite(
         fast = _rewritten(concrete, variables, spec, attach)
         values = (variable.read_value() for variable in variables)
         check_same(lambda: fast(images, *values), lambda: concrete(images))
-    # An optimisation: whatever stands in its way, the backbone as it came is right.
+    # An optimization: if it fails, the unchanged backbone is correct.
     except Exception as error:
-        logging.info("the backbone is trained as it came: %s", error)
+        logging.info("the backbone is trained unfolded: %s", error)
         return None
     return fast
 
@@ -74,8 +74,8 @@ def _rewritten(
 ) -> Features:
     frozen = convert_variables_to_constants_v2(concrete)
     (source,), (result,) = frozen.inputs, frozen.outputs
-    graph = pruned(without_detours(frozen.graph.as_graph_def()), result.name)
-    # A variable that was frozen has left a constant of the name of the function's argument.
+    graph = pruned(without_identities(frozen.graph.as_graph_def()), result.name)
+    # A frozen variable has become a constant with the name of the function's argument.
     index = {id(variable.handle): i for i, variable in enumerate(variables)}
     index_of = {
         argument.op.name: index[id(handle)]
@@ -83,7 +83,7 @@ def _rewritten(
         if argument.dtype == tf.resource
     }
     norms = []
-    for norm, convolution in normalised_convolutions(graph):
+    for norm, convolution in normalized_convolutions(graph):
         references = [node_name(name) for name in (convolution.input[1], *norm.input[1:5])]
         norms.append((norm.name, references, norm.attr["epsilon"].f, is_depthwise(convolution)))
         fold_into_bias(norm, convolution)
@@ -114,7 +114,7 @@ def _rewritten(
 def _imported(
     graph: tf.compat.v1.GraphDef, replaced: dict[str, tf.Tensor], result: str
 ) -> tf.Tensor:
-    """What the graph computes where the nodes `replaced` have these values."""
+    """Import the graph with the nodes `replaced` by these values; return its result."""
     kept = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     replaced = {node_name(name): value for name, value in replaced.items()}
     kept.node.extend(node for node in graph.node if node.name not in replaced)

@@ -41,10 +41,10 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportD
     """Collect all that the page of a run shows; `metrics` are those of `metrics.json`.
 
     Raises:
-        Preempted: see Run.stop_if_asked.
+        Preempted: see Run.raise_if_stopping.
     """
     config, source = run.config, run.source
-    ids, fingerprints = pictures.identities(source, config.validation_split, run.stop_if_asked)
+    ids, fingerprints = pictures.identities(source, config.validation_split, run.raise_if_stopping)
     remarks: dict[str, str] = {}
     near_duplicates, remarks["duplicates"] = _near_duplicates(run, evaluation, fingerprints)
     suspect_labels, remarks["mislabels"] = _suspect_labels(run, evaluation)
@@ -105,7 +105,7 @@ def _near_duplicates(
             return _near(run, table, own, fingerprints), ""
     if num_train > _MAX_READ:
         return [], f"Not checked: {num_train:,} training images are too many to compare with."
-    known = pictures.identities(source, train, run.stop_if_asked)[1]
+    known = pictures.identities(source, train, run.raise_if_stopping)[1]
     at = {int(value): index for index, value in reversed(list(enumerate(known)))}
     near_duplicates = [
         NearDuplicate(index, at[int(value)], 1.0, True)
@@ -145,10 +145,10 @@ def _fingerprints(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[in
     """Return fingerprints of training images by index; of too many only the nearest."""
     split = run.config.train_split
     if len(indices) > _MAX_SINGLE_READS and run.source.num_examples(split) <= _MAX_READ:
-        _, known = pictures.identities(run.source, split, run.stop_if_asked)
+        _, known = pictures.identities(run.source, split, run.raise_if_stopping)
         return dict(enumerate(known.tolist()))
     nearest = np.unique(indices[np.argsort(-cosines, kind="stable")[:_MAX_SINGLE_READS]]).tolist()
-    found = pictures.fingerprints(run.source, split, nearest, run.stop_if_asked)
+    found = pictures.fingerprints(run.source, split, nearest, run.raise_if_stopping)
     return dict(zip(nearest, found.tolist(), strict=True))
 
 
@@ -208,7 +208,7 @@ def _rows(run: Run, table: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from indices to features that checks for a signal at each call."""
 
     def rows(indices: np.ndarray) -> np.ndarray:
-        run.stop_if_asked()
+        run.raise_if_stopping()
         return table.rows(tf.constant(indices, tf.int64)).numpy()
 
     return rows
@@ -218,6 +218,6 @@ def _images(run: Run, shown: set[ExampleKey]) -> dict[ExampleKey, ReportImage]:
     found: dict[ExampleKey, ReportImage] = {}
     for split in sorted({split for split, _ in shown}):
         indices = sorted(index for of_split, index in shown if of_split == split)
-        read = pictures.read(run.source, split, indices, run.stop_if_asked)
+        read = pictures.read(run.source, split, indices, run.raise_if_stopping)
         found |= {(split, index): image for index, image in zip(indices, read, strict=True)}
     return found

@@ -31,7 +31,7 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportD
         None if it fails.
 
     Raises:
-        Preempted: see Run.stop_if_asked.
+        Preempted: see Run.raise_if_stopping.
     """
     run.upload_queue.flush()  # the curves are read back
     try:

@@ -35,13 +35,13 @@ def test_plane(window):
 def test_spots(window):
     spots = drawn().spots(window)
     plane = np.zeros_like(drawn().plane(window))
-    plane.reshape(-1)[spots.places] = spots.values
+    plane.reshape(-1)[spots.indices] = spots.values
     np.testing.assert_array_equal(plane, cut(drawn().plane(), window))
 
 
 def test_spots_where_nothing_is():
-    assert drawn().spots((240, 0, 250, 10)).places.tolist() == []
-    assert Ink(250).spots((0, 0, 250, 250)).places.tolist() == []
+    assert drawn().spots((240, 0, 250, 10)).indices.tolist() == []
+    assert Ink(250).spots((0, 0, 250, 250)).indices.tolist() == []
 
 
 @pytest.mark.parametrize("width", [250, 125, 100, 50, 600])

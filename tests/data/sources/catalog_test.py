@@ -55,9 +55,9 @@ def test_leaves(cache_dir, leaves_dir):
     [
         ("{root}/absent.csv", ": there is no such file"),
         ("{root}/absent.jsonl", ": there is no such file"),
-        ("{root}/absent", ": nothing is there; it must be a directory, a .csv or .jsonl import"),
+        ("{root}/absent", ": no such path; it must be a directory, a .csv or .jsonl import"),
         ("{root}/notes.txt", ": must be a directory, a .csv or .jsonl import file, or a TFDS name"),
-        ("~/pictures", ": nothing is there; it must be a directory, a .csv or .jsonl import"),
+        ("~/pictures", ": no such path; it must be a directory, a .csv or .jsonl import"),
         ("{root}/empty", ": no images; expected"),
         ("no_such_name", ": neither a file or directory nor a data set that TFDS knows"),
     ],

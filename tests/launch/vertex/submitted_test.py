@@ -124,7 +124,7 @@ def test_a_metric_file_that_cannot_be_written_is_said_and_ends_nothing(tmp_path,
         CLOUD_ML_HP_METRIC_FILE="/proc/graft/output.metrics",
     )
     assert process.returncode == 0, process.stderr
-    warning = "warning: the tuning job learns nothing: /proc/graft/output.metrics: "
+    warning = "warning: cannot report to the tuning job: /proc/graft/output.metrics: "
     assert warning in process.stdout
 
 

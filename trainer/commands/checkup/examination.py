@@ -37,7 +37,7 @@ def examine(
         progress: called during long scans.
     """
     strategies.limit_threads(machine.num_cores())
-    decode_image.keep_graphs_in(config.cache_dir)
+    decode_image.cache_graphs_in(config.cache_dir)
     found = run_check.check_cluster(config, environment)
     is_distributed = len(found) > 1
     found += machine_check.check(config, is_distributed)
@@ -79,7 +79,7 @@ def _data(
     try:
         source = catalog.open_source(config, lambda *done: progress("drawing leaves", *done))
         catalog.check_splits(source, config)
-        if path := source.damaged_file():
+        if path := source.corrupt_file():
             return [_unreadable(path)]
         splits = _scan(config, source, progress)
     except (GraftError, OSError, tf.errors.OpError) as error:

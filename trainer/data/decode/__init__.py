@@ -1,1 +1,1 @@
-"""Encoded images to pixels, in graph."""
+"""Decode images in graph."""

@@ -1,13 +1,12 @@
-"""Decoding that survives broken images, and names them.
+"""Decode images in spite of broken ones, which are recorded.
 
-A broken image must neither end the pipeline nor disappear from it. A group of images is a small
-data set of its own, in which an image that fails is passed over; which places are missing at its
-end is seen, and Python, entered only then, tells why. Nothing but decoding happens there, so a file
-that cannot be read still ends the pipeline.
+A broken image must neither end the pipeline nor disappear from it. Each group of images is a small
+data set, which skips an image that fails. The missing indices show at its end, and only then Python
+finds the reasons. It does nothing but decode, so an unreadable file still ends the pipeline.
 
-Other ways were measured. Under op determinism tf.data takes the parallelism from every map that
-holds a stateful op, which rules out a nested data set read by `get_single_element` and any ordinary
-`py_function`. A group of one image starts its functions anew for each image: 1 ms.
+Alternatives were measured. Under op determinism tf.data serializes every map that holds a stateful
+op, which rules out a nested data set read by `get_single_element` and any ordinary `py_function`. A
+group of one image starts its functions for each image: 1 ms.
 """
 
 from __future__ import annotations
@@ -30,46 +29,45 @@ _NO_STEP = -1
 
 
 class BadImages:
-    """What is known of the images that could not be decoded; safe to use from many threads.
+    """The images that could not be decoded; thread-safe.
 
     Attributes:
-        skip: leave bad images out (weight 0) instead of ending the run.
+        skip: give broken images the weight 0 instead of ending the run.
     """
 
     def __init__(self, skip: bool = False) -> None:
         self.skip = skip
         self._lock = threading.Lock()
-        self._met: dict[str, tuple[int, str]] = {}
+        self._found: dict[str, tuple[int, str]] = {}
 
     def report(self, example_id: str, reason: str, step: int = _NO_STEP) -> None:
-        """Records a bad image that is met at `step`; the earliest step is kept."""
+        """Record an image that is broken at `step`; the earliest step is kept."""
         with self._lock:
-            known_step, _ = self._met.get(example_id, (step, ""))
-            self._met[example_id] = (min(step, known_step), reason)
+            known_step, _ = self._found.get(example_id, (step, ""))
+            self._found[example_id] = (min(step, known_step), reason)
 
     def before_step(self, step: int) -> dict[str, str]:
-        """Reason by id, in the order of ids, of the bad images met before `step`.
+        """Return the reason by id, sorted, of the images found broken before `step`.
 
-        The pipeline runs ahead of the training: what it has met already for later steps is not
-        part of the state at this one.
+        The pipeline prefetches: broken images of later steps are not yet part of the state.
         """
         with self._lock:
-            return {key: why for key, (met, why) in sorted(self._met.items()) if met < step}
+            return {key: why for key, (at, why) in sorted(self._found.items()) if at < step}
 
-    def must_be_known(self, example_id: str, reason: str) -> None:
-        """Records an image that was found to be bad in an earlier run.
+    def report_known(self, example_id: str, reason: str) -> None:
+        """Record an image that an earlier run found broken.
 
         Raises:
-            UserError: it may not be left out.
+            UserError: broken images may not be skipped.
         """
         self.report(example_id, reason)
         if not self.skip:
             raise _refusal(example_id, reason)
 
     def user_error(self, error: tf.errors.OpError) -> UserError | None:
-        """What to tell the user if an iterator raised `error` because of a bad image, else None."""
+        """Return the user's error if an iterator raised `error` for a broken image, else None."""
         with self._lock:
-            for example_id, (_, reason) in sorted(self._met.items()):
+            for example_id, (_, reason) in sorted(self._found.items()):
                 if _describe(example_id, reason) in str(error):
                     return _refusal(example_id, reason)
         return None
@@ -84,25 +82,25 @@ def load_images(
     window: Callable[[Example], tf.Tensor | None] = lambda example: None,
     transform: Callable[[tf.Tensor, Example], tf.Tensor] = lambda image, example: image,
 ) -> tf.data.Dataset:
-    """Decodes groups of images, some groups at a time, in their order, deterministically.
+    """Decode groups of images in parallel, in their order, deterministically.
 
     Args:
         groups: {"encoded": string [n]; "id": string [n], empty for padding; optionally "step":
-            int64 [n], the step that an example belongs to; and others, [n]}.
+            int64 [n], the step of an example; and others, [n]}.
         image_size: (height, width).
-        bad_images: told of each image that cannot be decoded; its `skip` decides what follows.
+        bad_images: records each broken image; its `skip` decides whether one ends the pipeline.
         parallelism: groups decoded at a time; the number of cores.
-        window: the crop of an example (the scalars of a group), see decode_and_resize.
-        transform: what becomes of a decoded image; float32 [height, width, 3] to the same.
+        window: returns the crop of an example; see decode_and_resize.
+        transform: applied to a decoded image; float32 [height, width, 3] to the same.
 
     Returns:
         The same without "encoded", with "input" float32 [n, height, width, 3] and "is_good" bool
-        [n]. Padding and skipped images are zeros and not good.
+        [n]. Padding and broken images are zeros and not good.
 
     Raises (from the iterator, without `skip`):
         InvalidArgumentError: an image cannot be decoded; see BadImages.user_error.
     """
-    decode_whole = tf.function(
+    decode_uncropped = tf.function(
         lambda encoded: decode_and_resize(encoded, image_size), autograph=False
     )
 
@@ -111,18 +109,18 @@ def load_images(
         for content, example_id, step in zip(encoded, ids, steps, strict=True):
             name = example_id.decode("utf-8", "replace")
             try:
-                decode_whole(tf.constant(content))
+                decode_uncropped(tf.constant(content))
             except tf.errors.OpError as error:
                 problem = reason(error)
             else:
-                problem = "it decodes in whole but not in part"
+                problem = "it decodes uncropped but not cropped"
             bad_images.report(name, problem, int(step))
             problems.append(_describe(name, problem))
         return np.bytes_(problems[0].encode())
 
     @do_not_convert
     def load_group(group: Example) -> tf.data.Dataset:
-        # Padding at the end: something is left of a group in which every image is broken.
+        # One element of padding: a group is never empty, even if every image in it is broken.
         ids = tf.concat([group["id"], [b""]], 0)
         size = tf.size(ids, tf.int64)
 
@@ -139,21 +137,21 @@ def load_images(
 
         @do_not_convert
         def complete(indices: tf.Tensor, images: tf.Tensor) -> Example:
-            is_there = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.bool), [size])
+            is_decoded = tf.scatter_nd(indices[:, None], tf.ones_like(indices, tf.bool), [size])
             images = tf.cond(
                 tf.size(indices, tf.int64) < size,
-                lambda: tf.scatter_nd(indices[:, None], images, shape_if_allowed(~is_there)),
+                lambda: tf.scatter_nd(indices[:, None], images, shape_or_error(~is_decoded)),
                 lambda: images,
             )
-            is_good = is_there[:-1] & tf.not_equal(group["id"], b"")
+            is_good = is_decoded[:-1] & tf.not_equal(group["id"], b"")
             others = {key: column for key, column in group.items() if key != "encoded"}
             return {**others, "input": images[:-1], "is_good": is_good}
 
-        def shape_if_allowed(is_lost: tf.Tensor) -> tf.Tensor:
+        def shape_or_error(is_broken: tf.Tensor) -> tf.Tensor:
             steps = group.get("step", tf.fill([size - 1], tf.constant(_NO_STEP, tf.int64)))
-            lost = [column[is_lost[:-1]] for column in (group["encoded"], group["id"], steps)]
-            problem = tf.numpy_function(explain, lost, tf.string, stateful=False)
-            # Fails with the problem as its message, without state (see header_checks).
+            broken = [column[is_broken[:-1]] for column in (group["encoded"], group["id"], steps)]
+            problem = tf.numpy_function(explain, broken, tf.string, stateful=False)
+            # A stateless failure with the problem as its message; see header_checks.
             message = tf.where(bad_images.skip, "0", tf.ensure_shape(problem, []))
             return tf.stack([size + tf.strings.to_number(message, tf.int64), *image_size, 3])
 
@@ -170,7 +168,7 @@ def load_images(
 
 def _refusal(example_id: str, reason: str) -> UserError:
     return UserError(
-        f"{_describe(example_id, reason)}. Mend or remove the file, or leave such images out with "
+        f"{_describe(example_id, reason)}. Repair or remove the file, or skip such images with "
         "--bad_images=skip."
     )
 

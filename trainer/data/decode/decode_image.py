@@ -1,7 +1,7 @@
-"""Encoded images to what a model takes, in graph: one code for training, serving and the rest.
+"""Decode images to a model's input, in graph, by the same code in training and serving.
 
-JPEG, PNG, GIF (first frame), BMP and WebP (first frame) come out upright and composited on white.
-No Python runs per image, so the same function lives in a tf.data map and in a SavedModel.
+JPEG, PNG, GIF (first frame), BMP and WebP (first frame) are turned upright and composited on white.
+No Python runs for an image, so a tf.data map and a SavedModel use the same function.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trainer.graph.graph_cache import load_or_trace
 __all__ = ["MAX_PIXELS", "decode_and_resize", "exif_orientation"]
 
 # On a JPEG of 500×500 the fast method saves 2 % of the time and is off by one level in the mean;
-# the accurate one gives the pixels that Pillow and the browsers give.
+# the accurate one gives the same pixels as Pillow and browsers.
 _DCT_METHOD = "INTEGER_ACCURATE"
 _RATIOS = (1, 2, 4, 8)
 
@@ -47,25 +47,25 @@ def decode_and_resize(
     window: tf.Tensor | None = None,
     webp: bool = True,
 ) -> tf.Tensor:
-    """Decodes, turns upright, crops and resizes (bilinear, the aspect is not kept) an image.
+    """Decode, turn upright, crop and resize an image (bilinear; the aspect is not kept).
 
     A JPEG whose cropped area is at least 2, 4 or 8 times the target on both axes is decoded at
-    that fraction of its size by the inverse DCT, which also averages where bilinear sampling
-    would skip pixels.
+    that fraction of its size by the inverse DCT, which averages pixels that bilinear sampling
+    would skip.
 
     Args:
         encoded: string scalar, the file's bytes.
         image_size: (height, width) of the result.
         window: float32 [4], (top, left, height, width) of the crop in the upright image as
-            fractions of its size; a JPEG's other parts are not decoded. None takes the image.
+            fractions of its size; the rest of a JPEG is not decoded. None takes the entire image.
         webp: whether WebP is one of the formats; TensorFlow 2.15 has no operation for it.
 
     Returns:
         float32 [height, width, 3], RGB in [0, 1].
 
     Raises:
-        InvalidArgumentError: no image of these formats, truncated, corrupt, or with a header
-            that announces more than MAX_PIXELS pixels.
+        InvalidArgumentError: not an image of these formats, truncated, corrupt, or of more than
+            MAX_PIXELS pixels by its header.
     """
     arguments = (encoded,) if window is None else (encoded, window)
     image = tf.cond(
@@ -76,30 +76,30 @@ def decode_and_resize(
     return tf.ensure_shape(image, [*image_size, 3])
 
 
-# What nobody has read for so long was traced from sources, or for a size, that are no longer used.
+# A graph that nothing has read for so long is of another version or size, and is removed.
 _UNUSED_SECS = 30 * 24 * 60 * 60.0
-# What the names begin with of what keeps the decoder's graphs; "": none is kept.
-_kept_as = ""
+# Prefix of the paths of the decoder's cached graphs; "": none is cached.
+_cache_prefix = ""
 
 
-def keep_graphs_in(directory: str) -> None:
-    """Read the graph of all that is no plain JPEG from `directory`, or trace and leave it there.
+def cache_graphs_in(directory: str) -> None:
+    """Cache the graph that decodes anything but a plain JPEG in `directory`.
 
-    It takes a second to trace, and a twentieth of that to read.
+    Tracing it takes a second, reading it a twentieth of that.
     """
-    global _kept_as
+    global _cache_prefix
     modules = (sys.modules[__name__], exif, gif, header_checks, image_formats)
     try:
         sources = "".join(map(inspect.getsource, (saved_graph, *modules)))
-    except OSError:  # installed without: nobody can tell whether the graph is theirs
+    except OSError:  # installed without sources: a cached graph cannot be matched to them
         return
     digest = hashlib.sha256(f"{tf.__version__} {sources}".encode()).hexdigest()
-    _kept_as = os.path.join(directory, f"decoder-{digest[:16]}")
+    _cache_prefix = os.path.join(directory, f"decoder-{digest[:16]}")
 
 
 @functools.lru_cache(maxsize=8)
 def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> Any:
-    """What decodes every format: made once in a process, for all that use it."""
+    """Return the function that decodes every format; one for all callers in the process."""
 
     def decode(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
         return tf.cond(
@@ -109,12 +109,12 @@ def _any_decoder(image_size: tuple[int, int], has_window: bool, webp: bool) -> A
         )
 
     specs = [tf.TensorSpec([], tf.string)] + [tf.TensorSpec([4], tf.float32)] * has_window
-    with tf.init_scope(), tf.device(None):  # nothing of where it is first asked for
-        if not _kept_as:
+    with tf.init_scope(), tf.device(None):  # independent of the scope of the first call
+        if not _cache_prefix:
             return noinline_function(decode).get_concrete_function(*specs)
         height, width = image_size
         graph, _ = load_or_trace(
-            f"{_kept_as}-{height}x{width}{'-window' * has_window}{'-webp' * webp}",
+            f"{_cache_prefix}-{height}x{width}{'-window' * has_window}{'-webp' * webp}",
             lambda: (
                 saved_graph.SavedGraph.of(noinline_function(decode).get_concrete_function(*specs)),
                 {},
@@ -163,7 +163,7 @@ def _decode_other(
 def _decode_turned_jpeg(
     encoded: tf.Tensor, image_size: tuple[int, int], window: tf.Tensor | None
 ) -> tf.Tensor:
-    """A JPEG whose EXIF may ask for another orientation than that of its pixels."""
+    """Decode a JPEG whose EXIF may ask for another orientation than that of its pixels."""
     orientation = exif_orientation(encoded)
     turned = orientation >= 5  # rows of the file are columns of the upright image
     flip_y = tf.reduce_any(tf.equal(orientation, [3, 4, 7, 8]))
@@ -177,7 +177,7 @@ def _decode_turned_jpeg(
         left = tf.where(flip_x, 1 - left - width, left)
         window = tf.stack([top, left, height, width])
         window = tf.where(turned, tf.gather(window, [1, 0, 3, 2]), window)
-    # Turned after the resize: the fewest pixels, and bilinear sampling is symmetric.
+    # Turned after the resize, with fewer pixels: bilinear sampling is symmetric.
     image = _decode_upright_jpeg(encoded, target, window)
     return tf.cond(
         tf.equal(orientation, 1),
@@ -189,15 +189,15 @@ def _decode_turned_jpeg(
 def _decode_upright_jpeg(
     encoded: tf.Tensor, target: tf.Tensor | tuple[int, int], window: tf.Tensor | None
 ) -> tf.Tensor:
-    """A JPEG's pixels as they are stored, cropped to `window` and resized to `target`."""
+    """Decode a JPEG's pixels as stored, crop them to `window` and resize them to `target`."""
     size = tf.io.extract_jpeg_shape(encoded)[:2]
 
     def decode(ratio: int) -> tf.Tensor:
         options = {"channels": 3, "ratio": ratio, "dct_method": _DCT_METHOD}
         if window is None:
             return tf.io.decode_jpeg(encoded, **options)
-        # Decoding a part does not notice that the file ends early. A file without an end marker
-        # at its end is decoded whole, so that it is good or bad whatever the crop.
+        # Decoding a crop does not detect a truncated file. Without an end marker at its end the
+        # file is decoded uncropped, so that the crop does not decide whether it is broken.
         return tf.cond(
             tf.equal(tf.strings.substr(encoded, -2, 2), b"\xff\xd9"),
             lambda: tf.io.decode_and_crop_jpeg(
@@ -209,7 +209,7 @@ def _decode_upright_jpeg(
     area = size if window is None else _pixel_window(window, size)[2:]
     excess = tf.reduce_min(area // target)
     index = tf.reduce_sum(tf.cast(excess >= tf.constant(_RATIOS[1:]), tf.int32))
-    index += zero_if_sane(size[0], size[1])  # before the decoder allocates what the header says
+    index += zero_if_sane(size[0], size[1])  # before the decoder allocates memory
     pixels = tf.switch_case(index, [lambda ratio=ratio: decode(ratio) for ratio in _RATIOS])
     return _resize(pixels, target)
 
@@ -224,7 +224,7 @@ def _upright(
 
 
 def _pixel_window(window: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A window in fractions, float32 [4], of an image int32 [2], in whole pixels: int32 [4]."""
+    """Convert a window in fractions, float32 [4], to pixels, int32 [4], of a size int32 [2]."""
     extent = tf.cast(size, tf.float32)
     start = tf.cast(tf.round(window[:2] * extent), tf.int32)
     start = tf.clip_by_value(start, 0, size - 1)
@@ -241,8 +241,8 @@ def _crop(pixels: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
 
 
 def _resize(pixels: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
-    """[h, w, 3] uint8 or uint16 to float32 [*size, 3] in [0, 1]."""
-    # Straight from the integers: a float copy of the whole image costs as much as its decoding.
+    """Resize [h, w, 3] uint8 or uint16 to float32 [*size, 3] in [0, 1]."""
+    # Straight from the integers: a float copy of the image costs as much as its decoding.
     resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=size, half_pixel_centers=True)
-    # A product: a quotient is rewritten as one in some graphs, and the last bit would depend on it.
+    # A product, since some graphs rewrite a quotient as one, which changes the last bit.
     return resized[0] * (1 / pixels.dtype.max)

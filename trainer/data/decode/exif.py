@@ -1,4 +1,4 @@
-"""The orientation that a JPEG's EXIF asks for, read in graph.
+"""Read the orientation in a JPEG's EXIF, in graph.
 
 Sources: JPEG (ITU-T T.81, annex B), EXIF orientation (CIPA DC-008, 4.6.4 A and 4.7.2; TIFF 6.0
 section 2).
@@ -12,14 +12,14 @@ from trainer.data.decode.header_checks import bytes_at, noinline_function, numbe
 
 
 def is_plain_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether a JFIF header of 16 bytes is followed by a table: so it is without EXIF, mostly."""
+    """Return whether a table follows a JFIF header of 16 bytes, as in most files without EXIF."""
     table_at = tf.minimum(20, tf.strings.length(encoded))
     is_jfif = tf.equal(tf.strings.substr(encoded, 0, 6), b"\xff\xd8\xff\xe0\x00\x10")
     return is_jfif & tf.equal(tf.strings.substr(encoded, table_at, 2), b"\xff\xdb")
 
 
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """How a JPEG, string scalar, must be turned: int32 scalar in 1..8; 1 without (sound) EXIF."""
+    """Return a JPEG's orientation, int32 scalar in 1..8; 1 without valid EXIF."""
     return tf.cond(is_plain_jpeg(encoded), lambda: tf.constant(1), lambda: _search_exif(encoded))
 
 
@@ -48,7 +48,7 @@ def _search_exif(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation, int32 scalar, in the first directory of a TIFF structure, or 1."""
+    """Return the orientation, int32 scalar, in a TIFF structure's first directory, or 1."""
     swapped = tf.equal(tf.strings.substr(tiff, 0, 2), b"MM")
 
     def read(digits: tf.Tensor) -> tf.Tensor:
@@ -60,7 +60,7 @@ def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
     count = tf.minimum(read(bytes_at(tiff, directory, 2)), (length - start) // 12)
     raw = tf.io.decode_raw(tf.strings.substr(tiff, start, 12 * count), tf.uint8)
     entries = tf.cast(tf.reshape(raw, [-1, 12]), tf.int32)
-    # 0x0112 is the tag, 3 its type (16 bits), and the value is in place.
+    # 0x0112 is the tag, 3 its type (16 bits); the value is stored inline.
     shorts = tf.where(
         swapped, entries[:, ::2] * 256 + entries[:, 1::2], entries[:, ::2] + entries[:, 1::2] * 256
     )

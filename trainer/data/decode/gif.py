@@ -1,7 +1,7 @@
-"""GIF bytes to the pixels of the first frame, in graph.
+"""Decode the first frame of a GIF in graph.
 
-The decoder at hand reads all frames of a GIF into memory before it returns one: 773 KB can take
-3.2 GB (tensorflow#115498). So the file is cut after its first frame before the decoder sees it.
+TensorFlow's decoder reads all frames of a GIF into memory before it returns one: 773 KB can take
+3.2 GB (tensorflow#115498). So the file is cut after its first frame before it is decoded.
 
 Source: GIF89a (CompuServe 1990), sections 17 to 24.
 """
@@ -19,22 +19,22 @@ from trainer.data.decode.header_checks import (
 from trainer.data.decode.image_formats import on_canvas
 
 _EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
-# What the walk through the blocks is in.
+# States of the walk through the blocks.
 _BETWEEN, _IN_EXTENSION, _IN_IMAGE, _DONE, _BROKEN = range(5)
 
 
 def decode_gif(encoded: tf.Tensor) -> tf.Tensor:
-    """The first frame on its canvas, string scalar to uint8 [h, w, 3]; transparent is white.
+    """Decode the first frame on its canvas to uint8 [h, w, 3]; transparent is white.
 
     Raises:
-        InvalidArgumentError: giant (canvas or frame), truncated within the first frame, corrupt.
+        InvalidArgumentError: too large (canvas or frame), truncated in the first frame, corrupt.
     """
     screen = bytes_at(encoded, 6, 7)
     width, height = number(screen[:2]), number(screen[2:4])
     encoded = refuse_giant(height, width, encoded)
     blocks_at = 13 + _palette_bytes(screen[4])
     image_at, end, transparent = _first_frame(encoded, blocks_at)
-    encoded = refuse_unless(end > 0, "no whole frame in the GIF file", encoded)
+    encoded = refuse_unless(end > 0, "no complete frame in the GIF file", encoded)
     frame = bytes_at(encoded, image_at, 10)
     left, top, frame_width, frame_height = (number(frame[i : i + 2]) for i in (1, 3, 5, 7))
     encoded = refuse_giant(frame_height, frame_width, encoded)
@@ -42,7 +42,7 @@ def decode_gif(encoded: tf.Tensor) -> tf.Tensor:
     still = tf.strings.join(
         [
             tf.strings.substr(encoded, 0, 6),
-            tf.strings.substr(encoded, image_at + 5, 4),  # the frame is the whole screen
+            tf.strings.substr(encoded, image_at + 5, 4),  # the frame covers the screen
             tf.strings.substr(encoded, 10, 3),
             _palette(encoded, 13, blocks_at - 13, transparent),
             tf.constant(bytes([_IMAGE, 0, 0, 0, 0])),
@@ -57,14 +57,14 @@ def decode_gif(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _palette_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """int32 scalar: bytes of the colour table that these flags announce."""
+    """Return the bytes, int32 scalar, of the color table that these flags announce."""
     return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
 
 
 def _palette(
     encoded: tf.Tensor, start: tf.Tensor | int, count: tf.Tensor, transparent: tf.Tensor
 ) -> tf.Tensor:
-    """The colour table's bytes, its transparent entry (-1: none) painted white."""
+    """Return the color table's bytes with its transparent entry (-1: none) set to white."""
     table = tf.strings.substr(encoded, start, count)
     inside = (transparent >= 0) & (3 * transparent < count)
     before = tf.where(inside, 3 * transparent, 0)
@@ -79,11 +79,11 @@ def _palette(
 
 
 def _first_frame(encoded: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Walks the blocks from `start` to the end of the first image.
+    """Walk the blocks from `start` to the end of the first image.
 
     Returns:
-        int32 scalars: where the image's descriptor begins; where its data ends, 0 where that is
-        nowhere; the index of the transparent colour, -1 where there is none.
+        int32 scalars: where the image's descriptor begins; where its data ends, 0 if nowhere; the
+        index of the transparent color, -1 without one.
     """
     raw = tf.concat([tf.io.decode_raw(encoded, tf.uint8), tf.zeros([16], tf.uint8)], 0)
     length = tf.strings.length(encoded)
@@ -114,5 +114,5 @@ def _first_frame(encoded: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Te
         step,
         (start, zero, zero, zero - 1),
     )
-    whole = tf.equal(state, _DONE) & (at <= length)
-    return image_at, tf.where(whole, at, 0), transparent
+    is_complete = tf.equal(state, _DONE) & (at <= length)
+    return image_at, tf.where(is_complete, at, 0), transparent

@@ -1,4 +1,4 @@
-"""Headers read and judged in graph, before anything that they announce is believed."""
+"""Read and check headers in graph, before memory is allocated for what they announce."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
-# 134 million pixels, 400 MB as RGB: above any camera's, below what takes a machine down.
+# 134 million pixels, 400 MB as RGB: above any camera's, below what exhausts a machine.
 MAX_PIXELS = 2**27
 
 
 def noinline_function(function: Callable[..., tf.Tensor]) -> Any:
-    """`function` as one node of the caller's graph.
+    """Return `function` as one node of the caller's graph.
 
     A branch not taken still costs the executor a visit to each of its nodes, and each start of
-    an iterator their optimisation: measured 0.1 ms an image and 0.7 s. So neither it nor what it
-    calls is optimised, as tf.data's own functions are not: 0.4 s of an export's first call.
+    an iterator their optimization: measured 0.1 ms an image and 0.7 s. So neither it nor what it
+    calls is optimized, as tf.data's own functions are not: 0.4 s of an export's first call.
     """
     return tf.function(
         function,
@@ -26,37 +26,36 @@ def noinline_function(function: Callable[..., tf.Tensor]) -> Any:
 
 
 def zero_if(condition: tf.Tensor, message: str | tf.Tensor) -> tf.Tensor:
-    """int32 scalar 0; InvalidArgumentError with `message` where the bool scalar is false.
+    """Return int32 scalar 0; raise InvalidArgumentError with `message` where `condition` is false.
 
-    What needs the check must add this zero to one of its numbers: that alone orders it after the
-    check, and an op that nothing uses is optimised away. Converting a message to a number fails
-    without state. Assert and CheckNumerics are stateful, and from a map with stateful ops tf.data
-    takes the parallelism under op determinism.
+    The caller must add this zero to one of its numbers: only that orders it after the check, and an
+    unused op is optimized away. Converting a message to a number fails statelessly. Assert and
+    CheckNumerics are stateful, and under op determinism tf.data serializes a map with stateful ops.
     """
     return tf.strings.to_number(tf.where(condition, "0", message), tf.int32)
 
 
 def refuse_unless(condition: tf.Tensor, message: str | tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns `encoded`, a copy of it to be used from then on; see zero_if.
+    """Return a copy of `encoded`, to be used from then on; see zero_if.
 
-    Of two rules that are both broken, the one that `encoded` passed through first is named.
+    Of two violated rules, the error names the one that `encoded` passed first.
     """
     length = tf.strings.length(encoded)
     return tf.strings.substr(encoded, zero_if(condition | (length < 0), message), length)
 
 
 def zero_if_sane(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """zero_if for what a header announces: 0 < height × width <= MAX_PIXELS."""
-    return zero_if(*_sane(height, width))
+    """Apply zero_if to a header's size: 0 < height × width <= MAX_PIXELS."""
+    return zero_if(*_size_check(height, width))
 
 
 def refuse_giant(height: tf.Tensor, width: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """refuse_unless for what a header announces: 0 < height × width <= MAX_PIXELS."""
-    return refuse_unless(*_sane(height, width), encoded)
+    """Apply refuse_unless to a header's size: 0 < height × width <= MAX_PIXELS."""
+    return refuse_unless(*_size_check(height, width), encoded)
 
 
-def _sane(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether it is, and what to say if not."""
+def _size_check(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return whether a size is allowed, and the message if not."""
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     some = (height > 0) & (width > 0)
     message = tf.where(
@@ -68,7 +67,7 @@ def _sane(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def bytes_at(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Tensor:
-    """int32 [count]: the bytes from `position` on; zeros where the string has ended."""
+    """Return the bytes from `position` on, int32 [count]; zeros beyond the string's end."""
     length = tf.strings.length(encoded)
     position = tf.minimum(tf.cast(position, tf.int64), tf.cast(length, tf.int64))
     window = tf.strings.substr(encoded, tf.cast(position, tf.int32), count)
@@ -76,7 +75,7 @@ def bytes_at(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Te
 
 
 def number(digits: tf.Tensor, big_endian: bool = False) -> tf.Tensor:
-    """int64 scalar: the unsigned number that the bytes int32 [n] spell, n <= 7."""
+    """Return the unsigned number, int64 scalar, of the bytes int32 [n], n <= 7."""
     count = digits.shape[0]
     weights = [256 ** (count - 1 - i if big_endian else i) for i in range(count)]
     return tf.reduce_sum(tf.cast(digits, tf.int64) * tf.constant(weights, tf.int64))

@@ -1,4 +1,4 @@
-"""Which files are images, by their names, and where they are found."""
+"""Find image files by their names."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name should hold an image; entries that start with a dot do not."""
+    """Return whether a file's suffix is an image's; hidden files are none."""
     base = os.path.basename(name)
     return base.lower().endswith(SUFFIXES) and not base.startswith(".")
 
 
-def find_images(words: Sequence[str]) -> list[str]:
-    """The image files that `words` mean: files as they are, folders and globs searched.
+def find_images(patterns: Sequence[str]) -> list[str]:
+    """Find the image files of `patterns`: files, and the images in folders and globs.
 
     Raises:
-        UserError: a word means nothing, or there are no words.
+        UserError: a pattern matches nothing, or there are no patterns.
     """
-    if not words:
+    if not patterns:
         raise UserError("no images: name files, folders or globs")
     found: dict[str, None] = {}
-    for word in words:
-        if os.path.isfile(word):
-            matches = [word]
-        elif os.path.isdir(word):
-            matches = _images_below(word)
+    for pattern in patterns:
+        if os.path.isfile(pattern):
+            matches = [pattern]
+        elif os.path.isdir(pattern):
+            matches = _images_below(pattern)
         else:
-            matches = sorted(filter(os.path.isfile, glob.glob(word, recursive=True)))
+            matches = sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
         if not matches:
-            raise UserError(f"{word}: no such file, or no images ({', '.join(SUFFIXES)})")
+            raise UserError(f"{pattern}: no such file, or no images ({', '.join(SUFFIXES)})")
         found.update(dict.fromkeys(matches))
     return list(found)
 

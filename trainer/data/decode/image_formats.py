@@ -1,9 +1,9 @@
-"""PNG, BMP, GIF and WebP bytes to pixels in graph; every header is judged before it is believed.
+"""Decode PNG, BMP and WebP in graph, after a check of the header.
 
-The formats' own decoders allocate what a header announces, decode all frames of an animation to
-return the first, and disagree about transparency and palettes. These functions read the few
-header bytes themselves: a giant is refused before anything is allocated, one frame is all that is
-ever decoded, and what is transparent is white.
+TensorFlow's decoders allocate what a header announces, decode all frames of an animation to return
+the first, and differ in transparency and palettes. These functions read the few header bytes: an
+image that is too large is refused before anything is allocated, only one frame is decoded, and
+transparent is white.
 
 Sources: PNG (W3C, third edition, 11.2.1 IHDR), GIF89a (CompuServe 1990, sections 17-24), WebP
 (RFC 9649, section 2), BMP (Microsoft's BITMAPINFOHEADER and BITMAPV4HEADER).
@@ -22,7 +22,7 @@ from trainer.data.decode.header_checks import (
 
 
 def on_white(rgba: tf.Tensor) -> tf.Tensor:
-    """[h, w, 4] uint8 or uint16 to [h, w, 3] of the same type, composited on white."""
+    """Composite [h, w, 4] uint8 or uint16 on white: [h, w, 3] of the same type."""
 
     def composite() -> tf.Tensor:
         values = tf.cast(rgba, tf.float32)
@@ -38,7 +38,7 @@ def on_white(rgba: tf.Tensor) -> tf.Tensor:
 def on_canvas(
     frame: tf.Tensor, top: tf.Tensor, left: tf.Tensor, height: tf.Tensor, width: tf.Tensor
 ) -> tf.Tensor:
-    """uint8 [h, w, 3] laid on a white canvas [height, width, 3]; what stands over is cut off."""
+    """Pad or crop uint8 [h, w, 3] to a white canvas [height, width, 3]."""
     top, left, height, width = (tf.cast(x, tf.int32) for x in (top, left, height, width))
     below = tf.maximum(height - top - tf.shape(frame)[0], 0)
     beside = tf.maximum(width - left - tf.shape(frame)[1], 0)
@@ -47,20 +47,20 @@ def on_canvas(
 
 
 def is_deep_png(encoded: tf.Tensor) -> tf.Tensor:
-    """Bool scalar: 16 bits a channel, by the IHDR chunk."""
+    """Return, as a bool scalar, whether a PNG has 16 bits a channel, by its IHDR chunk."""
     return tf.equal(bytes_at(encoded, 24, 1)[0], 16)
 
 
 def decode_png(encoded: tf.Tensor, dtype: tf.DType = tf.uint8) -> tf.Tensor:
-    """A PNG of any kind, string scalar, to [h, w, 3] uint8 or uint16.
+    """Decode a PNG of any kind to [h, w, 3] uint8 or uint16.
 
     Raises:
-        InvalidArgumentError: giant, truncated or corrupt.
+        InvalidArgumentError: too large, truncated or corrupt.
     """
     header = bytes_at(encoded, 16, 10)
     encoded = refuse_giant(number(header[4:8], True), number(header[:4], True), encoded)
-    # Asked for an alpha that pixels of 1, 2 or 4 bits do not have, TensorFlow fills in 1, 3 or 15
-    # instead of 255; so such files say themselves what they have.
+    # For a missing alpha of pixels of 1, 2 or 4 bits TensorFlow fills in 1, 3 or 15 instead of 255,
+    # so such files are decoded with their own channels.
     return tf.cond(
         header[8] < 8,
         lambda: _narrow_png(encoded, dtype),
@@ -78,10 +78,10 @@ def _narrow_png(encoded: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
-    """A BMP of 8 (palette), 24 or 32 bits a pixel, string scalar, to uint8 [h, w, 3].
+    """Decode a BMP of 8 (palette), 24 or 32 bits a pixel to uint8 [h, w, 3].
 
     Raises:
-        InvalidArgumentError: giant, truncated, compressed, or of 1, 4 or 16 bits a pixel, which
+        InvalidArgumentError: too large, truncated, compressed, or of 1, 4 or 16 bits a pixel, which
             TensorFlow cannot decode.
     """
     header = bytes_at(encoded, 14, 56)
@@ -89,7 +89,7 @@ def decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
     # Heights are signed; a negative one means "top row first".
     height = tf.where(height < 2**31, height, 2**32 - height)
     bits, compression = number(header[14:16]), number(header[16:20])
-    # Bit fields (3) may be any; blue, green, red, alpha is what is written in practice.
+    # Bit fields (3) may be any; in practice they are blue, green, red, alpha.
     usual_fields = tf.reduce_all(tf.equal(header[40:48], [0, 0, 255, 0, 0, 255, 0, 0]))
     known = (header_size >= 40) & tf.reduce_any(tf.equal(bits, [8, 24, 32]))
     known &= tf.equal(compression, 0) | (
@@ -106,7 +106,7 @@ def decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
         indices = tf.io.decode_bmp(encoded, channels=0)[..., 0]
         return tf.cast(tf.gather(palette, tf.cast(indices, tf.int32)), tf.uint8)
 
-    # The fourth byte of a pixel is alpha only where a mask says so; else it is often zero.
+    # The fourth byte of a pixel is alpha only where a mask defines it; else it is often zero.
     has_alpha = tf.equal(compression, 3) & (header_size >= 56) & (number(header[52:56]) > 0)
     return tf.cond(
         tf.equal(bits, 8),
@@ -120,7 +120,7 @@ def decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _webp_size(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(height, width), int64 scalars, by the first chunk of a WebP file."""
+    """Return (height, width), int64 scalars, from the first chunk of a WebP file."""
     header = bytes_at(encoded, 20, 10)
     kind = tf.strings.substr(encoded, 12, 4)
     packed = number(header[1:5])  # VP8L, after the signature: 14 bits each, less one
@@ -141,8 +141,8 @@ def _still_webp(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _spelled(values: list[tf.Tensor], widths: list[int]) -> tf.Tensor:
-    """String scalar: each number in as many little-endian bytes as `widths` says."""
+def _little_endian(values: list[tf.Tensor], widths: list[int]) -> tf.Tensor:
+    """Encode each number in its width of little-endian bytes, as a string scalar."""
     table = tf.constant([bytes([i]) for i in range(256)])
     digits = [
         tf.cast(tf.cast(value, tf.int64) // 256**i % 256, tf.int32)
@@ -153,7 +153,7 @@ def _spelled(values: list[tf.Tensor], widths: list[int]) -> tf.Tensor:
 
 
 def _first_webp_frame(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The first frame of an animation, made a still file, on its canvas: uint8 [h, w, 3]."""
+    """Decode an animation's first frame on its canvas, as a still file: uint8 [h, w, 3]."""
     end = tf.cast(tf.strings.length(encoded), tf.int64)
 
     def name_at(position: tf.Tensor) -> tf.Tensor:
@@ -168,29 +168,29 @@ def _first_webp_frame(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -
         (tf.constant(12, tf.int64),),
     )
     length = length_at(at)
-    encoded = refuse_unless(at + 8 + length <= end, "no whole frame in the WebP file", encoded)
+    encoded = refuse_unless(at + 8 + length <= end, "no complete frame in the WebP file", encoded)
     frame = bytes_at(encoded, at + 8, 12)
     left, top = 2 * number(frame[:3]), 2 * number(frame[3:6])
     frame_width, frame_height = number(frame[6:9]) + 1, number(frame[9:12]) + 1
     inside = (left + frame_width <= width) & (top + frame_height <= height) & (length > 16)
-    encoded = refuse_unless(inside, "a WebP frame leaves its canvas", encoded)
+    encoded = refuse_unless(inside, "a WebP frame exceeds its canvas", encoded)
     data = tf.strings.substr(encoded, tf.cast(at + 24, tf.int32), tf.cast(length - 16, tf.int32))
     has_alpha = 16  # of the flags in a VP8X chunk
     still = [
         b"RIFF",
-        _spelled([4 + 18 + length - 16], [4]),
+        _little_endian([4 + 18 + length - 16], [4]),
         b"WEBPVP8X",
-        _spelled([10, has_alpha, frame_width - 1, frame_height - 1], [4, 4, 3, 3]),
+        _little_endian([10, has_alpha, frame_width - 1, frame_height - 1], [4, 4, 3, 3]),
         data,
     ]
     return on_canvas(_still_webp(tf.strings.join(still)), top, left, height, width)
 
 
 def decode_webp(encoded: tf.Tensor) -> tf.Tensor:
-    """A WebP, lossy, lossless or animated (first frame), string scalar, to uint8 [h, w, 3].
+    """Decode a WebP, lossy, lossless or animated (first frame), to uint8 [h, w, 3].
 
     Raises:
-        InvalidArgumentError: giant, truncated or corrupt.
+        InvalidArgumentError: too large, truncated or corrupt.
     """
     height, width = _webp_size(encoded)
     encoded = refuse_giant(height, width, encoded)

@@ -1,1 +1,1 @@
-"""The embedded data set: leaves, drawn."""
+"""The embedded data set of drawn leaves."""

@@ -35,12 +35,12 @@ class Blade:
     length: float
 
 
-def grow(rng: np.random.Generator, centre: Points, length: float, angle: float) -> Blade:
-    """A leaf of random shape.
+def grow(rng: np.random.Generator, center: Points, length: float, angle: float) -> Blade:
+    """Draw the geometry of a leaf of random shape.
 
     Args:
         rng: the source of its shape.
-        centre: where the middle of the midrib lies, pixels `(2,)`.
+        center: where the middle of the midrib lies, pixels `(2,)`.
         length: from base to tip in pixels, before foreshortening.
         angle: of the midrib, in radians.
     """
@@ -63,7 +63,7 @@ def grow(rng: np.random.Generator, centre: Points, length: float, angle: float) 
         x, y = points[..., 0] - 0.5, points[..., 1]
         bent = np.stack([x, y + bend * x * x + wave * np.sin(9 * x)], -1) @ turn
         # Seen from the side, a leaf shrinks along one direction.
-        return (bent - (1 - squeeze) * (bent @ across)[..., None] * across) * length + centre
+        return (bent - (1 - squeeze) * (bent @ across)[..., None] * across) * length + center
 
     axis = np.linspace(0, 1, 40)
     midrib = np.stack([np.concatenate([[-0.5, -0.3, -0.12], axis]), np.zeros(43)], -1)
@@ -93,7 +93,7 @@ class _Habit:
 
 
 def _side(rng: np.random.Generator, habit: _Habit, sign: int) -> tuple[Points, Points, Points]:
-    """The edge `(80, 2)`, the lateral veins `(k, 12, 2)` and the lattice of one side."""
+    """Return the edge `(80, 2)`, the lateral veins `(k, 12, 2)` and the lattice of one side."""
 
     def edge(phi: Points) -> Points:
         near_base, near_tip = np.exp(-(((phi - 0.55) / 0.4) ** 2)), np.exp(-((np.pi - phi) / 0.55))
@@ -111,7 +111,7 @@ def _side(rng: np.random.Generator, habit: _Habit, sign: int) -> tuple[Points, P
     start = 0.015 + 0.8 * order**1.15 + rng.normal(0, 0.008, num) * (order > 0)
     end = edge(0.62 + 2.05 * order + rng.normal(0, 0.03, num))
     start = np.stack([start, np.zeros(num)], -1)
-    # A vein leaves the midrib steeply and turns towards the tip.
+    # A vein leaves the midrib steeply and turns toward the tip.
     middle = (start + end) / 2 + np.stack([np.full(num, -0.035), 0.02 * sign * (1 - order)], -1)
     t = np.linspace(0, 1, 12)[:, None]
     curve = start[:, None] * (1 - t) ** 2 + middle[:, None] * 2 * t * (1 - t) + end[:, None] * t**2
@@ -121,8 +121,8 @@ def _side(rng: np.random.Generator, habit: _Habit, sign: int) -> tuple[Points, P
     rows = start[:, None] * (1 - t) ** 2 + middle[:, None] * 2 * t * (1 - t) + end[:, None] * t**2
     between = np.arange((num - 1) * _ROWS_BETWEEN_VEINS + 1) / _ROWS_BETWEEN_VEINS
     low = np.minimum(between.astype(int), num - 2)
-    share = (between - low)[:, None, None]
-    lattice = rows[low] * (1 - share) + rows[low + 1] * share
+    weight = (between - low)[:, None, None]
+    lattice = rows[low] * (1 - weight) + rows[low + 1] * weight
     cell = 0.4 * habit.width / columns
-    lattice[:, 1:] += (rng.uniform(-cell, cell, lattice.shape) * (share % 1 > 0))[:, 1:]
+    lattice[:, 1:] += (rng.uniform(-cell, cell, lattice.shape) * (weight % 1 > 0))[:, 1:]
     return edge(np.linspace(0, np.pi, 80)), curve, lattice

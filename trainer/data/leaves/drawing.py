@@ -1,11 +1,11 @@
-"""Drawn bean leaves: synthetic pictures for the embedded data set `leaves`, no photographs.
+"""Draw synthetic bean leaves for the embedded data set `leaves`.
 
 A leaf is grown as geometry (outline, veins, the lattice of small cells that the finest veins
-enclose), then painted as colour and relief under one light. The three classes share everything
+enclose), then painted as color and relief under one light. The three classes share everything
 but the form of their lesions: `angular_leaf_spot` fills vein-bounded cells and so has straight
 edges, `bean_rust` scatters small raised discs with a yellow halo, `healthy` has neither. Brown
-dirt, holes, dew, pale flecks and yellowing come to all three alike, so that the mean colour of
-a picture says little. Planes of colour are float32 `(3, H, W)` in linear light.
+dirt, holes, dew, pale flecks and yellowing are equally frequent in all three, so that the mean
+color of an image does not separate them. Planes of color are float32 `(3, H, W)` in linear light.
 
 This file imports neither TensorFlow nor TFDS: the processes of a drawing pool start fast.
 """
@@ -40,7 +40,7 @@ SPLIT_SIZES = {"train": 1034, "validation": 133, "test": 128}  # as in TFDS `bea
 HEADER = struct.Struct("<BI")  # label and number of bytes, before each drawing that is served
 
 _ENTROPY = 20210323
-_FAR = IMAGE_SIZE // 2  # what is out of focus is drawn at half size and enlarged
+_FAR = IMAGE_SIZE // 2  # blurred parts are drawn at half size and enlarged
 
 _BAND = 50  # rows
 
@@ -65,7 +65,7 @@ def draw_leaf(split: str, index: int) -> tuple[bytes, int]:
 
 
 def draw_pixels(split: str, index: int) -> tuple[NDArray[np.uint8], int]:
-    """The same example before JPEG compression: uint8 `(500, 500, 3)` RGB, and its label."""
+    """Draw the same example before JPEG compression: uint8 `(500, 500, 3)` RGB, and its label."""
     image, label, _ = _draw(split, index)
     return np.asarray(image), label
 
@@ -75,7 +75,7 @@ def serve() -> None:
 
     Each drawing goes to standard output as `HEADER` and the JPEG file's bytes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # in silence
     for line in sys.stdin:
         split, index = line.split()
@@ -95,7 +95,7 @@ def _draw(split: str, index: int) -> tuple[Image.Image, int, int]:
 
 
 def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
-    """A leaf before a background, perhaps among others: linear colour `(3, 500, 500)`."""
+    """Draw a leaf on a background, perhaps with other leaves: linear color `(3, 500, 500)`."""
     bearing = rng.uniform(0, 2 * np.pi)
     light = Light(
         towards=np.array([np.cos(bearing), np.sin(bearing)], np.float32),
@@ -103,8 +103,8 @@ def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
         gloss=rng.uniform(0, 0.5),
     )
     angle = rng.uniform(0, 2 * np.pi)
-    centre = rng.normal(IMAGE_SIZE / 2, 28, 2)
-    blade = grow(rng, centre, rng.uniform(370, 600), angle)
+    center = rng.normal(IMAGE_SIZE / 2, 28, 2)
+    blade = grow(rng, center, rng.uniform(370, 600), angle)
     leaf, cover, window = paint(rng, blade, IMAGE_SIZE, light, afflict)
 
     scene = ground(rng, _FAR)
@@ -127,14 +127,14 @@ def _compose(rng: np.random.Generator, afflict: Afflict) -> Plane:
         seen = cut(scene, window)
         seen += resized_all(front, IMAGE_SIZE, window) - seen * shown
     if rng.random() < 0.35:
-        # Sun through leaves that are out of the picture.
+        # Sun through leaves that are out of the image.
         dapple = (noise(rng, int(rng.integers(4, 9)), 125) * 2.5 + rng.normal()).clip(-1, 1)
         scene *= resized(1 + dapple * np.float32(rng.uniform(0.1, 0.4)), IMAGE_SIZE)
     return scene
 
 
 def _develop(rng: np.random.Generator, scene: Plane) -> Image.Image:
-    """The camera: exposure, white balance, vignette, lens blur and sensor noise, to 8-bit sRGB."""
+    """Simulate the camera: exposure, white balance, vignette, blur and noise, to 8-bit sRGB."""
     warmth, tint = rng.normal(0, 0.12), rng.normal(0, 0.03)
     gains = np.exp([warmth, tint, -warmth]) * 2.0 ** rng.normal(0.75, 0.38)
     axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32) ** 2
@@ -166,7 +166,7 @@ def _add_far_leaf(
     scene: Plane,
     light: Light,
     afflict: Afflict,
-    centre: NDArray[np.float64],
+    center: NDArray[np.float64],
     dim: bool,
 ) -> tuple[Plane, Window]:
     """Paint a leaf at half size into `scene` `(3, 250, 250)`, in place.
@@ -176,13 +176,13 @@ def _add_far_leaf(
     """
     size = int(rng.choice([_FAR, _FAR // 2, _FAR // 2, _FAR // 5]))  # the fewer, the less sharp
     length = size * rng.uniform(0.5, 1.2)
-    blade = grow(rng, centre * size, length, rng.uniform(0, 2 * np.pi))
+    blade = grow(rng, center * size, length, rng.uniform(0, 2 * np.pi))
     ill = rng.random() < 0.35
-    colour, cover, window = paint(rng, blade, size, light, afflict if ill else no_lesions)
-    whole = np.zeros((3, size, size), np.float32)
-    cut(whole, window)[:] = colour
+    color, cover, window = paint(rng, blade, size, light, afflict if ill else no_lesions)
+    full = np.zeros((3, size, size), np.float32)
+    cut(full, window)[:] = color
     window = enlarged(window, _FAR // size)
-    leaf, cover = resized_all(whole, _FAR, window), resized(cover, _FAR).clip(0, 1)
+    leaf, cover = resized_all(full, _FAR, window), resized(cover, _FAR).clip(0, 1)
     _cast_shadow(scene, cover, light, rng.uniform(2, 10))
     leaf *= np.float32(rng.uniform(0.35, 0.85) if dim else rng.uniform(0.8, 1.2))
     seen = cut(scene, window)

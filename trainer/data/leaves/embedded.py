@@ -1,8 +1,8 @@
-"""The embedded data set `leaves`: synthetic, drawn on this machine, prepared in the form of TFDS.
+"""The embedded data set `leaves`: drawn on this machine, prepared in the format of TFDS.
 
-It stands in for TFDS `beans` where there is no network, with its sizes, splits, classes and
-features, and takes the same path afterwards: a prepared directory of TFRecord files that hold
-JPEG. No picture is a photograph and no result on it is a result on plants.
+It replaces TFDS `beans` where there is no network, with its sizes, splits, classes and features, as
+a prepared directory of TFRecord files with JPEGs. All images are synthetic: no result on them is a
+result on plants.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ VERSION = "1.0.0"
 _DESCRIPTION = """\
 Synthetic: leaves drawn by a program, in three classes named after those of `beans`. The classes
 differ in the form of the lesions (patches with straight edges, small raised discs, none) and not
-in colour. Use it to try a training pipeline; it says nothing about plants."""
+in color. Use it to try a training pipeline; it says nothing about plants."""
 
 
 def prepare(cache_dir: str, progress: Callable[[int, int], None] | None = None) -> str:
-    """The prepared data set, drawn at the first call; later calls return at once.
+    """Return the prepared data set's directory; draw it at the first call.
 
-    A kill leaves nothing that looks complete, and of several processes that call this at once
-    one draws while the others wait.
+    A kill leaves no complete directory, and of several processes that call this at once one draws
+    while the other processes wait.
 
     Args:
-        cache_dir: a local directory, made when needed; takes about 65 MB.
+        cache_dir: a local directory, created if needed; takes about 65 MB.
         progress: called with (done, total) examples while they are drawn, from this thread.
 
     Returns:
@@ -84,7 +84,7 @@ def _write(
                     }
                 ),
                 supervised_keys=("image", "label"),
-                # As drawn, in the order of their index: the classes take turns.
+                # In the order of their index: the classes alternate.
                 disable_shuffling=True,
             )
 
@@ -96,21 +96,20 @@ def _write(
             for index, (jpeg, label) in enumerate(
                 itertools.islice(drawings, drawing.SPLIT_SIZES[split])
             ):
-                # A file object is stored as it is; an array would be encoded again.
+                # A file object is stored unchanged; an array would be encoded again.
                 yield index, {"image": io.BytesIO(jpeg), "label": label}
                 done += 1
                 if progress:
                     with contextlib.redirect_stdout(stdout):
                         progress(done, total)
 
-    os.rmdir(directory)  # or TFDS would take it for the prepared data set
+    os.rmdir(directory)  # or TFDS would treat it as the prepared data set
     builder = Leaves(data_dir=directory.removesuffix(os.path.join("leaves", VERSION)))
     config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=1)
     shown = tfds.core.utils.tqdm_utils._active
     tfds.display_progress_bar(False)
     try:
-        # TFDS prints in spite of all switches, and wants a directory for downloads though there
-        # are none.
+        # TFDS prints in spite of all switches, and needs a directory for downloads without any.
         with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(None):
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     finally:
@@ -119,7 +118,7 @@ def _write(
 
 @contextlib.contextmanager
 def _drawings() -> Generator[Iterator[tuple[bytes, int]], None, None]:
-    """JPEG bytes and labels of all splits in order, drawn from now on by a process for each core.
+    """Yield JPEG bytes and labels of all splits in order, drawn by a process for each core.
 
     The processes are plain children with pipes, not a pool of `multiprocessing`: that imports
     the main module again, here TensorFlow with it, and its children outlive a parent that is
@@ -166,7 +165,7 @@ def _ask(worker: subprocess.Popen[bytes], split: str, index: int) -> tuple[bytes
     assert worker.stdin is not None
     assert worker.stdout is not None
     with contextlib.suppress(BrokenPipeError):
-        # Past the buffer, in which a line for a dead process would wait and fail once more.
+        # Unbuffered: a line for a dead process would stay in the buffer and fail again.
         os.write(worker.stdin.fileno(), f"{split} {index}\n".encode())
     header = worker.stdout.read(drawing.HEADER.size)
     if len(header) == drawing.HEADER.size:

@@ -1,4 +1,4 @@
-"""What lies behind a drawn leaf, out of focus: soil, foliage, something plain, straw."""
+"""Draw the blurred background of a leaf: soil, foliage, something plain, straw."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from trainer.data.leaves.painting import mix
 
 
 def ground(rng: np.random.Generator, size: int) -> Plane:
-    """A background, linear colour `(3, size, size)`."""
+    """Draw a background, linear color `(3, size, size)`."""
     kind = (_soil, _foliage, _plain, _straw)[rng.choice(4, p=[0.35, 0.3, 0.15, 0.2])]
     return kind(rng, size).astype(np.float32)
 
@@ -37,7 +37,7 @@ def _foliage(rng: np.random.Generator, size: int) -> Plane:
 
 
 def _plain(rng: np.random.Generator, size: int) -> Plane:
-    """Paper, cloth or sky: one tone with a gradient and a fine tooth."""
+    """Draw paper, cloth or sky: one tone with a gradient and a fine texture."""
     tone = (rng.uniform(0.35, 0.9) * rng.uniform(0.93, 1.05, 3)) ** 2
     slope = np.linspace(-1, 1, size) * rng.normal(0, 0.2)
     across = np.linspace(-1, 1, size)[:, None] * rng.normal(0, 0.2)

@@ -1,8 +1,8 @@
-"""The means of drawing a leaf: ink, noise, blur, and windows to look at no more than is needed.
+"""Tools to draw a leaf: ink, noise, blur, and windows that limit the work.
 
 Planes are float32 `(size, size)`. A window is a part of a plane, `(left, top, right, bottom)` in
-its pixels, as in Pillow; what a function returns for a window is cut out of what it returns for
-the whole plane, to the bit.
+its pixels, as in Pillow; a function's result for a window equals that part of its result for the
+plane bit for bit.
 """
 
 from typing import NamedTuple
@@ -19,18 +19,18 @@ _OVERSAMPLING = 2
 
 
 class Spots(NamedTuple):
-    """The pixels of a plane that are not 0: where in its ravelled form, and the values there."""
+    """The nonzero pixels of a plane: indices in its raveled form, and values."""
 
-    places: NDArray[np.intp]
+    indices: NDArray[np.intp]
     values: NDArray[np.float32]
 
 
 class Ink:
-    """A grey canvas `(size, size)` that is drawn larger than it is read, for smooth edges."""
+    """A gray canvas `(size, size)` that is drawn larger than it is read, for smooth edges."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._draw: ImageDraw.ImageDraw | None = None  # most canvases for damage stay empty
+        self._draw: ImageDraw.ImageDraw | None = None  # most canvases stay empty
         self._image: Image.Image | None = None
 
     def _pen(self) -> ImageDraw.ImageDraw:
@@ -59,7 +59,7 @@ class Ink:
         self._pen().ellipse([v * _OVERSAMPLING for v in box], fill=round(value * 255))
 
     def plane(self, window: Window | None = None) -> Plane:
-        """What was drawn, float32 `(size, size)`, or as large as `window`, in [0, 1]."""
+        """Return the drawing, float32 `(size, size)`, or of the size of `window`, in [0, 1]."""
         left, top, right, bottom = window or (0, 0, self._size, self._size)
         if self._image is None:
             return np.zeros((bottom - top, right - left), np.float32)
@@ -69,23 +69,25 @@ class Ink:
         return plane
 
     def spots(self, window: Window) -> Spots:
-        """What was drawn, for canvases that are nearly empty."""
+        """Return the nonzero pixels of the drawing, for nearly empty canvases."""
         inked = self.window(0)
         left, top = (max(pair) for pair in zip(inked[:2], window[:2], strict=True))
         right, bottom = (min(pair) for pair in zip(inked[2:], window[2:], strict=True))
         if self._image is None or left >= right or top >= bottom:
             return Spots(np.empty(0, np.intp), np.empty(0, np.float32))
         box = enlarged((left, top, right, bottom), _OVERSAMPLING)
-        grey = np.asarray(self._image.reduce(_OVERSAMPLING, box))
+        gray = np.asarray(self._image.reduce(_OVERSAMPLING, box))
         rows, columns = np.nonzero(
-            grey != 0
+            gray != 0
         )  # of truth values: of bytes it takes ten times as long
-        values = grey[rows, columns].astype(np.float32) * np.float32(1 / 255)
-        places = (rows + (top - window[1])) * (window[2] - window[0]) + columns + (left - window[0])
-        return Spots(places, values)
+        values = gray[rows, columns].astype(np.float32) * np.float32(1 / 255)
+        indices = (
+            (rows + (top - window[1])) * (window[2] - window[0]) + columns + (left - window[0])
+        )
+        return Spots(indices, values)
 
     def window(self, margin: int) -> Window:
-        """Where something was drawn and `margin` pixels around it; never empty."""
+        """Return the window of the drawing with a margin of `margin` pixels; never empty."""
         found = self._image.getbbox() if self._image else None
         left, top, right, bottom = found or (0, 0, 1, 1)
         return (
@@ -96,7 +98,7 @@ class Ink:
         )
 
     def soft_plane(self, factor: int) -> Plane:
-        """What was drawn, blurred, float32 `(ceil(size / factor), ceil(size / factor))`."""
+        """Return the blurred drawing, float32 `(ceil(size / factor), ceil(size / factor))`."""
         if self._image is None:
             return np.zeros((-(-self._size // factor), -(-self._size // factor)), np.float32)
         small = self._image.reduce(_OVERSAMPLING * factor)
@@ -106,33 +108,33 @@ class Ink:
 
 
 def cut(planes: Plane, window: Window) -> Plane:
-    """The window's part of planes `(..., size, size)`: a view."""
+    """Return a view of the window's part of planes `(..., size, size)`."""
     left, top, right, bottom = window
     return planes[..., top:bottom, left:right]
 
 
 def enlarged(window: Window, factor: int) -> Window:
-    """The same window of a plane that is `factor` times as large."""
+    """Return the same window of a plane that is `factor` times as large."""
     left, top, right, bottom = window
     return left * factor, top * factor, right * factor, bottom * factor
 
 
 def resized(plane: Plane, size: int, window: Window | None = None) -> Plane:
-    """A square plane at another size, bicubic and without aliasing, or a window of that."""
-    # Two products with matrices of weights are faster, but their last bit, and so the bytes of
-    # a picture, depend on the number of threads of the linear algebra library.
+    """Resize a square plane, bicubic and without aliasing; or return a window of the result."""
+    # Two products with matrices of weights are faster, but their last bit, and so the bytes of an
+    # image, depend on the number of threads of the linear algebra library.
     if len(plane) == size:
         return plane if window is None else cut(plane, window)
     return _enlarged(Image.fromarray(plane), size, window)
 
 
 def resized_all(planes: Plane, size: int, window: Window | None = None) -> Plane:
-    """As resized, of each of several planes."""
+    """Apply `resized` to each of several planes."""
     return np.stack([resized(plane, size, window) for plane in planes])
 
 
 def softened(plane: Plane, factor: int, window: Window | None = None) -> Plane:
-    """The plane blurred over about `factor` pixels, by reducing and enlarging it."""
+    """Blur the plane over about `factor` pixels, by reducing and enlarging it."""
     return _enlarged(Image.fromarray(plane).reduce(factor), len(plane), window)
 
 
@@ -144,7 +146,7 @@ def _enlarged(image: Image.Image, size: int, window: Window | None) -> Plane:
     if scale * image.width != size or scale & (scale - 1):
         return cut(_enlarged(image, size, None), window)
     left, top, right, bottom = window
-    # It takes rows before columns, as for the whole, where the window is not wider than high.
+    # Pillow resizes rows before columns, as for the plane, if the window is not wider than high.
     start = min(top, max(0, size - (right - left)))
     stop = max(bottom, start + (right - left))
     box = left / scale, start / scale, right / scale, stop / scale
@@ -153,5 +155,5 @@ def _enlarged(image: Image.Image, size: int, window: Window | None) -> Plane:
 
 
 def noise(rng: np.random.Generator, cells: int, size: int) -> Plane:
-    """Smooth noise of unit variance at its knots, `cells` knots on a side of `size` pixels."""
+    """Draw smooth noise of unit variance at its knots, `cells` knots on a side of `size` pixels."""
     return resized(rng.standard_normal((cells, cells), np.float32), size)

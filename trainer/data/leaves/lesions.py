@@ -1,4 +1,4 @@
-"""The lesions of a drawn bean leaf: two diseases of one range of colours and different forms."""
+"""The lesions of a drawn bean leaf: two diseases of one range of colors and different forms."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ from trainer.data.leaves.ink import Ink, Plane, Window, cut, softened
 
 @dataclass(frozen=True)
 class Lesions:
-    """What a disease does to a leaf, as planes in [0, 1] and linear colours `(3,)`.
+    """What a disease does to a leaf, as planes in [0, 1] and linear colors `(3,)`.
 
     Attributes:
-        cover: where the tissue is dead or burst; the whole plane, the other two are of a window.
+        cover: where the tissue is dead or burst, in the full plane; the other two are of a window.
         halo: where it has turned yellow.
         relief: raised (positive) or sunken (negative) surface, in pixels of height.
-        colour: of the covered tissue.
-        rim: colour of its margin.
+        color: of the covered tissue.
+        rim: color of its margin.
     """
 
     cover: Plane
     halo: Plane
     relief: Plane
-    colour: NDArray[np.float32]
+    color: NDArray[np.float32]
     rim: NDArray[np.float32]
 
 
 def angular_spots(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
-    """Brown patches that fill whole cells of the lattice, and so have straight edges."""
+    """Draw brown patches that fill cells of the lattice, and so have straight edges."""
     severity = rng.uniform()
     ink = Ink(size)
     for _ in range(round(5 * 7**severity)):
@@ -46,7 +46,7 @@ def angular_spots(rng: np.random.Generator, blade: Blade, size: int, window: Win
 
 
 def rust_pustules(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
-    """Many small raised discs, in loose groups, each in a yellow ring."""
+    """Draw many small raised discs, in loose groups, each in a yellow ring."""
     severity = rng.uniform()
     ink, rings = Ink(size), Ink(size)
     num_groups = int(rng.integers(2, 7))
@@ -56,8 +56,8 @@ def rust_pustules(rng: np.random.Generator, blade: Blade, size: int, window: Win
     spread, radius = rng.uniform(0.08, 0.4), blade.length * rng.uniform(0.0046, 0.008)
     for _ in range(round(20 * 12**severity)):
         side, middle = groups[int(rng.integers(num_groups))]
-        place = (middle + rng.normal(0, spread, 2)).clip(0, 0.999) * lasts[side]
-        x, y = _between(lattices[side], *place.tolist())
+        cell = (middle + rng.normal(0, spread, 2)).clip(0, 0.999) * lasts[side]
+        x, y = _between(lattices[side], *cell.tolist())
         r = radius * rng.lognormal(0, 0.35)
         ink.disc(x, y, r * rng.uniform(0.85, 1.15), r)
         rings.disc(x, y, 2.4 * r, 2.4 * r)
@@ -67,16 +67,16 @@ def rust_pustules(rng: np.random.Generator, blade: Blade, size: int, window: Win
 
 
 def _between(lattice: list[list[list[float]]], u: float, v: float) -> list[float]:
-    """The point of the lattice in row u, column v, neither of which need be whole."""
+    """Interpolate the point of the lattice in row u, column v."""
     row, column = int(u), int(v)
     u, v = u - row, v - column
     near, far = (line[column : column + 2] for line in lattice[row : row + 2])
-    ends = zip(*near, *far, strict=True)  # numbers of Python, faster than arrays of two
+    ends = zip(*near, *far, strict=True)  # Python numbers are faster than arrays of two
     return [(a * (1 - v) + b * v) * (1 - u) + (c * (1 - v) + d * v) * u for a, b, c, d in ends]
 
 
 def no_lesions(rng: np.random.Generator, blade: Blade, size: int, window: Window) -> Lesions:
-    """A healthy leaf."""
+    """Return the empty planes of a healthy leaf."""
     nothing = np.zeros((size, size), np.float32)
     return Lesions(nothing, cut(nothing, window), cut(nothing, window), *_browns(rng))
 
@@ -86,7 +86,7 @@ def _strength(rng: np.random.Generator) -> np.float32:
 
 
 def _browns(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    # The two diseases draw from one range of browns, so that colour does not tell them apart.
+    # The two diseases draw from one range of browns, so that color does not tell them apart.
     red = rng.uniform(0.34, 0.6)
     inner = np.array([red, red * rng.uniform(0.58, 0.78), red * rng.uniform(0.28, 0.5)])
     return (inner**2).astype(np.float32), (inner**2 * rng.uniform(0.25, 0.6)).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Where examples come from: folders, lists of files, TFDS."""
+"""Sources of examples: folders, import files, TFDS."""

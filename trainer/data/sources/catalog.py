@@ -1,4 +1,4 @@
-"""From what `--dataset` says to a source."""
+"""Open the source that `--dataset` names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from trainer.storage.api import is_remote
 
 
 def open_source(config: Config, progress: Callable[[int, int], None] | None = None) -> Source:
-    """The data that `config` names.
+    """Open the data that `config` names.
 
     Args:
         config: its `dataset`, `data_dir`, `cache_dir` and `shuffle_buffer_size` are read.
         progress: called with (done, total) while the embedded data set is drawn.
 
     Raises:
-        UserError: there are no such data, or they cannot train a classifier.
+        UserError: the data do not exist, or cannot train a classifier.
     """
     if not is_remote(config.dataset):
         return _open_source(config, progress)
-    # Of import files the part before the first * or comma: all that a bucket can be asked for.
+    # For import files, the part before the first * or comma.
     storage.check_readable(re.split(r"[*,]", config.dataset)[0], "dataset")
     try:
         return _open_source(config, progress)
@@ -50,7 +50,7 @@ def _open_source(config: Config, progress: Callable[[int, int], None] | None) ->
             return tfds_open.open_prepared(dataset, buffer)
         return folder_source.open_folder(dataset)
     if tf.io.gfile.exists(dataset) or dataset.startswith((".", "/", "~", "gs://")):
-        found = "" if tf.io.gfile.exists(dataset) else "nothing is there; it "
+        found = "" if tf.io.gfile.exists(dataset) else "no such path; it "
         raise UserError(
             f"--dataset={dataset}: {found}must be a directory, a .csv or .jsonl import file, or a "
             "TFDS name"
@@ -59,14 +59,14 @@ def _open_source(config: Config, progress: Callable[[int, int], None] | None) ->
 
 
 def check_splits(source: Source, config: Config) -> None:
-    """Refuse a split that the data do not have, or that holds nothing.
+    """Refuse a split that the data do not have or that has no images.
 
     Args:
         source: what `open_source` returned for `config`.
         config: its `train_split`, `validation_split` and `test_split` (if any) are read.
 
     Raises:
-        UserError: there is no such split, or no image in it; the message names the flag.
+        UserError: a split is missing or empty; the message names the flag.
     """
     for name in ("train_split", "validation_split", "test_split"):
         split = getattr(config, name)

@@ -1,7 +1,7 @@
-"""A folder of images by label, with or without a level of split directories above.
+"""A folder of images by label, with or without split directories above.
 
-root/<split>/<label>/*.jpg      the splits are as they stand
-root/<label>/*.jpg              every fifth image, by a hash of its path, validates
+root/<split>/<label>/*.jpg      the splits are the directories
+root/<label>/*.jpg              every fifth image, by a hash of its path, is for validation
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer.data.sources.listed_source import (
 )
 from trainer.process.errors import UserError
 
-# Names that say "a split", and the name we know it by.
+# Names of split directories, and the split of each.
 SPLIT_DIRECTORIES = {
     "train": "train",
     "training": "train",
@@ -33,14 +33,13 @@ SPLIT_DIRECTORIES = {
 
 
 def open_folder(root: str) -> ListedSource:
-    """The images under `root`, local or gs://.
+    """Open the images under `root`, local or gs://.
 
-    Classes are the label directories in sorted order; entries that start with a dot are skipped,
-    and so are files that are no images by their suffix. An id is the path relative to `root`.
+    Classes are the label directories in sorted order; hidden entries and files without an image's
+    suffix are skipped. An id is the path relative to `root`.
 
     Raises:
-        UserError: no image, one class, a class without images, or a label in another split that
-            train lacks.
+        UserError: no image, one class, a class without images, or a label that train lacks.
     """
     name = f"--dataset={root}"
     try:
@@ -67,7 +66,7 @@ def open_folder(root: str) -> ListedSource:
     return ListedSource(name, class_names, listings)
 
 
-# What is found: split -> label -> paths relative to the root.
+# split -> label -> paths relative to the root.
 _Found = dict[str, dict[str, list[str]]]
 
 
@@ -116,7 +115,7 @@ def _images(root: str, below: str) -> list[str]:
 
 
 def _leads_back(directory: str, entry: str) -> bool:
-    """Whether a link leads to a directory that it lies in: an endless walk through every class."""
+    """Return whether a link points to one of its parents, which would make the walk endless."""
     path = os.path.join(directory, entry)
     if not os.path.islink(path):
         return False

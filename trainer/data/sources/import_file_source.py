@@ -34,14 +34,14 @@ _SPLITS = {
 }
 _ML_USE_LABEL = "aiplatform.googleapis.com/ml_use"
 
-# One row: where it stands, the split as written, the image's path, its label.
+# One row: its file and line, the split as written, the image's path, its label.
 _Row = tuple[str, str, str, str]
-# One image: its path as written, where it is, its label.
+# One image: its path as written, its resolved path, its label.
 _Image = tuple[str, str, str]
 
 
 def are_import_files(dataset: str) -> bool:
-    """Whether `--dataset` names import files: by their suffix, or by a `*` in the last part."""
+    """Return whether `--dataset` names import files, by suffix or a `*` in the last part."""
     return all(
         path.lower().endswith(SUFFIXES) or "*" in path.rpartition("/")[2]
         for path in dataset.split(",")
@@ -49,18 +49,18 @@ def are_import_files(dataset: str) -> bool:
 
 
 def open_import_files(dataset: str) -> ListedSource:
-    """The images that import files name; relative paths are relative to their file.
+    """Open the images that import files list; relative paths are relative to their file.
 
     Rows of `[ML_USE,]PATH,LABEL`, or JSON objects with `imageGcsUri`,
     `classificationAnnotation.displayName` and, for the split, `dataItemResourceLabels`. A row
     without a split gets one by a hash of its path. An id is the path as written.
 
     Args:
-        dataset: a file, or several with commas between them; a `*` stands for any part of a name.
+        dataset: files separated by commas; a `*` matches any part of a name.
 
     Raises:
-        UserError: no such file, a row that cannot be read (named by its line), an image named
-            twice, no rows, one class, or a label in another split that train lacks.
+        UserError: a missing file, an invalid row (named by its line), an image listed twice, no
+            rows, one class, or a label that train lacks.
     """
     name = f"--dataset={dataset}"
     splits: dict[str, list[_Image]] = {"train": [], "validation": []}
@@ -121,7 +121,7 @@ def _csv_rows(where: str, text: str) -> Iterator[_Row]:
         line = f"{where} {reader.line_num}"
         if not any(cells):
             continue
-        # The first column may be left out, and more than one label is another kind of task.
+        # The first column is optional; several labels would be a multi-label task.
         if len(cells) == 3:
             yield line, cells[0], cells[1].strip(), cells[2].strip()
         elif len(cells) == 2:

@@ -1,6 +1,6 @@
-"""Sources that can list their examples: folders and import files.
+"""Sources that list their examples: folders and import files.
 
-An image is read when it is its turn, and the order of an epoch is a permutation of places.
+An image is read when its batch is due; an epoch's order is a permutation of indices.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trainer.data.sources.source import Example, Index, Order, shard_bounds, ver
 from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process.errors import UserError
 
-# Places that one call of a function permutes: a call costs more than a place.
+# Indices that one call of a function permutes: a call costs more than an index.
 _ORDERED_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The examples of one split: where each image is, what it shows, and what it is called."""
+    """The examples of one split: path, label and id of each image."""
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
@@ -33,10 +33,10 @@ class Listing:
 
 
 class ListedSource:
-    """Images in files of their own, each read when it is its turn.
+    """Images in separate files, each read when its batch is due.
 
     Args:
-        name: what a message calls it.
+        name: of the data set in messages.
         class_names: the classes, in the order of the labels.
         splits: the examples by split.
     """
@@ -46,19 +46,19 @@ class ListedSource:
     ) -> None:
         self.name = name
         self.class_names = class_names
-        # By a hash of the id: a shard's members do not follow from how files sort, and it
-        # holds every class where files are sorted by class.
+        # By a hash of the id: a shard's members do not depend on the files' order, and a shard
+        # has every class even where files are sorted by class.
         self._splits = {split: _in_hash_order(listing) for split, listing in splits.items()}
         self._tables: dict[str, tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = {}
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of every split's ids and labels; a file's bytes are not read for it."""
-        whole = hashlib.sha256(repr(self.class_names).encode())
+        """The digest of every split's ids and labels; no file is read."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
         for split, listing in sorted(self._splits.items()):
             for label, example_id in zip(listing.labels, listing.ids, strict=True):
-                whole.update(f"{split}\0{label}\0{example_id}\n".encode())
-        return whole.hexdigest()
+                digest.update(f"{split}\0{label}\0{example_id}\n".encode())
+        return digest.hexdigest()
 
     def num_examples(self, split: str) -> int:
         """See Source."""
@@ -86,7 +86,7 @@ class ListedSource:
         return indices.map(read, num_parallel_calls=4, deterministic=True)
 
     def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
-        """See Source. A permutation by (seed, epoch), so that a skip is a seek."""
+        """See Source. A permutation by (seed, epoch): skipping reads nothing."""
         wanted = Order(**order)
         begin, end = shard_bounds(self.num_examples(split), shard, num_shards)
 
@@ -109,14 +109,14 @@ class ListedSource:
         """See Source."""
         return version_digest(self.listing(split).paths)
 
-    def damaged_file(self) -> str:
-        """See Source. Images are files of their own, and name themselves."""
+    def corrupt_file(self) -> str:
+        """See Source. "": each image is a file, and its own error names it."""
         return ""
 
     def _table(self, split: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         listing = self.listing(split)
         if split not in self._tables:
-            # Lifted out of the function being traced: captured, not copied into its graph.
+            # Outside of the traced function: captured, not copied into its graph.
             with tf.init_scope():
                 self._tables[split] = (
                     tf.constant(listing.paths, tf.string),
@@ -126,10 +126,10 @@ class ListedSource:
         return self._tables[split]
 
     def listing(self, split: str) -> Listing:
-        """The examples of `split`, in its order without shuffling.
+        """Return the examples of `split`, in its order without shuffling.
 
         Raises:
-            UserError: there is no such split; the message lists those there are.
+            UserError: there is no such split; the message lists the splits.
         """
         if split not in self._splits:
             raise UserError(
@@ -139,16 +139,16 @@ class ListedSource:
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a file, local or gs://.
+    """Read the bytes of a file, local or gs://.
 
     Raises:
         OSError, OpError: it cannot be read.
     """
     if "://" in path:
-        with tf.io.gfile.GFile(path, "rb") as far:
-            return far.read()
-    with open(path, "rb") as near:
-        return near.read()
+        with tf.io.gfile.GFile(path, "rb") as stream:
+            return stream.read()
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[str, ...]) -> None:
@@ -177,7 +177,7 @@ def check_classes(name: str, splits: Mapping[str, Listing], class_names: tuple[s
 
 
 def split_by_hash(example_id: str) -> str:
-    """A split for an example that has none: train for 80 %, validation for 20 %, for good."""
+    """Assign a split by the id's hash: train for 80 %, validation for 20 %."""
     part = hashlib.sha256(example_id.encode()).digest()[0]
     return "validation" if part % 5 == 0 else "train"
 

@@ -1,7 +1,7 @@
-"""The one interface to data.
+"""The interface to data.
 
-A source is cut into logical shards, fixed for a run. `examples` is a pure function of its
-arguments, so the position of a run in its data is a number, never an iterator's state.
+A source has logical shards, fixed for a run. `examples` is a pure function of its arguments, so a
+run's position in its data is a number, not an iterator's state.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import tensorflow as tf
 
 from trainer.storage import api as storage
 
-# A shard, an epoch or an offset: a number, or an int64 scalar inside of a tf.data pipeline.
+# A shard, an epoch or an offset: a number, or an int64 scalar inside a tf.data pipeline.
 Index: TypeAlias = int | tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Which of a shard's examples come, and when.
+    """The order of a shard's examples.
 
     Attributes:
-        epoch: orders differ from one to the next.
-        seed: and from one seed to another.
+        epoch: each epoch has another order.
+        seed: so has each seed.
         shuffle: if not, the split's own order.
-        skip: how many of the first examples are left out.
+        skip: how many of the first examples to skip.
     """
 
     epoch: Index = 0
@@ -38,7 +38,7 @@ class Order:
 
 
 class Example(NamedTuple):
-    """One example as its file holds it: the image's bytes, its label, its id."""
+    """One example as stored: the image's bytes, its label, its id."""
 
     encoded: bytes
     label: int
@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """The name of the data in messages."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -58,67 +58,67 @@ class Source(Protocol):
 
     @property
     def digest(self) -> str:
-        """Names the content: which examples with which labels, in hexadecimal digits."""
+        """Hexadecimal digest of the examples' ids and labels."""
 
     def __hash__(self) -> int:
-        """By identity: what is read of a source may be kept."""
+        """By identity, so that callers may cache what they read."""
 
     def num_examples(self, split: str) -> int:
-        """How many examples `split` holds.
+        """Return the number of examples of `split`.
 
         Raises:
-            UserError: there is no such split; the message lists those there are.
+            UserError: there is no such split; the message lists the splits.
         """
 
     def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
-        """Examples per class of `split`, but for those of the ids `without`: int64 [classes]."""
+        """Count the examples of `split` by class, int64 [classes], except the ids `without`."""
 
     def examples(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
-        """Logical shard `shard` of `num_shards`, in the Order of these keywords.
+        """Read logical shard `shard` of `num_shards`, in the Order of these keywords.
 
-        Shards are disjoint, together they are the split, and their sizes are those of
-        `shard_bounds`. The membership does not depend on the epoch, the order does.
+        Shards are disjoint and cover the split; `shard_bounds` gives their sizes. The order
+        depends on the epoch, the membership does not.
 
         Returns:
             scalars {"encoded": string, an image file's bytes; "label": int64; "id": string}.
         """
 
     def order(self, split: str, shard: Index, num_shards: int, **order: Any) -> tf.data.Dataset:
-        """What `examples` yields for these arguments, by place alone; no file is read.
+        """Return the indices of what `examples` yields for these arguments; reads no file.
 
         Returns:
-            scalars {"place": int64}, counted in the split's order without shuffling.
+            scalars {"index": int64}, in the split's order without shuffling.
         """
 
     def example(self, split: str, index: int) -> Example:
-        """The one at `place` in the split's order without shuffling; no pipeline is built.
+        """Read the example at `index` of the split's order without shuffling; builds no pipeline.
 
         Raises:
             OSError, OpError: its file cannot be read.
         """
 
     def version_digest(self, split: str) -> str:
-        """Hexadecimal digits that change when a file of the split is written again.
+        """Return hexadecimal digits that change when a file of the split is rewritten.
 
         Raises:
             UserError, StorageUnreachable: a bucket's files cannot be listed.
         """
 
-    def damaged_file(self) -> str:
-        """The first file that is gone or cannot be read to its end, or "": found by reading.
+    def corrupt_file(self) -> str:
+        """Read the files; return the first that is missing or cannot be read to its end, or "".
 
-        A run asks before it starts: what is damaged is not for hours later.
+        A run checks before it starts, so that a corrupt file does not end it hours later.
         """
 
 
 def shard_bounds(num_examples: int, shard: Index, num_shards: int) -> tuple[Index, Index]:
-    """Where a logical shard begins and ends in a row of examples; sizes differ by 1 at most."""
+    """Return the first and the end index of a logical shard; sizes differ by at most 1."""
     return shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
 
 
 def version_digest(paths: Sequence[str]) -> str:
-    """Hexadecimal digits of the versions of files, in a bucket too; see storage.versions."""
-    whole = hashlib.sha256()
+    """Return the digest of the files' versions, local or in a bucket; see storage.versions."""
+    digest = hashlib.sha256()
     for path, version in zip(paths, storage.versions(paths), strict=True):
-        whole.update((path + version).encode())
-    return whole.hexdigest()
+        digest.update((path + version).encode())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Which features of a TFDS data set are the image, its label and its id."""
+"""The features of a TFDS data set that are the image, its label and its id."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainer.process.errors import UserError
 
 
 def keys(name: str, info: Any) -> tuple[str, str]:
-    """The names of the image and of the label.
+    """Return the names of the image and of the label.
 
     Args:
-        name: what a message calls the data set.
+        name: of the data set in messages.
         info: its `tfds.core.DatasetInfo`.
 
     Raises:
-        UserError: it has not one of each.
+        UserError: it does not have exactly one of each.
     """
     import tensorflow_datasets as tfds
 
@@ -37,14 +37,14 @@ def keys(name: str, info: Any) -> tuple[str, str]:
 
 
 def example(record: bytes, image_key: str, label_key: str, id_key: str, default_id: str) -> Example:
-    """What a record holds, outside of any graph.
+    """Parse a record outside of a graph.
 
     Args:
         record: a `tf.train.Example`, serialized.
         image_key: see keys.
         label_key: see keys.
-        id_key: of the feature that names the example; "" where none does.
-        default_id: names it then.
+        id_key: the feature with the example's id; "" without one.
+        default_id: the id in that case.
     """
     features = tf.train.Example.FromString(record).features.feature
     (encoded,) = features[image_key].bytes_list.value

@@ -1,4 +1,4 @@
-"""Opens data sets of TensorFlow Datasets: prepared directories, and names that TFDS prepares."""
+"""Open data sets of TensorFlow Datasets: prepared directories, and names that TFDS prepares."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CONNECT_SECS = 10.0
 
 
 def open_prepared(directory: str, shuffle_buffer_size: int, name: str = "") -> TfdsSource:
-    """A prepared TFDS directory, or the directory of its one version.
+    """Open a prepared TFDS directory, or the directory of its one version.
 
     Args:
         directory: local or gs://.
         shuffle_buffer_size: see TfdsSource.
-        name: what a message calls it; empty for the directory.
+        name: of the data set in messages; empty for the directory.
 
     Raises:
-        UserError: the directory holds no TFDS data, or its examples are no images with labels.
+        UserError: the directory holds no TFDS data, or no images with labels.
     """
     import tensorflow_datasets as tfds
 
@@ -40,13 +40,13 @@ def open_prepared(directory: str, shuffle_buffer_size: int, name: str = "") -> T
 
 
 def is_prepared(directory: str) -> bool:
-    """Whether `directory` holds a prepared TFDS data set, or versions of one."""
+    """Return whether `directory` holds a prepared TFDS data set, or versions of one."""
     is_version = tf.io.gfile.exists(os.path.join(directory, "dataset_info.json"))
     return is_version or bool(_versions(directory))
 
 
 def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSource:
-    """A data set by its TFDS name (`beans`, `name/config:version`), prepared if it is not yet.
+    """Open a data set by its TFDS name (`beans`, `name/config:version`); prepare it if needed.
 
     Args:
         dataset: the name.
@@ -68,7 +68,7 @@ def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSou
     if not tf.io.gfile.exists(os.path.join(str(builder.data_dir), "dataset_info.json")):
         try:
             _connect(builder.url_infos or ())  # None: nothing to fetch
-            # Two processes that prepare at once corrupt the result: one does, the others wait.
+            # Processes that prepare at once would corrupt the result: one does, the others wait.
             lock = os.path.join(os.path.dirname(str(builder.data_dir)), ".graft-lock")
             with locked(lock), contextlib.redirect_stdout(None):
                 builder.download_and_prepare()
@@ -78,7 +78,7 @@ def open_named(dataset: str, data_dir: str, shuffle_buffer_size: int) -> TfdsSou
                 f"({_line(error)}); prepare it where there is a network and name the "
                 "directory with --data_dir"
             ) from error
-        # Anew: a builder does not notice what another process has prepared meanwhile.
+        # A new builder: the first does not notice that another process has prepared the data.
         builder = tfds.builder(dataset, data_dir=data_dir or None)
     return TfdsSource(name, builder, shuffle_buffer_size)
 
@@ -99,13 +99,13 @@ def _versions(directory: str) -> list[str]:
 
 
 def _connect(urls: Iterable[str]) -> None:
-    """Fail at once where a download would: TFDS tries ten times, for minutes, before it says so.
+    """Fail at once if a host cannot be reached: TFDS would retry ten times, for minutes.
 
     Raises:
         ConnectionError: a host cannot be reached; the message names it.
     """
     if urllib.request.getproxies():
-        return  # the proxy knows hosts that we do not
+        return  # the proxy may reach hosts that this machine cannot
     for host in sorted({urllib.parse.urlsplit(url).netloc for url in urls}):
         name, _, port = host.partition(":")
         try:

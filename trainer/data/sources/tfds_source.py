@@ -1,8 +1,8 @@
 """Prepared data sets of TensorFlow Datasets.
 
-Only the description of a data set comes from TFDS. Its TFRecord files are read here, as encoded
-bytes: order and position must be ours, and skipping must not decode. The layout of files and
-records: https://www.tensorflow.org/datasets/external_tfrecord
+TFDS gives only the description of a data set. Its TFRecord files are read here, as encoded bytes,
+to control the order and to skip without decoding. The layout of files and records:
+https://www.tensorflow.org/datasets/external_tfrecord
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from trainer.data.windowed_shuffle import shuffle_in_windows
 from trainer.graph.plain_pipeline import do_not_convert
 from trainer.process.errors import UserError
 
-# A second or two from a disk. TFRecords carry checksums of their own.
+# A second or two from a disk. TFRecords have checksums.
 _MAX_CHECKED_BYTES = 2**31
 
 
 class TfdsSource:
     """A prepared TFDS data set of images with one label each.
 
-    An epoch's order: the shard's files, and the records within windows, are shuffled with seeds of
-    (seed, epoch, shard). A skip reads the skipped records' bytes and decodes nothing.
+    An epoch shuffles the shard's files, and the records within windows, with a seed of (seed,
+    epoch, shard). A skip reads the skipped records and decodes nothing.
 
     Args:
-        name: what a message calls it.
+        name: of the data set in messages.
         builder: the `tfds.core.DatasetBuilder`, prepared.
         shuffle_buffer_size: examples in the shuffle windows of all logical shards together.
 
     Raises:
-        UserError: no image or no class label among its features, or files that are no TFRecords.
+        UserError: its features lack an image or a class label, or its files are not TFRecords.
     """
 
     def __init__(self, name: str, builder: Any, shuffle_buffer_size: int) -> None:
@@ -48,7 +48,7 @@ class TfdsSource:
         self._shuffle_buffer_size = shuffle_buffer_size
         self._tables: dict[tuple[str, int], tuple[tf.Tensor, ...]] = {}
         self._image_key, self._label_key = tfds_features.keys(name, self._info)
-        # What `graft pack` wrote names its examples by where they came from.
+        # Data written by `graft pack` have ids: the examples' original paths.
         self._has_ids = "id" in self._info.features
         self.class_names = tuple(self._info.features[self._label_key].names)
         if len(self.class_names) < 2:
@@ -58,20 +58,20 @@ class TfdsSource:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the classes, and of every split's shards: their names, counts and bytes."""
-        whole = hashlib.sha256(repr(self.class_names).encode())
+        """The digest of the classes and every split's files: their names, counts and bytes."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
         for split, info in sorted(self._info.splits.items()):
             files = [os.path.basename(str(path)) for path in info.filepaths]
-            num_bytes = int(info.num_bytes)  # TFDS shows it rounded, such as 19.99 KiB
-            whole.update(f"{split} {files} {info.shard_lengths} {num_bytes}\n".encode())
-        return whole.hexdigest()
+            num_bytes = int(info.num_bytes)  # TFDS prints it rounded, such as 19.99 KiB
+            digest.update(f"{split} {files} {info.shard_lengths} {num_bytes}\n".encode())
+        return digest.hexdigest()
 
     def num_examples(self, split: str) -> int:
         """See Source. `split` may be a slice in TFDS's notation, such as `train[90%:]`."""
         return sum(take for _, _, take in self._runs(split))
 
     def label_counts(self, split: str, without: Collection[str] = ()) -> np.ndarray:
-        """See Source. Reads every record of the split once, and decodes no image."""
+        """See Source. Reads every record of the split once; decodes no image."""
         counts = np.zeros(len(self.class_names), np.int64)
         examples = self.examples(split, 0, 1, shuffle=False)
         pairs = examples.map(lambda example: (example["label"], example["id"]))
@@ -109,7 +109,7 @@ class TfdsSource:
         num_shards: int,
         order: Order,
     ) -> tf.data.Dataset:
-        """What `read` makes of each run of a shard, in that order."""
+        """Apply `read` to each run of a shard, in that order."""
         first_runs = self._table(split, num_shards)[0]
         shard = tf.cast(shard, tf.int64)
         first_run, num_runs = first_runs[shard], first_runs[shard + 1] - first_runs[shard]
@@ -143,8 +143,8 @@ class TfdsSource:
         """See Source."""
         return version_digest([path for path, _, _ in self._runs(split)])
 
-    def damaged_file(self) -> str:
-        """See Source. Above _MAX_CHECKED_BYTES, only whether the files are there."""
+    def corrupt_file(self) -> str:
+        """See Source. Above _MAX_CHECKED_BYTES, checks only whether the files exist."""
         splits = self._info.splits.values()
         paths = [str(path) for info in splits for path in info.filepaths]
         is_small = sum(info.num_bytes for info in splits) <= _MAX_CHECKED_BYTES
@@ -160,15 +160,15 @@ class TfdsSource:
         return ""
 
     def _table(self, split: str, num_shards: int) -> tuple[tf.Tensor, ...]:
-        """Where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after shard:
-        the first record's place in the split, paths string, records before, where the first one
-        begins in bytes or -1, records to take, int64 [runs].
+        """Return where each shard's runs begin, int64 [shards + 1]; and of all runs, shard after
+        shard: the first record's index in the split, paths string, records before, the first one's
+        offset in bytes or -1, records to take, int64 [runs].
         """
         if (split, num_shards) not in self._tables:
-            whole = self._runs(split)
-            cut = [tfrecord_runs.cut(whole, shard, num_shards) for shard in range(num_shards)]
+            all_runs = self._runs(split)
+            cut = [tfrecord_runs.cut(all_runs, shard, num_shards) for shard in range(num_shards)]
             runs = [run for shard in cut for run in shard]
-            # Lifted out of the function being traced: captured, not copied into its graph.
+            # Outside of the traced function: captured, not copied into its graph.
             with tf.init_scope():
                 self._tables[split, num_shards] = (
                     tf.constant(np.cumsum([0, *map(len, cut)]), tf.int64),
@@ -195,7 +195,7 @@ class TfdsSource:
             wanted["id"] = tf.io.FixedLenFeature([], tf.string)
         features = tf.io.parse_single_example(record, wanted)
         example_id = features.get("id")
-        if example_id is None:  # the file's name and the record's place in it, as in TFDS
+        if example_id is None:  # the file's name and the record's index in it, as in TFDS
             file = tf.strings.regex_replace(path, ".*/", "")
             example_id = tf.strings.join([file, tf.strings.as_string(index)], "__")
         return {
@@ -214,14 +214,14 @@ class TfdsSource:
             ) from error
         runs = []
         for instruction in instructions:
-            whole = instruction.examples_in_shard
-            take = whole - instruction.skip if instruction.take == -1 else instruction.take
+            in_file = instruction.examples_in_shard
+            take = in_file - instruction.skip if instruction.take == -1 else instruction.take
             runs.append((str(instruction.filename), instruction.skip, take))
         return runs
 
 
 def _offsets(runs: Sequence[Run]) -> list[int]:
-    """Where the first record of each run begins in its file, in bytes, or -1."""
+    """Return the offset in bytes of each run's first record in its file, or -1."""
     befores: dict[str, list[int]] = {}
     for path, before, _ in runs:
         befores.setdefault(path, []).append(before)

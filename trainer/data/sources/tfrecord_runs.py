@@ -1,4 +1,4 @@
-"""Runs of records in TFRecord files: cut for the logical shards, and read from where they begin.
+"""Runs of records in TFRecord files: divided among logical shards, and read from their offsets.
 
 The format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
@@ -17,15 +17,15 @@ import tensorflow as tf
 
 from trainer.data.sources.source import shard_bounds
 
-# One run of records in a file: its path, how many records come before, how many belong to us.
+# One run of records in a file: its path, the number of records before it, and its length.
 Run = tuple[str, int, int]
 
 
 def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
-    """One run, from `offset` in bytes, or past `before` records where that is -1.
+    """Read one run from `offset` in bytes, or, where that is -1, after skipping `before` records.
 
     Returns:
-        Triples: the file's path, the record's place in it, the record; scalars.
+        Triples of scalars: the file's path, the record's index in it, the record.
     """
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=path[None],
@@ -41,9 +41,9 @@ def read(path: tf.Tensor, before: tf.Tensor, offset: tf.Tensor, take: tf.Tensor)
 
 
 def offsets(path: str, counts: Sequence[int]) -> list[int]:
-    """The bytes at which these records of a TFRecord file begin; -1 where that is not to be known.
+    """Return the offsets in bytes of these records of a TFRecord file; -1 where unknown.
 
-    The file is walked through once.
+    The file is scanned once.
     """
     found = {0: 0}
     wanted = set(counts) if "://" not in path else set()
@@ -56,24 +56,24 @@ def offsets(path: str, counts: Sequence[int]) -> list[int]:
 
 
 def _begins(path: str) -> Iterator[int]:
-    """Where each record begins: its length (8 bytes), its checksum (4), the data, and theirs (4).
+    """Yield each record's offset: its length (8 bytes), its checksum (4), the data, theirs (4).
 
     Raises:
-        OSError, OverflowError, struct.error: the file is missing or damaged.
+        OSError, OverflowError, struct.error: the file is missing or corrupt.
     """
     with open(path, "rb", buffering=0) as file:
         position, size = 0, os.fstat(file.fileno()).st_size
-        # Reading from beyond the end would be an end like any other.
+        # A read beyond the end would look like a normal end.
         while position < size:
             yield position
             position += struct.unpack("<Q", os.pread(file.fileno(), 8, position))[0] + 16
 
 
 def read_one(path: str, count: int) -> bytes:
-    """Record `count` of a TFRecord file; safe to call from many threads.
+    """Read record `count` of a TFRecord file; thread-safe.
 
     Raises:
-        OSError, OpError, StopIteration: the file is missing or ends before.
+        OSError, OpError, StopIteration: the file is missing or shorter.
     """
     index = _index(path, os.stat(path).st_mtime_ns) if "://" not in path else ()
     if count >= len(index):
@@ -85,7 +85,7 @@ def read_one(path: str, count: int) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _index(path: str, mtime: int) -> Sequence[int]:
-    """Where each record of a local file begins, up to where it is damaged; kept while it stays."""
+    """Return the records' offsets in a local file, up to a corrupt one; cached by `mtime`."""
     found = array.array("Q")
     with contextlib.suppress(OSError, OverflowError, struct.error):
         found.extend(_begins(path))
@@ -93,7 +93,7 @@ def _index(path: str, mtime: int) -> Sequence[int]:
 
 
 def cut(runs: list[Run], shard: int, num_shards: int) -> list[Run]:
-    """What of `runs` is logical shard `shard`."""
+    """Return the part of `runs` that is logical shard `shard`."""
     begin, end = shard_bounds(sum(take for _, _, take in runs), shard, num_shards)
     cut, position = [], 0
     for path, before, take in runs:

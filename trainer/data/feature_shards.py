@@ -1,4 +1,4 @@
-"""The parts of a split's features as they come to be known: read, or computed and written."""
+"""The feature shards of a split, collected as they are read, or computed and written."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.feature_pipeline import FeatureTable
-from trainer.data.feature_store import FeatureStore, Part
+from trainer.data.feature_store import FeatureShard, FeatureStore
 from trainer.process.errors import UserError
 
 
 class FeatureShards:
-    """What is known of the parts in `store`.
+    """Collects the shards of `store` into one table.
 
     Args:
         store: where they are kept.
-        sizes: examples of each part.
+        sizes: examples of each shard.
         width: values of a row of features.
-        in_memory: keep the rows here; else they are read from the files as they are asked for.
+        in_memory: keep the rows in memory; else each batch reads them from the files.
     """
 
     def __init__(
@@ -35,57 +35,57 @@ class FeatureShards:
         self._begins = [0, *itertools.accumulate(sizes)]
         self._in_memory = in_memory
         self._features = np.empty([self._begins[-1] if in_memory else 0, width], np.float32)
-        self._parts: dict[int, Part] = {}
+        self._shards: dict[int, FeatureShard] = {}
 
     @property
     def missing(self) -> list[int]:
-        """The parts that are not known yet."""
-        return [number for number in range(len(self._sizes)) if number not in self._parts]
+        """The numbers of the shards that are neither read nor written yet."""
+        return [number for number in range(len(self._sizes)) if number not in self._shards]
 
     def read(self) -> Iterator[str]:
-        """Read what is kept of the missing ones; yields for each what is wrong with it, or ""."""
+        """Read the missing shards that the store has; yield the problem of each, or ""."""
         for number in self.missing:
-            part, problem = self._store.read(number, self._sizes[number], self._width)
-            if part is not None:
-                self._register(number, part)
+            shard, problem = self._store.read(number, self._sizes[number], self._width)
+            if shard is not None:
+                self._register(number, shard)
             yield problem
 
-    def write(self, number: int, part: Part) -> None:
-        """Commit a part, and know it.
+    def write(self, number: int, shard: FeatureShard) -> None:
+        """Commit a shard and add it.
 
         Raises:
-            UserError: see the store's.
+            UserError: see FeatureStore.write.
         """
-        self._store.write(number, part)
-        self._register(number, part)
+        self._store.write(number, shard)
+        self._register(number, shard)
 
     def bad_images(self) -> list[tuple[str, str]]:
-        """Id of each, and what is wrong with it; by id."""
-        return sorted(what for part in self._parts.values() for what in part.bad_images.values())
+        """Return the id and the reason of each broken image, sorted by id."""
+        return sorted(bad for shard in self._shards.values() for bad in shard.bad_images.values())
 
     def table(self, num_views: int) -> FeatureTable:
-        """All parts together, which are known by now; `num_views` after one another.
+        """Return all shards, none of which is missing, as one table of `num_views` views.
 
         Raises:
-            UserError: the system does not let so many files be open.
+            UserError: the limit of open files is too low.
         """
-        parts = [self._parts[number] for number in range(len(self._sizes))]
+        shards = [self._shards[number] for number in range(len(self._sizes))]
         is_good = np.ones(self._begins[-1], bool)
-        for part, begin in zip(parts, self._begins, strict=False):
-            is_good[[begin + index for index in part.bad_images]] = False
-        labels = np.concatenate([part.labels for part in parts[: len(parts) // num_views]])
+        for shard, begin in zip(shards, self._begins, strict=False):
+            is_good[[begin + index for index in shard.bad_images]] = False
+        labels = np.concatenate([shard.labels for shard in shards[: len(shards) // num_views]])
         if self._in_memory:
             rows = _from_memory(self._features)
         else:
-            paths = [self._store.data_path(number) for number in range(len(parts))]
+            paths = [self._store.data_path(number) for number in range(len(shards))]
             rows = _from_disk(paths, self._sizes, self._width)
         return FeatureTable(num_views, labels, is_good, rows)
 
-    def _register(self, number: int, part: Part) -> None:
-        """All of a part but its rows, which lie in one array or on the disk."""
+    def _register(self, number: int, shard: FeatureShard) -> None:
+        """Add a shard; its rows go into one array or stay on disk."""
         if self._in_memory:
-            self._features[self._begins[number] : self._begins[number + 1]] = part.features
-        self._parts[number] = dataclasses.replace(part, features=self._features[:0])
+            self._features[self._begins[number] : self._begins[number + 1]] = shard.features
+        self._shards[number] = dataclasses.replace(shard, features=self._features[:0])
 
 
 def _from_memory(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -97,7 +97,7 @@ def _from_memory(features: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
 def _from_disk(
     paths: Sequence[str], sizes: Sequence[int], width: int
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Rows read as they are asked for; what the system keeps of the files is its to decide."""
+    """Read rows on demand from memory-mapped files."""
     begins = np.cumsum([0, *sizes])
     _allow_open_files(len(paths))
     try:
@@ -109,7 +109,7 @@ def _from_disk(
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
         raise UserError(
-            f"{paths[0]}: {len(paths):,} such files are read at once ({error.strerror}); raise the "
+            f"{paths[0]}: {len(paths):,} such files are open at once ({error.strerror}); raise the "
             "limit of open files, `ulimit -n`"
         ) from error
 
@@ -127,9 +127,9 @@ def _from_disk(
 
 
 def _allow_open_files(count: int) -> None:
-    """So many more than before, as far as the system lets a process: a mapped file stays open.
+    """Raise the limit of open files by `count`, if allowed, since mapped files stay open.
 
-    A shell's usual 1,024 are spent on a million images.
+    A million images use up a shell's usual 1,024.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
