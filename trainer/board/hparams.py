@@ -42,7 +42,7 @@ def begin(run: Run) -> dict[str, bytes]:
 
 def end() -> dict[str, bytes]:
     """Return the event file, by its name, that marks the run as finished."""
-    # A proto of TensorFlow's own class, unlike the others.
+    # A proto of TensorFlow's own class, unlike the other protos.
     done = summary.session_end_pb(hparams_api.STATUS_SUCCESS).SerializeToString()
     return {"events.out.tfevents.2.graft-hparams": _file(Summary.FromString(done))}
 

@@ -114,7 +114,7 @@ def status_of(
     if job.workdir_is_here and not job.is_study and not skip_workdir:
         try:
             seen["run"] = status.read(job.workdir, now)
-        except GraftError as error:  # who may read the job may lack the right to read the bucket
+        except GraftError as error:  # readable jobs may have unreadable buckets
             seen["unread"] = str(error)
     return seen
 
@@ -148,8 +148,8 @@ def _has_ended(seen: dict[str, Any]) -> bool:
     return bool(seen["run"]["phase"] == "finished")
 
 
-def _write(who: str, line: str) -> None:
-    print(f"{who} │ {_message(line)}", flush=True)
+def _write(worker: str, line: str) -> None:
+    print(f"{worker} │ {_message(line)}", flush=True)
 
 
 def _message(line: str) -> str:

@@ -30,7 +30,7 @@ def test_each_evaluated_copy_is_named_with_one_that_is_trained_on():
 
 def test_what_cannot_be_removed_one_by_one():
     splits = {"train": looks("p", path=""), "validation": looks("s", path="")}
-    assert found(**splits)["duplicates_across_splits"].fix == "prepare the data anew without them"
+    assert found(**splits)["duplicates_across_splits"].fix == "prepare the data again without them"
     many = {"train": looks(map(str, range(21))), "validation": looks("s")}
     fix = found(**many)["duplicates_across_splits"].fix
     assert fix == "remove them; --json lists them all"

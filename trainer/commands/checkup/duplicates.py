@@ -65,7 +65,7 @@ def remove(images: Sequence[ImageFacts]) -> str:
     """Return the command that removes these files, or what to do if it would be too long."""
     paths = [image.path for image in images]
     if not all(paths) or any("://" in path for path in paths):
-        return "prepare the data anew without them"
+        return "prepare the data again without them"
     if len(paths) > _MOST_IN_COMMAND:
         return "remove them; --json lists them all"
     return f"rm -- {shlex.join(paths)}"

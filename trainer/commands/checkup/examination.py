@@ -114,7 +114,7 @@ def _unreadable(path: str) -> Finding:
         ERROR,
         f"{path}: missing or truncated",
         cost="the run does not start",
-        fix="fetch or prepare it anew",
+        fix="fetch or prepare it again",
         items=(path,),
         shows_all=True,
     )

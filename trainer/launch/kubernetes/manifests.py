@@ -25,7 +25,7 @@ def directory() -> Path:
     candidates = (here / "k8s", here.parents[2] / "k8s")
     found = next((path for path in candidates if (path / "base").is_dir()), None)
     if found is None:
-        raise UserError(f"{candidates[0]}: the manifests are missing; install Graft anew")
+        raise UserError(f"{candidates[0]}: the manifests are missing; reinstall Graft")
     return found
 
 

@@ -177,7 +177,7 @@ def _scheduling(
     scheduling = {
         "strategy": SCHEDULING[values["scheduling"]],
         "timeout": f"{secs}s",
-        # A gang: when one worker is lost the others leave with 138, and all come back.
+        # A gang: when one worker is lost the other workers exit with 138, and all restart.
         "restartJobOnWorkerRestart": request.num_workers > 1,
     }
     if values["scheduling"] == "flex_start":
