@@ -27,7 +27,7 @@ def test_only_the_version_that_was_seen_is_replaced(gcs):
 
 def test_versions(gcs, monkeypatch, tmp_path):
     """By the fewest requests that tell: not of other directories, nor of what lies around."""
-    monkeypatch.setattr(gcs_versions, "_STRETCH", 2)
+    monkeypatch.setattr(gcs_versions, "_RANGE_SIZE", 2)
     names = ["a/b.jpg", "a/ü.jpg", "a/x y.jpg", "a//twice.jpg", "top.jpg"]
     for name in [*names, "a/below/c.jpg", "a/a.jpg", "a/c.jpg"]:
         gcs.write(name, b"1")
