@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names, and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in HELP:
-        print(trainer.__doc__)
+        print((trainer.__doc__ or "").partition("\n")[0])
         print("\nusage: graft <command> [flags]    (graft <command> --help lists the flags)\n")
         for name, (_, purpose) in COMMANDS.items():
             print(f"  {name:<12} {purpose}")
