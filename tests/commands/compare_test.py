@@ -75,7 +75,7 @@ def test_the_command_writes_the_page(two, tmp_path):
     process = graft("compare", *two, f"--output={tmp_path / 'out.html'}")
     assert process.returncode == 0, process.stderr
     assert process.stdout == (
-        f"2 runs, 3 of 6 validation images are correct in only some; page in {tmp_path}/out.html\n"
+        f"2 runs, 3 of 6 validation images differ in correctness; page in {tmp_path}/out.html\n"
     )
     assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
 

@@ -37,8 +37,7 @@ def _main(argv: Sequence[str]) -> int:
     examples = found["examples"]
     summary = "no validation images in common"
     if common := examples["num_common"]:
-        summary = (
-            f"{examples['num_changed']:,} of {common:,} validation images are correct in only some"
-        )
+        changed = examples["num_changed"]
+        summary = f"{changed:,} of {common:,} validation images differ in correctness"
     print(f"{len(runs)} runs, {summary}; page in {output}")
     return 0

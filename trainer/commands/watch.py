@@ -25,9 +25,7 @@ from trainer.settings.command_line import (
 from trainer.settings.locations import expand_home
 from trainer.workdir import status
 
-PURPOSE = (
-    "Show the progress of a run: phase, step, accuracy, time left, and the workers of its job."
-)
+PURPOSE = "Show the progress of a run: phase, step, accuracy, time left, its job's workers."
 SYNOPSIS = "graft watch --workdir=DIR | --job=NAME [flags]"
 FLAGS: Groups = {
     "The run": (Flag("workdir", "", "directory of the run, local or gs://"), *named_job.JOB),

@@ -44,9 +44,9 @@ def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportD
         Preempted: see Run.raise_if_stopping.
     """
     config, source = run.config, run.source
-    ids, fingerprints = pictures.identities(source, config.validation_split, run.raise_if_stopping)
+    ids, hashes = pictures.identities(source, config.validation_split, run.raise_if_stopping)
     remarks: dict[str, str] = {}
-    near_duplicates, remarks["duplicates"] = _near_duplicates(run, evaluation, fingerprints)
+    near_duplicates, remarks["duplicates"] = _near_duplicates(run, evaluation, hashes)
     suspect_labels, remarks["mislabels"] = _suspect_labels(run, evaluation)
     points, remarks["curves"] = curves.read(parts.part(config.workdir, "logs"))
     evidence = ReportData(
@@ -91,7 +91,7 @@ def _splits(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> list[S
 
 
 def _near_duplicates(
-    run: Run, evaluation: Evaluation, fingerprints: np.ndarray
+    run: Run, evaluation: Evaluation, hashes: np.ndarray
 ) -> tuple[list[NearDuplicate], str]:
     """Find validation images that are also in the training split; return a remark, too."""
     config, source = run.config, run.source
@@ -101,15 +101,15 @@ def _near_duplicates(
     num_train, table, own = source.num_examples(train), _table(run, train), _table(run, validation)
     if table is not None and own is not None:
         width = run.classifier.backbone.num_features
-        if num_train * len(fingerprints) * width <= _MAX_PRODUCTS:
-            return _near(run, table, own, fingerprints), ""
+        if num_train * len(hashes) * width <= _MAX_PRODUCTS:
+            return _near(run, table, own, hashes), ""
     if num_train > _MAX_READ:
         return [], f"Not checked: {num_train:,} training images are too many to compare with."
     known = pictures.identities(source, train, run.raise_if_stopping)[1]
     at = {int(value): index for index, value in reversed(list(enumerate(known)))}
     near_duplicates = [
         NearDuplicate(index, at[int(value)], 1.0, True)
-        for index, value in enumerate(fingerprints)
+        for index, value in enumerate(hashes)
         if int(value) in at
     ]
     return (
@@ -119,20 +119,17 @@ def _near_duplicates(
 
 
 def _near(
-    run: Run, table: FeatureTable, own: FeatureTable, fingerprints: np.ndarray
+    run: Run, table: FeatureTable, own: FeatureTable, hashes: np.ndarray
 ) -> list[NearDuplicate]:
     good = np.flatnonzero(own.is_good)
     indices, cosines = duplicates.nearest(_rows(run, table), table.is_good, _rows(run, own)(good))
     is_near = cosines >= duplicates.NEAR
     if not is_near.any():
         return []
-    of_train = _fingerprints(run, indices[is_near], cosines[is_near])
+    of_train = _hashes(run, indices[is_near], cosines[is_near])
     found = [
         NearDuplicate(
-            int(mine),
-            int(theirs),
-            float(cosine),
-            bool(fingerprints[mine] == of_train.get(int(theirs))),
+            int(mine), int(theirs), float(cosine), bool(hashes[mine] == of_train.get(int(theirs)))
         )
         for mine, theirs, cosine in zip(
             good[is_near], indices[is_near], cosines[is_near], strict=True
@@ -141,14 +138,14 @@ def _near(
     return sorted(found, key=lambda pair: (not pair.is_exact, -pair.cosine))
 
 
-def _fingerprints(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
-    """Return fingerprints of training images by index; of too many only the nearest."""
+def _hashes(run: Run, indices: np.ndarray, cosines: np.ndarray) -> dict[int, int]:
+    """Return hashes of training images by index; of too many only the nearest."""
     split = run.config.train_split
     if len(indices) > _MAX_SINGLE_READS and run.source.num_examples(split) <= _MAX_READ:
         _, known = pictures.identities(run.source, split, run.raise_if_stopping)
         return dict(enumerate(known.tolist()))
     nearest = np.unique(indices[np.argsort(-cosines, kind="stable")[:_MAX_SINGLE_READS]]).tolist()
-    found = pictures.fingerprints(run.source, split, nearest, run.raise_if_stopping)
+    found = pictures.hashes(run.source, split, nearest, run.raise_if_stopping)
     return dict(zip(nearest, found.tolist(), strict=True))
 
 

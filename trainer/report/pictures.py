@@ -1,4 +1,4 @@
-"""Ids, fingerprints and thumbnails of single examples of a source.
+"""Ids, hashes and thumbnails of single examples of a source.
 
 `raise_if_stopping` is called with every batch or example.
 """
@@ -28,19 +28,19 @@ T = TypeVar("T")
 def identities(
     source: Source, split: str, raise_if_stopping: Callable[[], None]
 ) -> tuple[list[str], np.ndarray]:
-    """Return the ids of a split's examples in order, and fingerprints of their files, int64 [n]."""
+    """Return the ids of a split's examples in order, and hashes of their files, int64 [n]."""
     return _identities(source.examples(split, 0, 1, shuffle=False), raise_if_stopping)
 
 
-def fingerprints(
+def hashes(
     source: Source, split: str, indices: Sequence[int], raise_if_stopping: Callable[[], None]
 ) -> np.ndarray:
     """Return 63-bit hashes of some examples' files, int64 [n]."""
 
-    def fingerprint(example: Example) -> int:
-        return int(_fingerprint(tf.constant(example.encoded)))
+    def hash_of(example: Example) -> int:
+        return int(_hash(tf.constant(example.encoded)))
 
-    return np.array(_of_each(source, split, indices, fingerprint, raise_if_stopping), np.int64)
+    return np.array(_of_each(source, split, indices, hash_of, raise_if_stopping), np.int64)
 
 
 def read(
@@ -79,19 +79,19 @@ def _identities(
     examples: tf.data.Dataset, raise_if_stopping: Callable[[], None]
 ) -> tuple[list[str], np.ndarray]:
     def identity(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return example["id"], _fingerprint(example["encoded"])
+        return example["id"], _hash(example["encoded"])
 
     mapped = examples.map(do_not_convert(identity)).batch(256)
     ids: list[str] = []
-    hashes_by_batch = [np.zeros(0, np.int64)]
+    batches = [np.zeros(0, np.int64)]
     for names, hashes in skip_autotune(mapped.prefetch(2)).as_numpy_iterator():
         ids += [name.decode("utf-8", "replace") for name in names]
-        hashes_by_batch.append(hashes)
+        batches.append(hashes)
         raise_if_stopping()
-    return ids, np.concatenate(hashes_by_batch)
+    return ids, np.concatenate(batches)
 
 
-def _fingerprint(encoded: tf.Tensor) -> tf.Tensor:
+def _hash(encoded: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(encoded, 2**63 - 1)
 
 

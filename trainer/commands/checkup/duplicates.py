@@ -36,17 +36,15 @@ def check(config: Config, class_names: Sequence[str], splits: Splits) -> list[Fi
                 "duplicates_across_splits",
                 WARNING,
                 f"{len(pairs):,} of {held:,} evaluation images are also in the training split",
-                cost=f"up to {len(pairs) / held:.1%} of the accuracy is memorized: it is "
-                "overestimated",
+                cost=f"up to {len(pairs) / held:.1%} of the accuracy is memorized",
                 fix=remove([image for group in leaks for split, image in group if split == train]),
                 items=tuple(pairs),
             )
         )
     contradictions = [group for group in groups if len({image.label for _, image in group}) > 1]
     if contradictions:
-        subject = (
-            "1 image is" if len(contradictions) == 1 else f"{len(contradictions):,} images are"
-        )
+        count = len(contradictions)
+        subject = "1 image is" if count == 1 else f"{count:,} images are"
         found.append(
             Finding(
                 "data",

@@ -114,9 +114,8 @@ def check_feature_cache(config: Config, argv: Sequence[str]) -> list[Finding]:
     try:
         _free_bytes(path, config.feature_cache_flag)
     except UserError as error:
-        found = _refused(
-            "workdir", "feature_cache", error, train_command(argv, "--feature_cache=ANOTHER")
-        )
+        fix = train_command(argv, "--feature_cache=ANOTHER")
+        found = _refused("workdir", "feature_cache", error, fix)
         if not _is_not_empty(path):
             return [found]
         cost = "the run ends here if a feature is missing"

@@ -86,11 +86,7 @@ def create(cluster: KubernetesApi, job: Object, others: Sequence[Object]) -> Obj
     shared = [item for item in others if not _belongs_to_a_run(item)]
     # Existing objects are not changed, so no right to create them is needed.
     before = [x for x in shared if cluster.get(x["kind"], x["metadata"]["name"]) is None]
-    for item in (
-        *before,
-        job,
-        *after,
-    ):  # checks rights, quotas and admission before anything is created
+    for item in (*before, job, *after):  # checks rights, quotas, admission before creating any
         try:
             cluster.create(item, dry_run=True)
         except Exists:

@@ -37,12 +37,7 @@ FLAGS: Groups = {
         Flag("disturbances", None, "any of " + ", ".join(NAMES) + "; else all that apply", list),
         Flag("seed", None, "random seed of the disturbed workers and steps; else random", int),
         Flag("stall_timeout_secs", 20.0, "seconds after which a frozen worker is lost", float),
-        Flag(
-            "grace_secs",
-            10.0,
-            "seconds for the other workers to exit before they are killed",
-            float,
-        ),
+        Flag("grace_secs", 10.0, "seconds for other workers to exit before being killed", float),
         Flag("timeout_secs", 900.0, "seconds for each run", float),
         Flag("json", False, "print the result as JSON, all else on stderr", bool),
     ),
@@ -74,14 +69,12 @@ def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
         seed = random.SystemRandom().randrange(2**31)
     console = Console(stderr=values["json"], highlight=False, emoji=False)
 
-    def report(line: str) -> None:
+    def say(line: str) -> None:
         console.print(f"rehearse │ {line}", markup=False, soft_wrap=True)
 
     directory = storage.join(config.workdir, time.strftime("rehearsal-%Y%m%d-%H%M%S"))
-    report(
-        f"--seed={seed}; {values['num_workers']} workers, {values['num_steps']} steps; {directory}"
-    )
-    stage = Stage(values, lambda workdir: short_argv(values, given, workdir), directory, report)
+    say(f"--seed={seed}; {values['num_workers']} workers, {values['num_steps']} steps; {directory}")
+    stage = Stage(values, lambda workdir: short_argv(values, given, workdir), directory, say)
     stage.undisturbed()
     results = [stage.disturbed(planned) for planned in plan(values, seed)]
     stage.compare(results, newest_tensors)
@@ -89,7 +82,7 @@ def rehearse(argv: Sequence[str], newest_tensors: NewestTensors) -> int:
     if passed and not is_remote:
         shutil.rmtree(directory, ignore_errors=True)
     else:
-        report(f"the runs are left in {directory}")
+        say(f"the runs are left in {directory}")
     if values["json"]:
         facts = {name: values[name] for name in ("num_workers", "num_steps")}
         shown = [dataclasses.asdict(result) for result in results]

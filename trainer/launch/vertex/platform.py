@@ -55,12 +55,7 @@ FLAGS: Groups = {
         ),
     ),
     "Vertex AI: tuning": (
-        Flag(
-            "tune",
-            [],
-            "search space of the trials: learning_rate=1e-4..1e-2:log,optimizer=adam|sgd",
-            list,
-        ),
+        Flag("tune", [], "search space: learning_rate=1e-4..1e-2:log,optimizer=adam|sgd", list),
         Flag(
             "tune_metric",
             "accuracy",
