@@ -108,7 +108,7 @@ def test_check_compares_the_number_of_examples_and_of_hits(classifier, exported,
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("text", "^the image validation/red/001.png cannot be decoded: .*has changed while the "),
+        ("text", "^the image validation/red/001.png cannot be decoded: .*has changed during the "),
         ("WEBP", "^by the export, the image validation/red/001.png .*: not a JPEG, PNG, GIF or BM"),
     ],
 )
