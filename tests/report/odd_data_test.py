@@ -90,5 +90,5 @@ def test_a_thousand_classes_of_one_image_each(backbone, tmp_path):
     assert metrics["eval"]["num_examples"] == 1000
     assert len(text) < 2_000_000
     assert "Never predicted: " in text
-    assert "1,000 validation images are in the training split" in text
+    assert "1,000 validation images are also in the training split" in text
     assert len(compare(tmp_path)) < 2_000_000
