@@ -77,10 +77,11 @@ def killed_at_requests(gcs, num_kills, arguments, directory, rng):
         num_faults += 1
         return rng.choice(FAULTS)
 
-    for _ in range(num_kills):
+    # The first checkpoint is complete by request 30, so that there is something to resume from.
+    for number in [rng.randrange(35, 45), *(rng.randrange(45) for _ in range(num_kills - 1))]:
         gcs.proxy.reset()
         last_fault = rng.choice(["reset", "lost"])
-        run_killed_at(gcs, rng.randrange(45), last_fault, fault, arguments, directory / "log")
+        run_killed_at(gcs, number, last_fault, fault, arguments, directory / "log")
     gcs.proxy.reset()
     gcs.proxy.plan = lambda request: fault()
     last = graft(*arguments, f"--workdir={WORKDIR}", **gcs.environment)
