@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from trainer.settings.config import Config
 from trainer.settings.flags import TRAINER
 from trainer.settings.identity import quoted
-from trainer.settings.setting import Scope, Setting, rows
+from trainer.settings.setting import Scope, Setting
+from trainer.settings.table import TABLE
 
 HEAD = """# Flags of `graft train`
 
@@ -21,16 +21,16 @@ Flags marked *per worker* may differ from worker to worker; all others are compa
 
 def page() -> str:
     """The text of docs/flags.md."""
-    table, lines = rows(Config), [HEAD]
+    lines = [HEAD]
     for group, flags in TRAINER.items():
         lines.append(f"## {group}\n\n| flag | default | values | what it does | scope |")
         lines.append("|---|---|---|---|---|")
         for flag in flags:
-            row = table[flag.name]
+            row = TABLE[flag.name]
             cells = [
                 f"`--{'[no]' if flag.kind is bool else ''}{flag.name}`",
                 _default(row),
-                _values(row, flag.kind),
+                _values(row),
                 row.help,
                 _scope(row),
             ]
@@ -45,15 +45,15 @@ def _default(row: Setting) -> str:
     return f"`{quoted(row.default)}`" if row.default not in (None, "", ()) else ""
 
 
-def _values(row: Setting, kind: type) -> str:
+def _values(row: Setting) -> str:
     if row.choices:
         return ", ".join(f"`{choice}`" for choice in row.choices)
     if row.within is None:
-        return row.rule[1] if row.rule and kind is not str else ""
+        return row.rule[1] if row.rule and (row.is_list or row.kind is not str) else ""
     low, high = row.within
     if high in (math.inf, 2**31):
         return f"≥ {low:,}"
-    return f"{low:,} to {high - 1:,}" if kind is int else f"≥ {low:,}, < {high:,}"
+    return f"{low:,} to {high - 1:,}" if row.kind is int else f"≥ {low:,}, < {high:,}"
 
 
 def _scope(row: Setting) -> str:

@@ -7,9 +7,9 @@ import pytest
 from trainer.process.errors import UserError
 from trainer.settings.choices import value_range
 from trainer.settings.config import Config
-from trainer.settings.setting import kind, rows
+from trainer.settings.table import TABLE
 
-ROWS: Any = rows(Config)
+ROWS: Any = TABLE
 
 
 def refusal(**settings):
@@ -77,7 +77,7 @@ def test_ranges(name):
     rule = f"must be a finite number, at least {low}" + (
         "" if high == math.inf else f" and below {high}"
     )
-    number, _ = kind(Config, name)
+    number = ROWS[name].kind
     fractions = (low - 1e-9, math.nan, -math.inf) if number is float else ()
     for bad in (number(low - 1), number(high) if high < math.inf else high, *fractions):
         assert refusal(**{name: bad}) == f"--{name}={bad}: {rule}"

@@ -8,7 +8,7 @@ from tests.processes.commands import graft
 from trainer.process.errors import UserError
 from trainer.settings import flags, locations
 from trainer.settings.config import Config
-from trainer.settings.setting import rows
+from trainer.settings.table import TABLE
 
 
 def test_every_setting_has_a_flag_and_every_flag_a_setting():
@@ -17,7 +17,7 @@ def test_every_setting_has_a_flag_and_every_flag_a_setting():
 
 
 def test_every_whole_number_is_one_that_tensorflow_can_hold():
-    table: Any = rows(Config)
+    table: Any = TABLE
     numbers = {f.name for group in flags.TRAINER.values() for f in group if f.kind is int}
     assert max(table[name].within[1] for name in numbers - {"task_index"}) == 2**31
 

@@ -11,11 +11,9 @@ import yaml
 import trainer
 from trainer.process import errors
 from trainer.process.errors import EXIT_CODES, Restart
-from trainer.settings.config import Config
-from trainer.settings.setting import rows
+from trainer.settings.table import TABLE
 
 ROOT = Path(trainer.__file__).parents[1]
-TABLE = rows(Config)
 SOURCES = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("trainer/**/*.py")}
 
 

@@ -73,7 +73,7 @@ class Result:
         """
         if not self.report:
             raise UserError(f"{self.workdir}: has no report; train with report=True")
-        text = storage.read_bytes(storage.join(self.workdir, "report/predictions.csv")).decode()
+        text = storage.read_bytes(storage.join(self.workdir, finished.PREDICTIONS_FILE)).decode()
         wrong = [
             Mistake(row["id"], row["label"], row["prediction"], float(row["confidence"]))
             for row in csv.DictReader(io.StringIO(text))

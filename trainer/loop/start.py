@@ -23,9 +23,7 @@ from trainer.process.errors import UserError
 from trainer.process.stop_signal import StopRequest
 from trainer.settings.config import Config
 from trainer.storage import api as storage
-from trainer.workdir import lease
-from trainer.workdir.finished import already_finished_message as already_finished_message
-from trainer.workdir.finished import read as read_finished
+from trainer.workdir import finished, lease
 from trainer.workdir.goodput import open_ledger
 from trainer.workdir.state import RunState
 from trainer.workers.cluster import Cluster
@@ -96,9 +94,9 @@ def _train_and_evaluate(run: Run, started: float) -> dict[str, Any]:
         )
     else:
         state.update_early_stopping(config.early_stopping_patience)  # which may have changed
-        ended = read_finished(config, state)
-        if ended is not None and state.is_over(run.plan.num_steps):
-            reporter.say(already_finished_message(config, state.global_step))
+        ended = finished.read(config, state) if state.is_over(run.plan.num_steps) else None
+        if ended is not None:
+            reporter.say(finished.already_finished_message(config, state.global_step))
             return ended
         reporter.say(
             f"resuming   after step {state.global_step:,} of {run.plan.num_steps:,}",

@@ -16,6 +16,7 @@ from trainer.settings.config import without
 from trainer.settings.setting import Scope
 from trainer.storage import api as storage
 from trainer.workdir import curves, paths
+from trainer.workdir.finished import CONTENTS_FILE, PREDICTIONS_FILE
 
 _MAX_EXAMPLES = 60
 _EXAMPLES = {name: {"shown": ()} for name in ("mistakes", "mislabels", "duplicates")}
@@ -66,10 +67,10 @@ def read(workdir: str) -> RunFiles:
     metrics = _json(storage.join(workdir, "metrics.json"))
     if not settings and not metrics:
         raise UserError(f"{workdir}: no run; it has neither config.json nor metrics.json")
-    table = csv.DictReader(io.StringIO(_text(storage.join(workdir, "report/predictions.csv"))))
+    table = csv.DictReader(io.StringIO(_text(storage.join(workdir, PREDICTIONS_FILE))))
     predictions = {row["id"]: row for row in table if None not in row.values()}
     points, dropped = curves.read(paths.part(workdir, "logs"))
-    shown = _json(storage.join(workdir, "report/contents.json"))
+    shown = _json(storage.join(workdir, CONTENTS_FILE))
     if predictions and not shown:  # as in workdirs of earlier versions
         dropped = f"{dropped} No images: there is no report/contents.json.".lstrip()
     return RunFiles(workdir, metrics, settings, points, dropped, predictions, _images(shown))

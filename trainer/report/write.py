@@ -13,10 +13,9 @@ from trainer.report import contents, page
 from trainer.report import gather as gathering
 from trainer.report.evidence import ReportData
 from trainer.storage import api as storage
-from trainer.workdir.finished import REPORT_FILE
+from trainer.workdir.finished import CONTENTS_FILE, PREDICTIONS_FILE, REPORT_FILE
 
-METRICS_FILE, PREDICTIONS = "report/metrics.csv", "report/predictions.csv"
-CONTENTS = "report/contents.json"
+CURVES_CSV = "report/metrics.csv"
 
 
 def gather(run: Run, evaluation: Evaluation, metrics: dict[str, Any]) -> ReportData | None:
@@ -60,9 +59,9 @@ def write(run: Run, evidence: ReportData | None, metrics: dict[str, Any]) -> boo
         evidence = dataclasses.replace(evidence, metrics=metrics)
         shown = contents.build(evidence)
         files = {
-            METRICS_FILE: page.metrics_csv(evidence.curves),
-            PREDICTIONS: page.predictions_csv(evidence),
-            CONTENTS: json.dumps(shown, allow_nan=False) + "\n",
+            CURVES_CSV: page.metrics_csv(evidence.curves),
+            PREDICTIONS_FILE: page.predictions_csv(evidence),
+            CONTENTS_FILE: json.dumps(shown, allow_nan=False) + "\n",
             REPORT_FILE: page.report(shown),  # last: it refers to the others
         }
         for name, text in files.items():

@@ -11,8 +11,8 @@ from typing import Any
 from trainer.process.errors import UserError
 from trainer.settings import locations
 from trainer.settings.choices import FEATURE_CACHE_MODES, value_range
-from trainer.settings.setting import Scope, check, converted, rows
-from trainer.settings.table import Settings
+from trainer.settings.setting import Scope
+from trainer.settings.table import TABLE, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Config(Settings):
     """Whether the run is on this machine, where `~` is this user's home."""
 
     def __post_init__(self, is_local: bool) -> None:
-        for name, row in rows(Config).items():
-            value = converted(Config, name, getattr(self, name))
+        for name, row in TABLE.items():
+            value = row.convert(getattr(self, name))
             if is_local and Scope.PATH in row.scope:
                 value = locations.expand_home(value)
             if not value and name in locations.FALLBACKS:
                 value = locations.FALLBACKS[name]()
-            check(name, row, value)
+            row.check(value)
             object.__setattr__(self, name, value)
         _check_consistency(self)
 
@@ -89,12 +89,13 @@ class Config(Settings):
 
 def names(scope: Scope) -> tuple[str, ...]:
     """Return the names of the settings of `scope`, in the table's order."""
-    return tuple(name for name, row in rows(Config).items() if scope in row.scope)
+    return tuple(name for name, row in TABLE.items() if scope in row.scope)
 
 
 def without(scope: Scope, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `values`, by setting's name, without those of `scope`."""
-    return {name: value for name, value in values.items() if name not in names(scope)}
+    excluded = names(scope)
+    return {name: value for name, value in values.items() if name not in excluded}
 
 
 def _check_consistency(config: Config) -> None:

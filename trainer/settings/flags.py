@@ -8,22 +8,21 @@ from typing import Any
 from trainer.process.errors import UserError
 from trainer.settings.command_line import Flag, Groups, parse_flags
 from trainer.settings.config import Config
-from trainer.settings.setting import kind, rows
+from trainer.settings.setting import Setting
+from trainer.settings.table import TABLE
 
 PURPOSE = "Train a classifier on your images: a new head on a pretrained backbone."
 
 
-def _flag(name: str) -> Flag:
-    row = rows(Config)[name]
-    item_type, is_list = kind(Config, name)
-    if is_list:
-        return Flag(name, [str(item) for item in row.default], row.help, list)
-    return Flag(name, row.default, row.help, item_type, row.choices)
+def _flag(row: Setting) -> Flag:
+    if row.is_list:
+        return Flag(row.name, [str(item) for item in row.default], row.help, list)
+    return Flag(row.name, row.default, row.help, row.kind, row.choices)
 
 
 TRAINER: Groups = {
-    group: tuple(_flag(name) for name, row in rows(Config).items() if row.group == group)
-    for group in dict.fromkeys(row.group for row in rows(Config).values())
+    group: tuple(_flag(row) for row in TABLE.values() if row.group == group)
+    for group in dict.fromkeys(row.group for row in TABLE.values())
 }
 
 
@@ -42,12 +41,14 @@ def config_from_argv(argv: Sequence[str], is_local: bool = True) -> Config:
 
 def config_from_values(values: dict[str, Any], is_local: bool = True) -> Config:
     """Build the Config from parsed `values` by flag name; see config_from_argv."""
-    numbers = {name: _numbers(name, items) for name, items in values.items() if _is_numbers(name)}
+    numbers = {
+        name: _numbers(name, items) for name, items in values.items() if _is_numbers(TABLE[name])
+    }
     return Config(**{**values, **numbers}, is_local=is_local)
 
 
-def _is_numbers(name: str) -> bool:
-    return kind(Config, name) == (int, True)
+def _is_numbers(row: Setting) -> bool:
+    return row.is_list and row.kind is int
 
 
 def _numbers(name: str, items: Sequence[str]) -> tuple[int, ...]:

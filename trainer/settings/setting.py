@@ -37,7 +37,7 @@ class Scope(enum.Flag):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A row of the table, without the setting's name and type.
+    """A row of the table.
 
     Attributes:
         group: the heading in `--help`.
@@ -47,6 +47,7 @@ class Setting:
         within: a number's range: at least the first, and below the second.
         choices: the allowed values, if they are few.
         rule: predicate of a value, and its description.
+        name, annotation: of the dataclass field.
     """
 
     group: str
@@ -56,6 +57,56 @@ class Setting:
     within: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     rule: tuple[Callable[[Any], bool], str] | None = None
+    name: str = ""
+    annotation: str = ""
+
+    @property
+    def kind(self) -> type:
+        """The type of a value, or of a list's item."""
+        return _KINDS[self.annotation][0]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a value is a list of items."""
+        return self.annotation.startswith("tuple")
+
+    def convert(self, value: Any) -> Any:
+        """Convert `value` to the setting's type: an int to float, a Path to str, a list to tuple.
+
+        Raises:
+            UserError: it has another type.
+        """
+        if value is None and self.default is None:
+            return None
+        if not self.is_list:
+            items = [value]
+        elif isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            items = [None]
+        else:
+            items = list(value)
+        found = [_convert(item, self.kind) for item in items]
+        if None in found:
+            self._refuse(value, _KINDS[self.annotation][1])
+        return tuple(found) if self.is_list else found[0]
+
+    def check(self, value: Any) -> None:
+        """Validate `value`.
+
+        Raises:
+            UserError: it breaks a rule; the message names the flag, the value and the rule.
+        """
+        if self.choices and value not in self.choices:
+            self._refuse(value, f"one of {', '.join(map(repr, self.choices))}")
+        if self.rule is not None and not self.rule[0](value):
+            self._refuse(value, self.rule[1])
+        if self.within is not None and value is not None:
+            low, high = self.within
+            below = "" if high == math.inf else f" and below {high}"
+            if not (math.isfinite(value) and low <= value < high):
+                self._refuse(value, f"a finite number, at least {low}{below}")
+
+    def _refuse(self, value: Any, rule: str) -> None:
+        raise UserError(f"--{self.name}={quoted(value)}: must be {rule}")
 
 
 def setting(group: str, default: Any, text: str, scope: Scope = Scope.NONE, /, **more: Any) -> Any:
@@ -64,59 +115,16 @@ def setting(group: str, default: Any, text: str, scope: Scope = Scope.NONE, /, *
     return dataclasses.field(default=default, metadata={"setting": row})
 
 
-def rows(config_class: Any) -> dict[str, Setting]:
+def rows(settings_class: Any) -> dict[str, Setting]:
     """Return the table of a class by setting name."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(config_class)}
-
-
-def kind(config_class: Any, name: str) -> tuple[type, bool]:
-    """Return the type of a setting's value, or of its items, and whether it is a list."""
-    annotation = _annotation(config_class, name)
-    return _KINDS[annotation][0], annotation.startswith("tuple")
-
-
-def converted(config_class: Any, name: str, value: Any) -> Any:
-    """Convert `value` to the setting's type: an int to float, a Path to str, a list to tuple.
-
-    Raises:
-        UserError: it has another type.
-    """
-    annotation, row = _annotation(config_class, name), rows(config_class)[name]
-    if value is None and row.default is None:
-        return None
-    wanted, description = _KINDS[annotation]
-    if not annotation.startswith("tuple"):
-        items = [value]
-    elif isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        items = [None]
-    else:
-        items = list(value)
-    found = [_convert(item, wanted) for item in items]
-    if None in found:
-        raise UserError(f"--{name}={quoted(value)}: must be {description}")
-    return tuple(found) if annotation.startswith("tuple") else found[0]
-
-
-def check(name: str, row: Setting, value: Any) -> None:
-    """Validate `value` against its row.
-
-    Raises:
-        UserError: it breaks a rule; the message names the flag, the value and the rule.
-    """
-    if row.choices and value not in row.choices:
-        _refuse(name, value, f"one of {', '.join(map(repr, row.choices))}")
-    if row.rule is not None and not row.rule[0](value):
-        _refuse(name, value, row.rule[1])
-    if row.within is not None and value is not None:
-        low, high = row.within
-        below = "" if high == math.inf else f" and below {high}"
-        if not (math.isfinite(value) and low <= value < high):
-            _refuse(name, value, f"a finite number, at least {low}{below}")
-
-
-def _annotation(config_class: Any, name: str) -> str:
-    (found,) = (f.type for f in dataclasses.fields(config_class) if f.name == name)
-    return str(found).removesuffix(" | None")
+    return {
+        field.name: dataclasses.replace(
+            field.metadata["setting"],
+            name=field.name,
+            annotation=str(field.type).removesuffix(" | None"),
+        )
+        for field in dataclasses.fields(settings_class)
+    }
 
 
 def _convert(value: Any, wanted: type) -> Any:
@@ -132,7 +140,3 @@ def _convert(value: Any, wanted: type) -> Any:
     if wanted is float and isinstance(value, numbers.Real):
         return float(value)
     return None
-
-
-def _refuse(name: str, value: Any, rule: str) -> None:
-    raise UserError(f"--{name}={quoted(value)}: must be {rule}")

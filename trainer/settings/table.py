@@ -10,7 +10,7 @@ import dataclasses
 import math
 
 from trainer.settings import choices as c
-from trainer.settings.setting import Scope, setting
+from trainer.settings.setting import Scope, rows, setting
 
 RUN = "The run"
 DATA = "Data"
@@ -287,3 +287,6 @@ class Settings:
         RESUMABLE,
         within=AT_LEAST_ONE,
     )
+
+
+TABLE = rows(Settings)

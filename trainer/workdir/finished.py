@@ -11,7 +11,9 @@ from trainer.storage import api as storage
 from trainer.workdir import paths, status
 from trainer.workdir.state import RunState
 
-METRICS_FILE, REPORT_FILE = "metrics.json", "report/index.html"
+METRICS_FILE = "metrics.json"
+REPORT_FILE, CONTENTS_FILE = "report/index.html", "report/contents.json"
+PREDICTIONS_FILE = "report/predictions.csv"
 
 
 def read(config: Config, state: RunState) -> dict[str, Any] | None:
@@ -56,13 +58,13 @@ def metrics_if_finished(config: Config) -> dict[str, Any] | None:
     earlier = without(Scope.PROCESS, settings.get("config", {}))
     if earlier != without(Scope.PROCESS, config.to_dict()):
         return None
-    state = _end(config)
+    state = _end(config, settings)
     return _read(config, state) if state is not None else None
 
 
 def has_ended(config: Config) -> bool:
     """Whether the training of `config` has ended, exported or not."""
-    return _end(config) is not None
+    return _end(config, status.settings(config.workdir)) is not None
 
 
 def report_path(config: Config, metrics: dict[str, Any]) -> str:
@@ -71,9 +73,9 @@ def report_path(config: Config, metrics: dict[str, Any]) -> str:
     return storage.join(config.workdir, REPORT_FILE) if has_report else ""
 
 
-def _end(config: Config) -> RunState | None:
-    """Return the state of the newest checkpoint, if it is the run's last one."""
-    num_steps = status.num_steps(status.settings(config.workdir))
+def _end(config: Config, settings: dict[str, Any]) -> RunState | None:
+    """Return the state of the newest checkpoint, if it is the last one of a run of `settings`."""
+    num_steps = status.num_steps(settings)
     step, values = status.newest_checkpoint(config.workdir)
     if step is None or num_steps is None:
         return None

@@ -30,10 +30,8 @@ def find_export(model: str) -> str:
         raise UserError("--model: required; an export, or the --workdir of a run")
     for directory in (model, storage.join(model, "export")):
         if storage.is_remote(directory):
-            is_export = (
-                "saved_model.pb"
-                in (storage.read_manifest(directory) or storage.Manifest({}, {})).files
-            )
+            manifest = storage.read_manifest(directory)
+            is_export = manifest is not None and "saved_model.pb" in manifest.files
         else:
             is_export = os.path.isfile(os.path.join(directory, "saved_model.pb"))
         if is_export:
